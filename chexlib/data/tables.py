@@ -1,0 +1,139 @@
+"""Tables of figures: small CSV files under ``data/``, each carrying where it comes from.
+
+A table starts with header lines ``# key: value`` (source, licence, SHA-256 of each input, the
+command that rebuilds it, date), followed by an ordinary CSV that ``pandas.read_csv(path,
+comment="#")`` reads.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["sha256", "table", "table_folder", "write_table"]
+
+
+def table_folder() -> Path:
+    """Return the folder of the tables: ``data/`` of a checkout, or the installed package's copy."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_tables"
+    return installed if installed.is_dir() else package.parent / "data"
+
+
+def table(name: str) -> pd.DataFrame:
+    """Return a table of ``data/``, its provenance in ``.attrs``.
+
+    Parameters
+    ----------
+    name : str
+        File name without ``.csv``, such as ``"label_quality"``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table, with the names of those there are.
+    ValueError
+        If the file has no provenance header.
+    """
+    folder = table_folder()
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.csv"))
+        raise FileNotFoundError(
+            f"Expected a table of figures among {known}, got {name!r}. Tables stand in {folder} "
+            "and are rebuilt by `make tables`."
+        )
+    text = path.read_text(encoding="utf-8")
+    provenance = {}
+    for line in text.splitlines():
+        if not line.startswith("# "):
+            break
+        key, _, value = line[2:].partition(": ")
+        provenance[key] = value
+    if "source" not in provenance:
+        raise ValueError(
+            f"Expected header lines such as '# source: …' at the top of {path}, found none. "
+            "Rebuild the table with `make tables`."
+        )
+    frame = pd.read_csv(io.StringIO(text), skiprows=len(provenance))
+    frame.attrs.update(provenance)
+    return frame
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_table(
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    source: str,
+    licence: str,
+    inputs: Iterable[str | Path] | Mapping[str, str],
+    command: str,
+    note: str | None = None,
+) -> None:
+    """Write a table of figures with its provenance, atomically.
+
+    A table whose rows have not changed keeps its file, and so its date.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What to write; floats are written with all their digits.
+    path : path
+        Target, ending in ``.csv``.
+    source, licence, command : str
+        One line each: what it was computed from, under which licence, by which command.
+    inputs : iterable of paths
+        Files whose SHA-256 the header records.
+    note : str, optional
+        One more line.
+
+    Raises
+    ------
+    ValueError
+        If a text has a line break or a cell holds ``#``, which would read as a comment.
+    """
+    path = Path(path)
+    header = {"source": source, "licence": licence}
+    header |= {f"sha256 {Path(file).name}": sha256(file) for file in inputs}
+    header |= {"command": command, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    if note is not None:
+        header["note"] = note
+    body = frame.to_csv(index=False, lineterminator="\n")
+    if any("\n" in value for value in header.values()) or "#" in body:
+        raise ValueError(
+            f"Expected header values of one line and no '#' in the cells of {path.name}, got one."
+        )
+    text = "".join(f"# {key}: {value}\n" for key, value in header.items()) + body
+    if path.is_file() and _without_date(path.read_text(encoding="utf-8")) == _without_date(text):
+        return
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _without_date(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("# date: ")]

@@ -1,0 +1,49 @@
+"""Rebuild the tables of figures: `python data/make_tables.py [NAME…]`, or `make tables` for all.
+
+A builder computes a whole table and hands it over with its provenance, and only then the file is
+replaced. A table whose inputs were not fetched is left as it is, and the command that fetches them
+is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tables_dataset
+import tables_label_quality
+
+from chexlib.data.tables import write_table
+
+BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    """Build what the command line names; return 1 if an input was missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BUILDERS)}")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to write (data/)")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(BUILDERS)
+    if unknown:
+        parser.error(f"expected names of {', '.join(BUILDERS)}, got {', '.join(sorted(unknown))}")
+    missing = 0
+    for name in options.names or BUILDERS:
+        try:
+            frame, provenance = BUILDERS[name]()
+        except FileNotFoundError as error:
+            missing += 1
+            print(f"{name}: left as it is. {error}", file=sys.stderr)
+            continue
+        command = f"python data/make_tables.py {name}"
+        write_table(frame, options.folder / f"{name}.csv", command=command, **provenance)
+        print(f"{name}: {len(frame)} rows")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""Tables of figures keep their provenance, are written atomically, and travel with the package."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from chexlib.data.tables import sha256, table, table_folder, write_table
+
+ROOT = Path(__file__).parents[2]
+TABLES = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
+PROVENANCE = {"source": "made here", "licence": "CC0", "command": "none"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("chexlib.data.tables.table_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_written_table_is_read_back(folder):
+    source = folder / "input.txt"
+    source.write_text("abc")
+    frame = pd.DataFrame({"finding": ["Mass", "Hernia"], "share": [0.1 + 0.2, 1 / 3]})
+    write_table(frame, folder / "t.csv", inputs=[source], note="no, really: yes", **PROVENANCE)
+    back = table("t")
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+    assert back.attrs["sha256 input.txt"] == sha256(source)
+    assert back.attrs["note"] == "no, really: yes"
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "t.csv", comment="#"), frame)
+    assert sorted(path.name for path in folder.iterdir()) == ["input.txt", "t.csv"]
+
+
+def test_unchanged_table_keeps_its_date(folder):
+    frame = pd.DataFrame({"a": [1]})
+    path = folder / "t.csv"
+    write_table(frame, path, inputs=[], **PROVENANCE)
+    old = path.read_text().replace("# date: 20", "# date: 19")
+    path.write_text(old)
+    write_table(frame, path, inputs=[], **PROVENANCE)
+    assert path.read_text() == old
+    write_table(frame + 1, path, inputs=[], **PROVENANCE)
+    assert "# date: 20" in path.read_text()
+
+
+def test_failed_write_leaves_the_old_table(folder, monkeypatch):
+    path = folder / "t.csv"
+    write_table(pd.DataFrame({"a": [1]}), path, inputs=[], **PROVENANCE)
+    before = path.read_text()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_table(pd.DataFrame({"a": [2]}), path, inputs=[], **PROVENANCE)
+    assert path.read_text() == before
+    assert [file.name for file in folder.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("cell", ["# note", "a#b"])
+def test_comment_sign_in_a_cell_is_refused(folder, cell):
+    with pytest.raises(ValueError, match="no '#'"):
+        write_table(pd.DataFrame({"a": [cell]}), folder / "t.csv", inputs=[], **PROVENANCE)
+
+
+def test_unknown_table_names_those_there_are(folder):
+    (folder / "one.csv").write_text("# source: x\na\n1\n")
+    with pytest.raises(FileNotFoundError, match=r"among \['one'\], got 'two'"):
+        table("two")
+
+
+def test_table_without_provenance_is_refused(folder):
+    (folder / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="Expected header lines"):
+        table("t")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_committed_tables_say_where_they_come_from(name):
+    frame = table(name)
+    assert len(frame) > 0
+    assert {"source", "licence", "command", "date"} <= set(frame.attrs)
+    assert any(key.startswith("sha256 ") for key in frame.attrs)
+
+
+def test_installed_package_carries_the_tables(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run(
+        [*build, "--directory", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); " + (
+        "from chexlib.data.tables import table, table_folder; "
+        f"print(table_folder().name, *(len(table(name)) for name in {TABLES!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["_tables", *(str(len(table(name))) for name in TABLES)]
+
+
+def test_checkout_reads_data_itself():
+    assert table_folder() == ROOT / "data"
