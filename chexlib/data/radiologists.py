@@ -87,9 +87,10 @@ def load_rsna(*, matching: str | Path | None = None) -> pd.DataFrame:
     DataFrame
         ``rsna_id``, ``target`` (bool: an opacity was marked), ``view``, ``sex``, ``age``, ``boxes``
         (list of ``(x, y, width, height)`` in pixels), and with the matching ``image``,
-        ``rsna_class`` (one of :data:`RSNA_CLASSES`) and ``pixel_mse`` (mean squared difference of
-        the two 8-bit images). Nothing is left out: 21 NIH films are matched twice and 98 pairs have
-        ``pixel_mse`` above 50, which a caller will want to drop and say so.
+        ``rsna_class`` (one of :data:`RSNA_CLASSES`) and ``pixel_mse`` (the publisher's figure for
+        how far the two images differ; its script squares 8-bit differences, which wrap at 256).
+        Nothing is left out: 21 NIH films are matched twice and 98 pairs have ``pixel_mse`` above
+        50, which a caller will want to drop and say so.
 
     Raises
     ------
