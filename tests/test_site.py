@@ -1,0 +1,249 @@
+"""The built site, read as a reader would: from its files, in a browser, with the network off."""
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "_build" / "html"
+SHOTS = ROOT / "_build" / "screenshots"
+PAGES = [str(page) for page in parse_toc_yaml(ROOT / "_toc.yml")]
+NOTEBOOKS = [page for page in PAGES if (ROOT / page).with_suffix(".ipynb").exists()]
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+# Everything that draws itself has done so: mathematics, and the Plotly figures in sight.
+DRAWN = """async () => {
+  if (window.MathJax?.startup) await MathJax.startup.promise;
+  const figures = [...document.querySelectorAll(".plotly-figure")].filter((f) => f.offsetWidth);
+  const drawn = () => figures.every((f) => f.querySelector(".main-svg"));
+  while (!drawn()) await new Promise(requestAnimationFrame);
+}"""
+
+# Elements that stick out of the page, save those that scroll or are clipped inside their own box.
+SPILLED = """() => {
+  const width = document.documentElement.clientWidth;
+  const boxed = (e) => e && (getComputedStyle(e).overflowX !== "visible" || boxed(e.parentElement));
+  return [...document.querySelectorAll(".bd-article *")]
+    .filter((e) => e.getBoundingClientRect().right > width + 1 && !boxed(e.parentElement))
+    .map((e) => e.outerHTML.slice(0, 120));
+}"""
+
+pytestmark = pytest.mark.skipif(
+    not (SITE / "index.html").exists(), reason="no site in _build/html: run `make book`"
+)
+each_page = pytest.mark.parametrize("name", PAGES)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open pages with the network off; afterwards, nothing may have failed or been asked for."""
+    troubles, contexts = [], []
+
+    def open_page(address, *, offline=True, scheme="light", viewport=DESKTOP):
+        if "://" not in address:
+            address = f"{SITE.as_uri()}/{address}"
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=offline)
+        contexts.append(context)
+        page = context.new_page()
+        home = address.split("/book/")[0].split("/search")[0]
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+        page.on(
+            "console",
+            lambda line: line.type in ("error", "warning") and troubles.append(line.text),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((home, "data:", "blob:"))
+                or troubles.append(f"asked another host: {request.url}")
+            ),
+        )
+        page.goto(address)
+        page.evaluate(DRAWN)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not troubles
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Address of the site served on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def save(page, name, kind):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{Path(name).name}_{kind}.png", full_page=True)
+
+
+@pytest.mark.browser
+@each_page
+def test_page_is_complete(visit, name):
+    page = visit(f"{name}.html")
+    save(page, name, "desktop")
+    images = page.evaluate(
+        "() => [...document.querySelectorAll('.bd-article img')]"
+        ".map((i) => ({alt: i.alt, role: i.role, drawn: i.complete && i.naturalWidth > 0}))"
+    )
+    for image in images:
+        assert image["drawn"], image
+        assert len(image["alt"]) > 10, image
+        assert not re.search(r"\.(png|svg|jpe?g)$|/_images/|jupyter_execute", image["alt"]), image
+    for figure in page.locator(".plotly-figure").all():
+        assert len(figure.get_attribute("aria-label") or "") > 10
+    assert page.locator(".math").count() == page.locator(".math mjx-container").count()
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert page.locator("h1").count() >= 1
+
+
+@pytest.mark.browser
+@each_page
+def test_page_fits_a_phone(visit, name):
+    page = visit(f"{name}.html", viewport=PHONE)
+    save(page, name, "phone")
+    assert page.evaluate(SPILLED) == []
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+
+
+@pytest.mark.browser
+@each_page
+def test_page_in_the_dark(visit, name):
+    page = visit(f"{name}.html", scheme="dark")
+    save(page, name, "dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    grounds = page.evaluate(
+        "() => [...document.querySelectorAll('.bd-article img, .plotly-figure')]"
+        ".map((e) => getComputedStyle(e).backgroundColor)"
+    )
+    assert set(grounds) <= {"rgb(251, 250, 247)"}  # chexlib.plots.PANEL
+
+
+@pytest.mark.browser
+def test_the_switch_turns_the_light_off(visit):
+    page = visit(f"{PAGES[0]}.html")
+    seen = set()
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").click()
+        seen.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == {"light", "dark"}
+
+
+@pytest.mark.browser
+def test_the_front_page_leads_on(visit):
+    page = visit(f"{PAGES[-1]}.html")
+    page.goto(f"{SITE.as_uri()}/index.html")
+    page.wait_for_url("**/book/intro.html")
+    assert "The CheXNet book" in page.title()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("word", ["Hernia", "氣胸"])
+def test_search_works_on_files(visit, word):
+    page = visit(f"search.html?q={word}")
+    page.wait_for_selector("#search-results li a")
+    links = page.locator("#search-results li a").evaluate_all("all => all.map((a) => a.href)")
+    assert any("/book/" in link for link in links)
+
+
+@pytest.mark.browser
+def test_search_quotes_lines_when_served(visit, server):
+    page = visit(f"{server}/search.html?q=Hernia", offline=False)
+    page.wait_for_selector("#search-results li p.context")
+    assert "hernia" in page.locator("#search-results").inner_text().lower()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_solutions_open(visit, name):
+    page = visit(f"{name}.html")
+    for solution in page.locator(".solution.dropdown, details.sd-dropdown").all():
+        body = solution.locator("section, .sd-card-body").first
+        assert not body.is_visible()
+        solution.locator("button.toggle-button, summary").first.click()
+        body.wait_for(state="visible")
+    page.evaluate(DRAWN)
+
+
+def test_run_times_name_every_notebook():
+    html = (SITE / "book/execution_times.html").read_text(encoding="utf-8")
+    rows = BeautifulSoup(html, "html.parser").select("article table tbody tr")
+    assert len(rows) == len(NOTEBOOKS)
+    assert all("✅" in row.text for row in rows)
+
+
+def test_links_lead_somewhere():
+    pages = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in sorted(SITE.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+    names = {
+        path: {tag.get("id") or tag.get("name") for tag in soup.select("[id], a[name]")}
+        for path, soup in pages.items()
+    }
+    broken = []
+    for path, soup in pages.items():
+        for tag in soup.select("a[href]"):
+            target = urlsplit(tag["href"])
+            if target.scheme or target.netloc:
+                continue
+            file = (path.parent / unquote(target.path)).resolve() if target.path else path
+            anchor = unquote(target.fragment)
+            known = names.get(file, {anchor})
+            if not file.exists() or (anchor and anchor not in known):
+                broken.append(f"{path.relative_to(SITE)}: {tag['href']}")
+    assert not broken
+
+
+def test_only_pages_that_draw_with_plotly_load_it():
+    for path in (SITE / "book").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert ("plotly.min.js" in text) == ('class="plotly-figure"' in text), path.name
+
+
+def test_buttons_that_need_an_address_are_off_without_one():
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    html = (SITE / "book/intro.html").read_text(encoding="utf-8")
+    has_address = not re.search(r'^  url: ""$', config, re.MULTILINE)
+    assert ("source-repository-button" in html) == has_address

@@ -1,0 +1,188 @@
+"""The Sphinx extension, on a book of two pages built with the book's own settings."""
+
+import json
+import re
+import shutil
+from html import unescape
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat.v4 as nb
+import pytest
+from bs4 import BeautifulSoup
+from click.testing import CliRunner
+from jupyter_book.cli.main import main as jupyter_book
+from nbformat import write
+
+from chexlib import sphinxext
+from chexlib.sphinxext import PLOTLY_MIME, PlotlyRenderer, figure_html
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "https://github.com/someone/some-book"
+ALT = 'Two bars: "a" and <b>'
+FIGURE = {
+    "data": [{"type": "bar", "x": ["</script>", "氣胸"], "y": [1, 2]}],
+    "layout": {"width": 900, "height": 321},
+}
+
+
+def small_book(folder, *, address="", cells=None, execute="off"):
+    """Write a book of a front page and a notebook, with the settings of the real one."""
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    config = config.replace('url: ""', f'url: "{address}"')
+    config = config.replace("execute_notebooks: cache", f'execute_notebooks: "{execute}"')
+    (folder / "_config.yml").write_text(config, encoding="utf-8")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/front\nchapters:\n  - file: book/notebook\n"
+    )
+    (folder / "book").mkdir()
+    shutil.copytree(ROOT / "book/_static", folder / "book/_static")
+    (folder / "book/references.bib").touch()
+    (folder / "book/front.md").write_text("# Front\n\nText.\n")
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = nb.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    write(notebook, folder / "book/notebook.ipynb")
+
+
+def build(folder):
+    """Build as `make book` does."""
+    return CliRunner().invoke(jupyter_book, ["build", str(folder), "-W", "-n", "--keep-going"])
+
+
+def plotly_cell(**metadata):
+    output = nb.new_output("display_data", data={PLOTLY_MIME: FIGURE})
+    return nb.new_code_cell("show()", outputs=[output], execution_count=1, metadata=metadata)
+
+
+def page(folder, name):
+    return BeautifulSoup(
+        (folder / f"_build/html/book/{name}.html").read_text("utf-8"), "html.parser"
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    cells = [
+        nb.new_markdown_cell("# A notebook\n\n$a = b$"),
+        plotly_cell(mystnb={"image": {"alt": ALT}, "figure": {"caption": "Bars", "name": "fig-a"}}),
+    ]
+    small_book(folder, cells=cells)
+    result = build(folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built_with_address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    small_book(folder, address=ADDRESS, cells=[nb.new_markdown_cell("# A notebook")])
+    result = build(folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_figure_stands_in_the_page_with_its_description(built):
+    (figure,) = page(built, "notebook").select("figure .plotly-figure")
+    assert figure["role"] == "img"
+    assert figure["aria-label"] == ALT
+    assert "height: 321px" in figure["style"]
+    assert page(built, "notebook").select_one("figcaption").text.strip().startswith("Fig. 1 Bars")
+
+
+def test_scripts_come_from_the_site_and_only_where_used(built):
+    def scripts(name):
+        return " ".join(tag["src"] for tag in page(built, name).select("script[src]"))
+
+    for script in ("plotly.min.js", "tex-svg-full.js"):
+        assert script in scripts("notebook")
+        assert (built / "_build/html/_static" / script).stat().st_size > 1_000_000
+    assert "plotly.min.js" not in scripts("front")
+    assert "://" not in scripts("notebook") + scripts("front")
+
+
+def test_no_thebe_and_no_second_search_box(built):
+    front = page(built, "front")
+    assert not front.find_all("script", string=re.compile("thebe", re.IGNORECASE))
+    assert not front.select("header .search-button-field")
+    assert front.select(".bd-sidebar-primary .search-button-field")
+
+
+def test_without_an_address_nothing_leads_to_one(built):
+    for name in ("front", "notebook"):
+        html = str(page(built, name))
+        assert not re.search(r"mybinder|colab|executablebooks/|source-repository", html)
+
+
+def test_with_an_address_every_button_is_there(built_with_address):
+    links = [tag["href"] for tag in page(built_with_address, "notebook").select("a[href]")]
+    for wanted in (
+        "https://mybinder.org/v2/gh/someone/some-book/main?urlpath=lab/tree/book/notebook.ipynb",
+        "https://colab.research.google.com/github/someone/some-book/blob/main/book/notebook.ipynb",
+        ADDRESS,
+        f"{ADDRESS}/edit/main/book/notebook.ipynb",
+    ):
+        assert wanted in links
+    assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links)
+
+
+def test_an_undescribed_figure_fails_the_build(tmp_path):
+    small_book(tmp_path, cells=[nb.new_markdown_cell("# A notebook"), plotly_cell()])
+    result = build(tmp_path)
+    assert result.exit_code != 0
+
+
+def test_a_failing_cell_fails_the_build(tmp_path):
+    cells = [nb.new_markdown_cell("# A notebook"), nb.new_code_cell("1 / 0")]
+    small_book(tmp_path, cells=cells, execute="cache")
+    result = build(tmp_path)
+    assert result.exit_code != 0
+
+
+def content_of(html):
+    text = re.search(r"const content = (.*);\n", html).group(1)
+    return json.loads(text.replace("<\\/", "</"))
+
+
+def test_the_figure_keeps_its_data_and_gives_up_its_width():
+    html = figure_html(FIGURE, alt=ALT)
+    assert html.count("</script>") == 1
+    content = content_of(html)
+    assert content["data"] == FIGURE["data"]
+    assert content["layout"] == {
+        "paper_bgcolor": sphinxext.TRANSPARENT,
+        "plot_bgcolor": sphinxext.TRANSPARENT,
+    }
+    assert FIGURE["layout"]["width"] == 900  # the caller's is untouched
+    assert unescape(re.search('aria-label="([^"]*)"', html).group(1)) == ALT
+
+
+def test_frames_and_colours_of_the_author_stay():
+    figure = {"data": [], "layout": {"paper_bgcolor": "red"}, "frames": [{"name": "1"}]}
+    content = content_of(figure_html(figure, alt="x"))
+    assert content["frames"] == [{"name": "1"}]
+    assert content["layout"]["paper_bgcolor"] == "red"
+
+
+def test_other_kinds_are_left_to_others():
+    assert PlotlyRenderer.handle_mime(None, SimpleNamespace(mime_type="text/html"), False) is None
+
+
+def test_the_renderer_is_registered():
+    assert PlotlyRenderer in [p.load() for p in entry_points(group="myst_nb.mime_renderers")]
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sphinxext.SCRIPTS, "x.js", ("no_such_package", "x.js"))
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path)
+    (tmp_path / "_static").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"chexlib\[book\]"):
+        sphinxext.copy_scripts(app, None)
+
+
+@pytest.mark.parametrize(("kind", "exception"), [("text", None), ("html", ValueError())])
+def test_nothing_is_copied_into_a_broken_or_other_build(kind, exception, tmp_path):
+    app = SimpleNamespace(builder=SimpleNamespace(format=kind), outdir=tmp_path)
+    sphinxext.copy_scripts(app, exception)
+    assert not list(tmp_path.iterdir())
