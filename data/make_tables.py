@@ -13,12 +13,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import tables_calibration
+import tables_clean_labels
 import tables_dataset
+import tables_evaluation
 import tables_label_quality
+import tables_operating_points
 
 from chexlib.data.tables import write_table
 
-BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES
+BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluation.TABLES
+BUILDERS |= tables_clean_labels.TABLES
+BUILDERS |= tables_operating_points.TABLES | tables_calibration.TABLES
 FOLDER = Path(__file__).parent
 
 
@@ -40,7 +46,8 @@ def main() -> int:
             print(f"{name}: left as it is. {error}", file=sys.stderr)
             continue
         command = f"python data/make_tables.py {name}"
-        write_table(frame, options.folder / f"{name}.csv", command=command, **provenance)
+        suffix = provenance.pop("suffix", ".csv")  # a long table asks to be compressed
+        write_table(frame, options.folder / f"{name}{suffix}", command=command, **provenance)
         print(f"{name}: {len(frame)} rows")
     return 1 if missing else 0
 

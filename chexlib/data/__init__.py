@@ -7,6 +7,7 @@
 
 from chexlib.data.home import data_home, package_file
 from chexlib.data.labels import load_boxes, load_labels
+from chexlib.data.predictions import match_labels, read_predictions
 from chexlib.data.radiologists import load_adjudicated, load_rsna
 from chexlib.data.tables import table
 
@@ -16,6 +17,8 @@ __all__ = [
     "load_boxes",
     "load_labels",
     "load_rsna",
+    "match_labels",
     "package_file",
+    "read_predictions",
     "table",
 ]

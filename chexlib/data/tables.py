@@ -2,12 +2,13 @@
 
 A table starts with header lines ``# key: value`` (source, licence, SHA-256 of each input, the
 command that rebuilds it, date), followed by an ordinary CSV that ``pandas.read_csv(path,
-comment="#")`` reads.
+comment="#")`` reads. A long table is compressed (``.csv.gz``); pandas reads that just as well.
 """
 
 from __future__ import annotations
 
 import datetime
+import gzip
 import hashlib
 import io
 import os
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["sha256", "table", "table_folder", "write_table"]
+
+SUFFIXES = (".csv", ".csv.gz")
 
 
 def table_folder() -> Path:
@@ -36,7 +39,7 @@ def table(name: str) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        File name without ``.csv``, such as ``"label_quality"``.
+        File name without ``.csv`` or ``.csv.gz``, such as ``"label_quality"``.
 
     Raises
     ------
@@ -46,14 +49,14 @@ def table(name: str) -> pd.DataFrame:
         If the file has no provenance header.
     """
     folder = table_folder()
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.csv"))
+    path = next((p for p in (folder / f"{name}{s}" for s in SUFFIXES) if p.is_file()), None)
+    if path is None:
+        known = sorted(file.name.partition(".")[0] for s in SUFFIXES for file in folder.glob(f"*{s}"))
         raise FileNotFoundError(
             f"Expected a table of figures among {known}, got {name!r}. Tables stand in {folder} "
             "and are rebuilt by `make tables`."
         )
-    text = path.read_text(encoding="utf-8")
+    text = _read(path)
     provenance = {}
     for line in text.splitlines():
         if not line.startswith("# "):
@@ -95,7 +98,7 @@ def write_table(
     frame : DataFrame
         What to write; floats are written with all their digits.
     path : path
-        Target, ending in ``.csv``.
+        Target, ending in ``.csv``, or in ``.csv.gz`` to be compressed.
     source, licence, command : str
         One line each: what it was computed from, under which licence, by which command.
     inputs : iterable of paths
@@ -120,12 +123,15 @@ def write_table(
             f"Expected header values of one line and no '#' in the cells of {path.name}, got one."
         )
     text = "".join(f"# {key}: {value}\n" for key, value in header.items()) + body
-    if path.is_file() and _without_date(path.read_text(encoding="utf-8")) == _without_date(text):
+    if path.is_file() and _without_date(_read(path)) == _without_date(text):
         return
+    content = text.encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)  # the same rows give the same file
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -133,6 +139,11 @@ def write_table(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _read(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
 
 
 def _without_date(text: str) -> list[str]:

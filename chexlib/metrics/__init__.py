@@ -1,0 +1,126 @@
+"""Metrics: how well labels or scores agree with a reference, and how sure that is.
+
+Everything here takes and gives NumPy arrays and knows nothing of files or networks. Every figure
+comes with an interval; where films share a patient, patients are resampled.
+
+>>> from chexlib.metrics import wilson
+>>> wilson(43, 50)
+Estimate(k=43, n=50, estimate=0.86, low=0.738..., high=0.930..., method='Wilson')
+"""
+
+from chexlib.metrics.agreement import (
+    TwoByTwo,
+    agreement,
+    kappa,
+    npv,
+    ppv,
+    ppv_at_prevalence,
+    sensitivity,
+    share,
+    specificity,
+    two_by_two,
+)
+from chexlib.metrics.calibration import brier, brier_parts, calibration_error, reliability
+from chexlib.metrics.comparison import compare_labels, compare_scores, compare_with_reader, holm
+from chexlib.metrics.curves import (
+    auroc,
+    average_precision,
+    counts_by_threshold,
+    precision_recall,
+    roc,
+)
+from chexlib.metrics.decision import decision_curve, net_benefit
+from chexlib.metrics.delong import delong
+from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson
+from chexlib.metrics.expected import expected_films
+from chexlib.metrics.inputs import OneClassWarning, from_counts
+from chexlib.metrics.operating import OperatingPoint, operating_point, operating_points
+from chexlib.metrics.persistence import (
+    expected_persistence,
+    film_pairs,
+    persistence,
+    shuffled_persistence,
+    simulate_chronic,
+)
+from chexlib.metrics.recalibration import (
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+    shift_prevalence,
+    undo_class_weights,
+)
+from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
+from chexlib.metrics.subgroups import age_band, by_subgroup
+from chexlib.metrics.sweep import per_films, threshold_sweep
+from chexlib.metrics.thresholds import (
+    at_sensitivity,
+    at_specificity,
+    choose,
+    max_f1,
+    min_cost,
+    youden,
+)
+from chexlib.metrics.unions import any_of, no_finding
+
+__all__ = [
+    "Bootstrap",
+    "Estimate",
+    "OneClassWarning",
+    "OperatingPoint",
+    "Resamples",
+    "TwoByTwo",
+    "UndefinedWarning",
+    "age_band",
+    "agreement",
+    "any_of",
+    "at_sensitivity",
+    "at_specificity",
+    "auroc",
+    "average_precision",
+    "brier",
+    "brier_parts",
+    "by_subgroup",
+    "calibration_error",
+    "choose",
+    "compare_labels",
+    "compare_scores",
+    "compare_with_reader",
+    "counts_by_threshold",
+    "decision_curve",
+    "delong",
+    "expected_films",
+    "expected_persistence",
+    "film_pairs",
+    "fit_isotonic",
+    "fit_platt",
+    "fit_temperature",
+    "from_counts",
+    "holm",
+    "kappa",
+    "max_f1",
+    "min_cost",
+    "net_benefit",
+    "no_finding",
+    "npv",
+    "operating_point",
+    "operating_points",
+    "per_films",
+    "persistence",
+    "ppv",
+    "ppv_at_prevalence",
+    "precision_recall",
+    "reliability",
+    "resampled",
+    "roc",
+    "sensitivity",
+    "share",
+    "shift_prevalence",
+    "shuffled_persistence",
+    "simulate_chronic",
+    "specificity",
+    "threshold_sweep",
+    "two_by_two",
+    "undo_class_weights",
+    "wilson",
+    "youden",
+]

@@ -1,0 +1,234 @@
+"""What every metric asks of its input: labels of 0 and 1, finite scores, rows that match."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from chexlib.metrics.estimates import UndefinedWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Films",
+    "OneClassWarning",
+    "check_films",
+    "check_weight",
+    "from_counts",
+    "warn_one_class",
+]
+
+
+class OneClassWarning(UndefinedWarning):
+    """A finding is on no film or on every film, so a figure that needs both kinds is NaN."""
+
+
+class Films(NamedTuple):
+    """Checked input, always with a column a finding.
+
+    ``labels`` bool and ``scores`` float, both ``[N, F]``; ``weight`` float ``[N]`` or None;
+    ``single`` whether the caller gave one finding as ``[N]``; ``names`` of the columns.
+    """
+
+    labels: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    weight: NDArray[np.float64] | None
+    single: bool
+    names: tuple[str, ...]
+
+    def squeeze(self, values: NDArray) -> NDArray | float:
+        """Give back one number for one finding, an array ``[..., F]`` for several."""
+        if not self.single:
+            return values
+        one = values[..., 0]
+        return float(one) if one.ndim == 0 else one
+
+
+def check_films(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    probabilities: bool = False,
+) -> Films:
+    """Check labels and scores and bring them to ``[N, F]``.
+
+    A column of one is used with every column of the other: one label set with several scores, or
+    several label sets with one score.
+
+    Parameters
+    ----------
+    labels : array_like [N] or [N, F]
+        bool, or numbers that are 0 or 1: whether the film has the finding.
+    scores : array_like [N] or [N, F]
+        Larger where the finding is likelier.
+    sample_weight : array_like [N], optional
+        Finite, at least 0.
+    probabilities : bool
+        Whether scores must lie in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is not 0 or 1, a score is not finite or (where asked) not in
+        [0, 1], or both are tables whose rows or columns have different names.
+    """
+    _check_names(labels, scores)
+    names = next((tuple(map(str, x.columns)) for x in (labels, scores) if _is_table(x)), ())
+    label_array, score_array = np.asarray(labels), np.asarray(scores)
+    single = label_array.ndim == 1 and score_array.ndim == 1
+    y, s = (_columns(n, x) for n, x in (("labels", label_array), ("scores", score_array)))
+    if len(y) != len(s):
+        raise ValueError(f"Expected a score for each label, got {len(y)} labels, {len(s)} scores.")
+    if not len(y):
+        raise ValueError("Expected at least one film, got none.")
+    if y.shape[1] != s.shape[1] and 1 not in (y.shape[1], s.shape[1]):
+        raise ValueError(
+            f"Expected as many columns of labels as of scores, got {y.shape[1]} and {s.shape[1]}."
+        )
+    y, s = _as_bool(y), _as_float(s, probabilities=probabilities)
+    n_findings = max(y.shape[1], s.shape[1])
+    y, s = (np.broadcast_to(x, (len(x), n_findings)) for x in (y, s))
+    if len(names) != n_findings:
+        names = tuple(f"column {column}" for column in range(n_findings)) if not single else ("",)
+    weight = None if sample_weight is None else check_weight(sample_weight, len(y))
+    return Films(y, s, weight, single, names)
+
+
+def check_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Return weights as float ``[N]``; refuse negative, missing, or all-zero ones."""
+    weight = np.asarray(sample_weight, dtype=float)
+    if weight.shape != (n,):
+        raise ValueError(f"Expected a weight for each of {n} films, got shape {weight.shape}.")
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError("Expected finite weights of at least 0, one above 0, got others.")
+    return weight
+
+
+def from_counts(
+    scores: ArrayLike, *, positive: ArrayLike, negative: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Turn a table of scores and counts into one row a film.
+
+    Areas and thresholds take counts as ``sample_weight``; intervals need to know how many films
+    there are, and get it this way. The films count as independent: who the patients were is lost.
+
+    Parameters
+    ----------
+    scores : array_like [K]
+    positive, negative : array_like [K] of int
+        Films with and without the finding at each score.
+
+    Returns
+    -------
+    labels, scores : ndarray [N]
+        N films.
+
+    Examples
+    --------
+    >>> from_counts([0.1, 0.9], positive=[0, 2], negative=[1, 1])
+    (array([False, False,  True,  True]), array([0.1, 0.9, 0.9, 0.9]))
+    """
+    scores, positive, negative = (np.asarray(x, dtype=float) for x in (scores, positive, negative))
+    if not scores.shape == positive.shape == negative.shape or scores.ndim != 1:
+        raise ValueError(
+            "Expected scores and two counts of one length, got shapes "
+            f"{scores.shape}, {positive.shape} and {negative.shape}."
+        )
+    counts = np.stack([negative, positive], axis=1).ravel()
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts % 1 == 0).all()):
+        raise ValueError("Expected whole counts of at least 0, got others.")
+    counts = counts.astype(int)
+    return np.repeat(np.tile([False, True], len(scores)), counts), np.repeat(
+        np.repeat(scores, 2), counts
+    )
+
+
+def warn_one_class(name: str, films: Films, undefined: NDArray[np.bool_]) -> None:
+    """Warn which of the findings have no value for want of a second class."""
+    if not undefined.any():
+        return
+    which = ", ".join(n for n, bad in zip(films.names, undefined, strict=True) if bad)
+    warnings.warn(
+        f"{name} is undefined{' for ' + which if which else ''}: every film is of one class.",
+        OneClassWarning,
+        stacklevel=3,
+    )
+
+
+def _is_table(values: object) -> bool:
+    return isinstance(values, pd.DataFrame)
+
+
+def _check_names(labels: object, scores: object) -> None:
+    """Refuse two tables whose rows or columns do not correspond: arrays cannot tell, tables can."""
+    if _is_table(labels) and _is_table(scores):
+        one, other = list(labels.columns), list(scores.columns)
+        if len(one) == len(other) > 1 and one != other:
+            k = next(i for i in range(len(one)) if one[i] != other[i])
+            raise ValueError(
+                "Expected columns of labels and scores to be named alike and in one order, got "
+                f"{one[k]!r} against {other[k]!r} in column {k}. Select both by one list of names."
+            )
+    pandas = (pd.DataFrame, pd.Series)
+    if (
+        isinstance(labels, pandas)
+        and isinstance(scores, pandas)
+        and len(labels) == len(scores)
+        and not labels.index.equals(scores.index)
+    ):
+        k = int(np.argmax(labels.index.to_numpy() != scores.index.to_numpy()))
+        raise ValueError(
+            "Expected rows of labels and scores in one order, got index "
+            f"{labels.index[k]!r} against {scores.index[k]!r} in row {k}. Align them by image "
+            "name; if rows do correspond, pass .to_numpy()."
+        )
+
+
+def _columns(name: str, values: NDArray) -> NDArray:
+    if values.ndim not in (1, 2) or (values.shape[-1:] == (0,) and values.ndim == 2):
+        raise ValueError(f"Expected {name} of shape [N] or [N, F], got shape {values.shape}.")
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _as_bool(values: NDArray) -> NDArray[np.bool_]:
+    if values.dtype == bool:
+        return values
+    if values.dtype.kind == "O":  # a table of several types, such as a label table's own columns
+        values = _numbers("labels", values)
+    if values.dtype.kind not in "iuf" or not ((values == 0) | (values == 1)).all():
+        flat = values.ravel()
+        odd = next((v for v in flat.tolist() if v not in (0, 1)), values.dtype)
+        raise ValueError(
+            f"Expected labels of bool, or of numbers that are 0 or 1, got {odd!r}. The order of "
+            "arguments is labels, then scores."
+        )
+    return values.astype(bool)
+
+
+def _as_float(values: NDArray, *, probabilities: bool) -> NDArray[np.float64]:
+    values = _numbers("scores", values)
+    if not np.isfinite(values).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(
+            f"Expected finite scores, got {values[row, column]} in row {row}, column {column}. "
+            "Leave such films out of every array first."
+        )
+    if probabilities and ((values < 0) | (values > 1)).any():
+        row, column = (int(i) for i in np.argwhere((values < 0) | (values > 1))[0])
+        raise ValueError(
+            f"Expected probabilities between 0 and 1, got {values[row, column]} in row {row}, "
+            f"column {column}. If these are logits, apply a sigmoid first."
+        )
+    return values
+
+
+def _numbers(name: str, values: NDArray) -> NDArray[np.float64]:
+    try:
+        return values.astype(float)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected {name} to be numbers, got {values.dtype}.") from None

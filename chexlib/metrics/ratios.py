@@ -1,0 +1,102 @@
+"""Several proportions of the same films at once, with the intervals of ``agreement``.
+
+Wilson's interval where no patient has two of the films that a proportion is of; otherwise patients
+are resampled, one draw for all proportions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson, wilson_interval
+from chexlib.metrics.resampling import Bootstrap, Resamples
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["draws_of", "proportions"]
+
+
+def draws_of(
+    n_films: int,
+    patient: ArrayLike | Resamples | None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Resamples, str]:
+    """Return the draws for so many films, and what was drawn: ``patient`` or ``film``."""
+    if isinstance(patient, Resamples):
+        draws, who = patient, "patient"
+    else:
+        who = "film" if patient is None else "patient"
+        units = np.arange(n_films) if patient is None else patient
+        draws = Resamples(units, resamples=resamples, seed=seed)
+    if len(draws.code) != n_films:
+        raise ValueError(f"Expected a patient for each of {n_films} films, got {len(draws.code)}.")
+    return draws, who
+
+
+def proportions(
+    counted: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+    draws: Resamples,
+    *,
+    names: list[str],
+    who: str = "patient",
+    weight: NDArray[np.float64] | None = None,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """Return R proportions with their intervals.
+
+    Parameters
+    ----------
+    counted, among : ndarray [N, R] of bool
+        Films counted, and films they are counted among.
+    draws : Resamples
+        Of the N films.
+    names : list of str
+        Of the proportions, for the warning where one has no films.
+    who : str
+        What was drawn.
+    weight : ndarray [N], optional
+        Sampling weights.
+    level : float
+        Confidence.
+
+    Returns
+    -------
+    list of Estimate
+        ``k`` of ``n`` are films before weighting. Where resampling cannot move a proportion (all or
+        none of the films), the interval is Wilson's with patients as trials. NaN, with an
+        :class:`~chexlib.metrics.estimates.UndefinedWarning`, where there are no films.
+    """
+    counted = counted & among
+    k, n = counted.sum(axis=0), among.sum(axis=0)
+    w = 1.0 if weight is None else weight[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above, below = counted * w, among * w
+        value = above.sum(axis=0) / below.sum(axis=0)
+        above, below = np.split(draws.sums(np.hstack([above, below])), 2, axis=1)
+        replicates = above / below
+    low, high = Bootstrap(value, replicates, draws).interval(level=level)
+    films = np.stack([np.bincount(draws.code, column) for column in among.T.astype(float)], axis=1)
+    found = []
+    for r, name in enumerate(names):
+        if np.isnan(value[r]):
+            warnings.warn(f"{name} is undefined: it has no films.", UndefinedWarning, stacklevel=3)
+            found.append(Estimate(0, 0, np.nan, np.nan, np.nan, "undefined"))
+        elif weight is None and films[:, r].max() <= 1:
+            found.append(wilson(int(k[r]), int(n[r]), level=level))
+        else:
+            ends = (float(low[r]), float(high[r]))
+            method = f"bootstrap by {who}, {len(draws)} resamples"
+            if ends[0] == ends[1]:
+                trials = int((films[:, r] > 0).sum())
+                ends = wilson_interval(float(value[r]), trials, level=level)
+                method = f"Wilson, {trials} {who}s as trials"
+            found.append(Estimate(int(k[r]), int(n[r]), float(value[r]), *ends, method))
+    return found

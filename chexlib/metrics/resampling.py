@@ -1,0 +1,293 @@
+"""Intervals of scores' metrics by resampling patients, all resamples and findings at once.
+
+A resample of patients is a weighting of films: how often the film's patient was drawn. Every metric
+here takes weights, so no film is ever copied.
+
+For AUROC and average precision one need not even sort again. Put the films of a finding in bins
+that end at the scores of its positives: a resample changes how many films are in a bin, never their
+order. The bins' counts for all resamples are one sparse matrix product, and positives are few.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.special import ndtr
+
+from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.curves import auroc, average_precision
+from chexlib.metrics.estimates import normal_quantile
+from chexlib.metrics.inputs import OneClassWarning, check_films
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from chexlib.metrics.inputs import Films
+
+__all__ = ["Bootstrap", "Resamples", "resampled"]
+
+_CHUNK = 32  # resamples held at once: 32 weights of each patient stay in a core's cache
+
+
+class Resamples:
+    """Patients drawn with replacement: as many as there are, B times.
+
+    One object serves many metrics. Two bootstraps on the same resamples are paired, and can be
+    subtracted. Draws are whole numbers, so a seed gives the same resamples on any processor.
+
+    Parameters
+    ----------
+    patient : array_like [N]
+        The patient of each film, any type that sorts. ``np.arange(N)`` resamples films.
+    resamples : int
+        How many, B.
+    seed : int
+
+    Attributes
+    ----------
+    code : ndarray [N] of int
+        The row of ``drawn`` that each film's patient has.
+    drawn : ndarray [P, B] of uint16
+        How often each of P patients was drawn.
+
+    Examples
+    --------
+    >>> draws = Resamples([7, 7, 9, 12], resamples=3)
+    >>> draws.drawn.sum(axis=0)
+    array([3, 3, 3], dtype=uint64)
+    """
+
+    def __init__(self, patient: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        patient = np.asarray(patient)
+        if patient.ndim != 1 or not len(patient):
+            raise ValueError(f"Expected a patient for each film, got shape {patient.shape}.")
+        if patient.dtype.kind == "f" and np.isnan(patient).any():
+            raise ValueError("Expected a patient for each film, got NaN. Drop or name those films.")
+        if resamples < 1:
+            raise ValueError(f"Expected at least one resample, got {resamples}. Use {RESAMPLES}.")
+        distinct, self.code = np.unique(patient, return_inverse=True)
+        n, rng = len(distinct), np.random.default_rng(seed)
+        self.drawn = np.empty((n, resamples), dtype=np.uint16)
+        for b in range(resamples):
+            self.drawn[:, b] = np.bincount(rng.integers(n, size=n), minlength=n)
+
+    def __len__(self) -> int:
+        """Return the number of resamples."""
+        return self.drawn.shape[1]
+
+    def select(self, films: ArrayLike) -> Resamples:
+        """Return the same draws for some of the films, as bool ``[N]`` or positions."""
+        chosen = object.__new__(Resamples)
+        chosen.code, chosen.drawn = self.code[np.asarray(films)], self.drawn
+        return chosen
+
+    def weight(self, b: int) -> NDArray[np.uint16]:
+        """Return how often each film ``[N]`` is in resample ``b``."""
+        return self.drawn[self.code, b]
+
+    def sums(self, columns: ArrayLike) -> NDArray[np.float64]:
+        """Return the totals of columns ``[N, C]`` over the films of each resample, ``[B, C]``."""
+        columns = np.asarray(columns, dtype=float)
+        film, column = np.nonzero(columns)
+        shape = (columns.shape[1], len(self.drawn))
+        entries = (columns[film, column], (column, self.code[film]))
+        by_patient = coo_array(entries, shape=shape).tocsr()
+        totals = np.empty((len(self), columns.shape[1]))
+        for start in range(0, len(self), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            totals[chunk] = (by_patient @ self.drawn[:, chunk].astype(float)).T
+        return totals
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """A metric, and its value in each of B resamples.
+
+    Attributes
+    ----------
+    estimate : ndarray [] or [F]
+        The metric on the films themselves.
+    replicates : ndarray [B] or [B, F]
+        The metric on each resample; NaN where a resample has no value.
+    draws : Resamples
+        What was drawn; bootstraps on the same draws are paired.
+    """
+
+    estimate: NDArray[np.float64]
+    replicates: NDArray[np.float64]
+    draws: Resamples
+
+    def interval(self, *, level: float = 0.95) -> tuple[NDArray, NDArray]:
+        """Return the ends of the percentile interval, each of the shape of ``estimate``.
+
+        Ends are resampled values themselves, without interpolation; resamples without a value are
+        left out (a resample of a very rare finding may hold no positive).
+        """
+        normal_quantile(level)
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        values = self.replicates.reshape(len(self.replicates), -1)
+        ends = np.full((2, values.shape[1]), np.nan)
+        for k, column in enumerate(values.T):
+            defined = column[~np.isnan(column)]
+            if len(defined):
+                ends[:, k] = np.quantile(defined, tails, method="inverted_cdf")
+        low, high = ends.reshape(2, *self.replicates.shape[1:])
+        return low[()], high[()]
+
+    def p_value(self) -> NDArray[np.float64]:
+        """Return the two-sided p-value of "the true value is 0", for a difference.
+
+        From the spread of the resamples, taken as normal. Counting resamples beyond 0 instead could
+        give nothing below 2 / B, which no adjustment for many comparisons would leave standing.
+        NaN where there is no spread to judge by.
+        """
+        values = self.replicates.reshape(len(self.replicates), -1)
+        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
+            spread = np.nanstd(values, axis=0, ddof=1).reshape(self.estimate.shape)
+            return np.where(spread > 0, 2 * ndtr(-np.abs(self.estimate) / spread), np.nan)[()]
+
+    def __getitem__(self, findings: object) -> Bootstrap:
+        """Return some of the findings: a position, a slice, a list."""
+        return replace(
+            self,
+            estimate=np.asarray(self.estimate[findings]),
+            replicates=self.replicates[:, findings],
+        )
+
+    def mean(self) -> Bootstrap:
+        """Return the mean over findings (those with a value) with its resamples."""
+        if self.replicates.ndim == 1:
+            return self
+        defined = ~np.isnan(self.estimate)
+        estimate = self.estimate[defined].mean()
+        return replace(self, estimate=estimate, replicates=self.replicates[:, defined].mean(axis=1))
+
+    def __sub__(self, other: Bootstrap) -> Bootstrap:
+        """Return the paired difference; both must be made on the same draws."""
+        if self.draws.drawn is not other.draws.drawn:
+            raise ValueError(
+                "Expected two bootstraps on the same draws, got others. Make one Resamples and "
+                "pass it to both."
+            )
+        return replace(
+            self,
+            estimate=np.asarray(self.estimate - other.estimate),
+            replicates=self.replicates - other.replicates,
+        )
+
+
+def resampled(
+    metric: Callable[..., ArrayLike],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    draws: Resamples | ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Bootstrap:
+    """Compute a metric on resamples of patients.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(labels, scores, sample_weight=…)`` giving a number, or one for each finding.
+        :func:`~chexlib.metrics.auroc` and :func:`~chexlib.metrics.average_precision` take a path
+        that is about two hundred times faster than calling them.
+    labels, scores : array_like [N] or [N, F]
+        See :func:`chexlib.metrics.inputs.check_films`.
+    draws : Resamples, or array_like [N]
+        What to resample; patients stand for ``Resamples(patient)``.
+    sample_weight : array_like [N], optional
+        Held fixed: a film counts by its weight times how often its patient was drawn.
+
+    Returns
+    -------
+    Bootstrap
+        For those two metrics, replicates are NaN where fewer than two patients have the finding, or
+        fewer than two have films without it.
+
+    References
+    ----------
+    Field and Welsh, JRSS B 69 (2007) 369-390: the cluster bootstrap.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.random(300) < 0.3
+    >>> found = resampled(auroc, labels, labels + rng.normal(size=300), np.arange(300) // 3)
+    >>> low, high = found.interval()
+    >>> bool(low < found.estimate < high)
+    True
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight)
+    draws = draws if isinstance(draws, Resamples) else Resamples(draws)
+    if len(draws.code) != len(films.labels):
+        raise ValueError(
+            f"Expected a patient for each of {len(films.labels)} films, got {len(draws.code)}."
+        )
+    estimate = np.asarray(metric(labels, scores, sample_weight=sample_weight), dtype=float)
+    if metric in _BY_BINS:
+        from_bins = _BY_BINS[metric]
+        values = np.empty((len(draws), films.labels.shape[1]))
+        columns = [_bins(films, k, draws) for k in range(values.shape[1])]
+        for start in range(0, len(draws), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            drawn = draws.drawn[:, chunk].astype(float)
+            for k, (negative, positive) in enumerate(columns):
+                values[chunk, k] = from_bins(negative @ drawn, positive @ drawn)
+        for k, kinds in enumerate(columns):
+            # One patient alone cannot show how patients differ: an interval would be a fake.
+            if min(len(np.unique(kind.indices)) for kind in kinds) < 2:
+                values[:, k] = np.nan
+        return Bootstrap(estimate, values[:, 0] if films.single else values, draws)
+    fixed = 1.0 if films.weight is None else films.weight
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OneClassWarning)  # a resample may lack a rare finding
+        values = [
+            metric(labels, scores, sample_weight=draws.weight(b) * fixed) for b in range(len(draws))
+        ]
+    return Bootstrap(estimate, np.asarray(values, dtype=float), draws)
+
+
+def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]:
+    """Return weight by bin and patient: of negatives ``[2 L + 1, P]``, of positives ``[L, P]``.
+
+    L are the distinct scores of positives, rising. Bin 2 l + 1 holds films tied with level l, bin
+    2 l those between it and the level before.
+    """
+    y, s = films.labels[:, k], films.scores[:, k]
+    weight = np.ones(len(y)) if films.weight is None else films.weight
+    level = np.unique(s[y])
+    place = np.searchsorted(level, s, side="left") + np.searchsorted(level, s, side="right")
+    shape = (2 * len(level) + 1, len(draws.drawn))
+
+    def by_patient(rows: NDArray, row: NDArray, n_rows: int) -> coo_array:
+        entries = (weight[rows], (row, draws.code[rows]))
+        return coo_array(entries, shape=(n_rows, shape[1])).tocsr()
+
+    return by_patient(~y, place[~y], shape[0]), by_patient(y, place[y] // 2, len(level))
+
+
+def _auroc_from_bins(negative: NDArray, positive: NDArray) -> NDArray[np.float64]:
+    below = np.cumsum(negative, axis=0)
+    wins = ((below[0:-1:2] + 0.5 * negative[1::2]) * positive).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return wins / (positive.sum(axis=0) * below[-1])
+
+
+def _average_precision_from_bins(negative: NDArray, positive: NDArray) -> NDArray[np.float64]:
+    tp = np.cumsum(positive[::-1], axis=0)[::-1]
+    fp = np.cumsum(negative[:0:-1], axis=0)[1::2][::-1]  # a level's own bin and all above it
+    called = tp + fp
+    precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (precision * positive).sum(axis=0) / positive.sum(axis=0)
+
+
+_BY_BINS = {auroc: _auroc_from_bins, average_precision: _average_precision_from_bins}

@@ -1,0 +1,169 @@
+"""Any metric by sex, view, age or whatever else, against the films outside each group.
+
+Films of one patient can fall in several groups (a PA and an AP film), so groups are not
+independent: all are resampled by one and the same draw of patients. Looking at many groups finds
+differences by chance; the table says how many were looked at and adjusts for it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.comparison import holm
+from chexlib.metrics.curves import auroc
+from chexlib.metrics.inputs import OneClassWarning, check_films
+from chexlib.metrics.ratios import draws_of
+from chexlib.metrics.resampling import resampled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from chexlib.metrics.resampling import Bootstrap, Resamples
+
+__all__ = ["age_band", "by_subgroup"]
+
+_DIFFERENCE = ("difference", "difference_low", "difference_high", "p_value")
+
+
+def age_band(age: ArrayLike, *, edges: Sequence[int] = (18, 40, 60, 80)) -> pd.Categorical:
+    """Return the age band of each film, in whole years.
+
+    Parameters
+    ----------
+    age : array_like [N]
+        Years, at least 0.
+    edges : sequence of int
+        First year of each band after the first, rising.
+
+    Examples
+    --------
+    >>> list(age_band([17, 18, 95]))
+    ['0-17', '18-39', '80+']
+    """
+    age = np.asarray(age, dtype=float)
+    if not (age >= 0).all():
+        raise ValueError("Expected ages of at least 0, got one below or missing.")
+    edges = list(edges)
+    if edges != sorted(set(edges)) or not edges or edges[0] <= 0:
+        raise ValueError(f"Expected rising edges above 0, got {edges}.")
+    starts = [0, *edges]
+    names = [f"{a}-{b - 1}" for a, b in zip(starts, edges, strict=False)] + [f"{edges[-1]}+"]
+    return pd.Categorical.from_codes(np.searchsorted(edges, age, side="right"), names, ordered=True)
+
+
+def by_subgroup(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: pd.DataFrame | Mapping[str, ArrayLike],
+    *,
+    metric: Callable[..., ArrayLike] = auroc,
+    patient: ArrayLike | Resamples | None = None,
+    sample_weight: ArrayLike | None = None,
+    at_least: int = 10,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return a metric in each group of films, and its difference from the films outside the group.
+
+    Parameters
+    ----------
+    labels, scores : array_like [N] or [N, F]
+        Tables give their column names to the rows.
+    groups : DataFrame or mapping of str to array_like [N]
+        Attributes such as ``{"sex": …, "view": …}``. Films with a missing value are in no group of
+        that attribute, and not outside one either.
+    metric : callable
+        ``metric(labels, scores, sample_weight=…)``; :func:`~chexlib.metrics.auroc` and
+        :func:`~chexlib.metrics.average_precision` are fast.
+    patient, sample_weight, level, resamples, seed
+        Patients are resampled; left out, films are.
+    at_least : int
+        Patients with the finding, and patients without, that a group must have to get an interval
+        and be compared; below that, resampling promises more than it can keep.
+
+    Returns
+    -------
+    DataFrame
+        A row for each attribute, group and finding: ``attribute group finding n_films n_patients
+        n_positive estimate low high difference difference_low difference_high p_value p_holm
+        comparisons``. ``difference`` is the group's figure less that of the films outside; of an
+        attribute with two groups, only the first row has it, since the second says the same again.
+        ``p_holm`` is adjusted for all ``comparisons`` of the table. An attribute with one group
+        has no difference. Average precision rises with prevalence: differences in it are no
+        differences in quality where groups differ in prevalence.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels, sex = rng.random(400) < 0.5, rng.choice(["F", "M"], 400)
+    >>> found = by_subgroup(labels, labels + rng.normal(size=400), {"sex": sex}, resamples=200)
+    >>> found[["group", "n_films", "comparisons"]]
+      group  n_films  comparisons
+    0     F      195            1
+    1     M      205            1
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight)
+    n = len(films.labels)
+    draws, _who = draws_of(n, patient, resamples=resamples, seed=seed)
+
+    def on(inside: NDArray[np.bool_]) -> tuple[Bootstrap, NDArray[np.bool_]]:
+        """Resample some films; also say for which findings they are enough."""
+        weight = None if films.weight is None else films.weight[inside]
+        y, s, who = films.labels[inside], films.scores[inside], draws.select(inside)
+        enough = [
+            min(len(np.unique(who.code[kind])) for kind in (column, ~column)) >= at_least
+            for column in y.T
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OneClassWarning)  # a NaN in the table says it
+            return resampled(metric, y, s, who, sample_weight=weight), np.array(enough)
+
+    rows = []
+    for attribute, given in dict(groups).items():
+        values = pd.Categorical(given)
+        if len(values) != n:
+            raise ValueError(f"Expected {attribute} of {n} films, got {len(values)} values.")
+        present = [k for k in range(len(values.categories)) if (values.codes == k).any()]
+        others = None
+        for number, k in enumerate(present):
+            inside, outside = values.codes == k, (values.codes != k) & (values.codes >= 0)
+            # Of two groups, what is outside one is the other.
+            found, enough = others if others and len(present) == 2 else on(inside)
+            row = {
+                "attribute": attribute,
+                "group": str(values.categories[k]),
+                "finding": films.names,
+                "n_films": int(inside.sum()),
+                "n_patients": len(np.unique(draws.code[inside])),
+                "n_positive": films.labels[inside].sum(axis=0),
+                "estimate": found.estimate,
+            }
+            low, high = found.interval(level=level)
+            row |= {"low": np.where(enough, low, np.nan), "high": np.where(enough, high, np.nan)}
+            if len(present) > 2 or (len(present) == 2 and number == 0):
+                others = on(outside)
+                gap, both = found - others[0], enough & others[1]
+                low, high = gap.interval(level=level)
+                figures = (gap.estimate, low, high, gap.p_value())
+                row |= {
+                    name: np.where(both, value, np.nan)
+                    for name, value in zip(_DIFFERENCE, figures, strict=True)
+                }
+            rows.append(pd.DataFrame(row))
+    table = pd.concat(rows, ignore_index=True)
+    table = table.reindex(columns=[*table.columns, *(c for c in _DIFFERENCE if c not in table)])
+    table["p_holm"] = holm(table["p_value"])
+    return table.assign(comparisons=int(table["p_value"].notna().sum()))

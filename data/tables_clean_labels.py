@@ -1,0 +1,224 @@
+"""Tables of chapter 8: one model judged by text labels and by radiologists, on the same films.
+
+Paired statistics need each film's score, labels and patient, so they are computed here and shipped
+as figures. Intervals are of 95% and by patient.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import tables_clean_subgroups
+from judged_films import Judged, judged, provenance
+from reference_films import UNIONS, google_films, rsna_read_films, shared_films
+
+from chexlib.data import load_labels, load_rsna
+from chexlib.metrics.comparison import compare_labels, compare_with_reader, holm
+from chexlib.metrics.curves import auroc, roc
+from chexlib.metrics.delong import delong
+from chexlib.metrics.label_quality import ANY_FINDING
+from chexlib.metrics.resampling import Resamples, resampled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 2000
+GRID = np.linspace(0, 1, 51)
+OTHER_MAPPINGS = {
+    "Nodule or mass": ("Mass", "Nodule", ANY_FINDING),
+    "Airspace opacity": (
+        *("Consolidation", "Infiltration", "Pneumonia"),
+        *(UNIONS["Airspace opacity (wide)"], ANY_FINDING),
+    ),
+}
+OTHER_MAPPINGS["Lung opacity"] = OTHER_MAPPINGS["Airspace opacity"]
+"""Other NIH labels that a finding's score is held against: no choice of words should decide."""
+
+
+def clean_films() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """How many films and patients each step leaves."""
+    films, google, rsna = shared_films(), google_films(), rsna_read_films()
+    labels, reads = load_labels(), load_rsna()
+    reads = reads.assign(twice=reads["image"].duplicated(keep=False)).merge(
+        films[["image", "patient"]], on="image"
+    )
+    steps = {
+        "scored by the model": films,
+        "of these patients, in NIH's table": labels[labels["patient"].isin(films["patient"])],
+        "in NIH's official test set": films[films["official"]],
+        "read by Google's radiologists": google,
+        "of these, Google's validation set": google[google["subset"] == "val"],
+        "of these, Google's test set": google[google["subset"] == "test"],
+        "matched with an RSNA film": reads,
+        "left out: matched twice": reads[reads["twice"]],
+        "left out: pixel error above 50": reads[~reads["twice"] & (reads["pixel_mse"] > 50)],
+        "read by RSNA's radiologists": rsna,
+        "read by both": google[google["image"].isin(rsna["image"])],
+    }
+    rows = [(name, len(part), part["patient"].nunique()) for name, part in steps.items()]
+    columns = ["films", "n_images", "n_patients"]
+    return pd.DataFrame(rows, columns=columns), provenance("rows matched twice are counted twice")
+
+
+def clean_labels() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Paired comparisons: text labels against radiologists, and the model against text labels."""
+    rows = []
+    for films in judged():
+        rows.append(_auroc_row(films))
+        mappings = (films.mapping, *OTHER_MAPPINGS.get(films.finding, ()))
+        rows += [_reader_row(films, label) for label in mappings]
+    table = pd.DataFrame(rows)
+    for _, family in table[table["main"]].groupby("comparison"):
+        table.loc[family.index, "p_holm"] = holm(family["p_value"])
+    note = (
+        "auroc: first is the model's against the radiologists, second against the text labels of "
+        "the same films; sensitivity: first is the model's, second the text label's, both judged "
+        "by the radiologists, at the label's false-positive rate; intervals of 95% by patient; "
+        "n_... count before weighting; p_holm: adjusted for the four main comparisons of a kind"
+    )
+    return table, provenance(note)
+
+
+def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """AUROC of the score for the text label, among films that radiologists call alike."""
+    rows = []
+    for films in judged():
+        text = films.text()
+        for name, kind in (
+            ("radiologists say no", ~films.truth),
+            ("radiologists say yes", films.truth),
+        ):
+            weight = None if films.weight is None else films.weight[kind]
+            y, patient = text[kind], films.patient[kind]
+            found = delong(y, films.score[kind], patient=patient, sample_weight=weight).estimates()
+            counts = (len(y), len(np.unique(patient)), y.sum(), len(np.unique(patient[y])))
+            figures = (found[0].estimate, found[0].low, found[0].high, found[0].method)
+            rows.append((*films.where.values(), name, *counts, *figures))
+        draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
+        both = np.stack([films.truth, text], axis=1)
+        counts = (len(text), len(np.unique(films.patient)), text.sum())
+        counts += (len(np.unique(films.patient[text])),)
+        found = resampled(_auroc_and_expected, both, films.score, draws, sample_weight=films.weight)
+        names = ("against the text label", "expected if errors were random", "excess")
+        low, high = found.interval()
+        for k, name in enumerate(names):
+            method = f"bootstrap by patient, {RESAMPLES} resamples"
+            rows.append(
+                (*films.where.values(), name, *counts, found.estimate[k], low[k], high[k], method)
+            )
+    columns = ["finding", "reference", "subset", "weighting", "films", "n_images", "n_patients"]
+    columns += ["n_labelled", "n_labelled_patients", "auroc", "ci_low", "ci_high", "method"]
+    note = (
+        "AUROC of the score for the text label, among the films named; expected: 0.5 + (PPV + NPV "
+        "- 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend on the "
+        "score; excess: the difference; intervals of 95% by patient; n_labelled: with text label"
+    )
+    return pd.DataFrame(rows, columns=columns), provenance(note)
+
+
+def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """ROC curves against radiologists and against text labels, with bands."""
+    tables = []
+    for films in judged():
+        if films.subset == "google_test" or "wide" in films.finding:
+            continue
+        draws = Resamples(films.patient, resamples=1000, seed=0)
+        for source, label in (("radiologists", films.truth), ("text labels", films.text())):
+            found = resampled(_sensitivities, label, films.score, draws, sample_weight=films.weight)
+            low, high = found.interval()
+            columns = {"x": GRID, "y": found.estimate, "ci_low": low, "ci_high": high}
+            tables.append(pd.DataFrame(films.where | {"judge": source} | columns).round(5))
+    note = (
+        "x: false-positive rate; y: sensitivity; bands of 95%, point by point; bootstrap by "
+        "patient, 1000 resamples"
+    )
+    return pd.concat(tables, ignore_index=True), provenance(note)
+
+
+def published_f1() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """F1 of four radiologists and of CheXNet on 420 films, as published."""
+    rows = [
+        ("Radiologist 1", 0.383, 0.309, 0.453),
+        ("Radiologist 2", 0.356, 0.282, 0.428),
+        ("Radiologist 3", 0.365, 0.291, 0.435),
+        ("Radiologist 4", 0.442, 0.390, 0.492),
+        ("Radiologists' average", 0.387, 0.330, 0.442),
+        ("CheXNet", 0.435, 0.387, 0.481),
+        ("Difference", 0.051, 0.005, 0.084),
+    ]
+    return pd.DataFrame(rows, columns=["reader", "f1", "ci_low", "ci_high"]), {
+        "source": "Rajpurkar et al., arXiv:1711.05225v3 (rajpurkar2017 in book/references.bib)",
+        "licence": "figures quoted",
+        "inputs": [],
+        "note": "pneumonia, 420 films; each reader scored against every other in turn",
+    }
+
+
+def _auroc_row(films: Judged) -> dict[str, Any]:
+    text = films.text()
+    options = {"patient": films.patient, "sample_weight": films.weight}
+    gap = compare_labels(films.truth, text, films.score, **options)
+    one, other = delong(np.stack([films.truth, text], axis=1), films.score, **options).estimates()
+    return {
+        "comparison": "auroc",
+        **films.where,
+        **{"label": films.mapping, "main": films.main},
+        **films.counts(text),
+        **{"first": gap.first, "first_low": one.low, "first_high": one.high},
+        **{"second": gap.second, "second_low": other.low, "second_high": other.high},
+        **{"difference": gap.difference, "ci_low": gap.low, "ci_high": gap.high},
+        **{"p_value": gap.p_value, "method": gap.method},
+    }
+
+
+def _reader_row(films: Judged, label: str) -> dict[str, Any]:
+    text = films.text(label)
+    found = compare_with_reader(
+        films.truth,
+        films.score,
+        text,
+        patient=films.patient,
+        sample_weight=films.weight,
+        resamples=RESAMPLES,
+    )
+    return {
+        "comparison": "sensitivity",
+        **films.where,
+        **{"label": label, "main": films.main and label == films.mapping},
+        **films.counts(text),
+        **{"first": found.first, "second": found.second},
+        **{"difference": found.difference, "ci_low": found.low, "ci_high": found.high},
+        **{"p_value": found.p_value, "method": found.method},
+    }
+
+
+def _auroc_and_expected(
+    labels: ArrayLike, scores: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return AUROC for the text label, what random errors would leave of it, and the excess."""
+    truth, text = np.asarray(labels).T
+    weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, float)
+    ppv = weight @ (truth & text) / (weight @ text)
+    npv = weight @ ~(truth | text) / (weight @ ~text)
+    against = [auroc(y, scores, sample_weight=weight) for y in (truth, text)]
+    expected = 0.5 + (ppv + npv - 1) * (against[0] - 0.5)
+    return np.array([against[1], expected, against[1] - expected])
+
+
+def _sensitivities(
+    labels: ArrayLike, scores: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    return roc(labels, scores, sample_weight=sample_weight).at_false_positive_rate(GRID)
+
+
+TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict[str, Any]]]] = {
+    "clean_films": clean_films,
+    "clean_labels": clean_labels,
+    "clean_errors": clean_errors,
+    "clean_curves": clean_curves,
+    "published_f1": published_f1,
+} | tables_clean_subgroups.TABLES

@@ -1,0 +1,262 @@
+"""Agreement against statsmodels, scikit-learn and closed forms; intervals by their properties."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_score, recall_score
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.proportion import proportion_confint
+
+from chexlib.metrics import (
+    TwoByTwo,
+    UndefinedWarning,
+    agreement,
+    kappa,
+    npv,
+    ppv,
+    ppv_at_prevalence,
+    sensitivity,
+    share,
+    specificity,
+    two_by_two,
+)
+
+PROPORTIONS = (ppv, npv, sensitivity, specificity)
+FULL = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=bool)  # one film of each kind
+
+
+@st.composite
+def films(draw, *, most=80, weights=False):
+    """Return label and reference with every denominator above 0, and perhaps weights."""
+    n = draw(st.integers(0, most))
+    pair = st.tuples(st.booleans(), st.booleans())
+    rows = np.concatenate(
+        [FULL, np.array(draw(st.lists(pair, min_size=n, max_size=n))).reshape(-1, 2)]
+    )
+    label, reference = rows.astype(bool).T
+    if not weights:
+        return label, reference
+    weight = draw(st.lists(st.floats(0.1, 10), min_size=len(rows), max_size=len(rows)))
+    return label, reference, np.array(weight)
+
+
+@given(films(weights=True))
+def test_two_by_two_is_the_confusion_matrix(drawn):
+    label, reference, weight = drawn
+    for sample_weight in (None, weight):
+        table = two_by_two(label, reference, sample_weight=sample_weight)
+        tn, fp, fn, tp = confusion_matrix(reference, label, sample_weight=sample_weight).ravel()
+        assert (table.tp, table.fp, table.fn, table.tn) == pytest.approx((tp, fp, fn, tn))
+        assert table.n == pytest.approx(tp + fp + fn + tn)
+
+
+@given(films(weights=True))
+@settings(max_examples=40, deadline=None)
+def test_estimates_are_those_of_scikit_learn(drawn):
+    label, reference, weight = drawn
+    for sample_weight in (None, weight):
+        found = agreement(label, reference, sample_weight=sample_weight, resamples=10)
+        same = {"sample_weight": sample_weight}
+        expected = {
+            "ppv": precision_score(reference, label, **same),
+            "npv": precision_score(~reference, ~label, **same),
+            "sensitivity": recall_score(reference, label, **same),
+            "specificity": recall_score(~reference, ~label, **same),
+            "kappa": cohen_kappa_score(reference, label, **same),
+        }
+        for name, value in expected.items():
+            assert found[name].estimate == pytest.approx(value, abs=1e-12), name
+
+
+@given(films())
+def test_intervals_of_independent_films_are_those_of_statsmodels(drawn):
+    label, reference = drawn
+    found = agreement(label, reference)
+    for name, counted, among in (
+        ("ppv", label & reference, label),
+        ("npv", ~label & ~reference, ~label),
+        ("sensitivity", label & reference, reference),
+        ("specificity", ~label & ~reference, ~reference),
+    ):
+        k, n = int(counted.sum()), int(among.sum())
+        low, high = proportion_confint(k, n, method="wilson")
+        assert (found[name].k, found[name].n, found[name].method) == (k, n, "Wilson")
+        assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-12)
+    table = two_by_two(label, reference)
+    reference_kappa = cohens_kappa(np.array([[table.tp, table.fp], [table.fn, table.tn]]))
+    assert found["kappa"].estimate == pytest.approx(reference_kappa.kappa, abs=1e-12)
+    assert found["kappa"].low == pytest.approx(max(reference_kappa.kappa_low, -1), abs=1e-9)
+    assert found["kappa"].high == pytest.approx(min(reference_kappa.kappa_upp, 1), abs=1e-9)
+
+
+@given(films(), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_bounds_and_symmetry(drawn, seed):
+    label, reference = drawn
+    patient = np.random.default_rng(seed).integers(0, len(label) // 2, len(label))
+    options = {"patient": patient, "resamples": 100, "seed": seed}
+    found = agreement(label, reference, **options)
+    for name, one in found.items():
+        assert -1 <= one.low <= one.high <= 1, name
+        assert 0 <= one.k <= one.n
+    swapped = agreement(reference, label, **options)
+    assert swapped["ppv"] == found["sensitivity"]
+    assert swapped["npv"] == found["specificity"]
+    assert swapped["kappa"] == found["kappa"]
+    inverted = agreement(~label, ~reference, **options)
+    assert inverted["npv"] == found["ppv"]
+    assert inverted["specificity"] == found["sensitivity"]
+    for statistic in (*PROPORTIONS, kappa):
+        assert statistic(label, reference, **options) == found[statistic.__name__]
+
+
+@given(films(most=40), st.integers(2, 4))
+@settings(max_examples=25, deadline=None)
+def test_copies_of_a_film_within_its_patient_add_no_certainty(drawn, copies):
+    label, reference = (np.repeat(values, copies) for values in drawn)
+    patient = np.repeat(np.arange(len(drawn[0])), copies)
+    repeated = agreement(label, reference, patient=patient, resamples=200)
+    films = np.arange(len(drawn[0]))
+    once = agreement(*drawn, patient=films, sample_weight=np.ones(len(films)), resamples=200)
+    for name, one in repeated.items():
+        assert (one.estimate, one.low, one.high) == pytest.approx(
+            (once[name].estimate, once[name].low, once[name].high), abs=1e-12
+        ), name
+
+
+def test_constant_weights_change_nothing():
+    rng = np.random.default_rng(0)
+    label, reference = rng.random((2, 300)) < 0.4
+    patient = rng.integers(0, 100, 300)
+    plain = agreement(label, reference, patient=patient)
+    weighted = agreement(label, reference, patient=patient, sample_weight=np.full(300, 4.0))
+    for name in plain:
+        assert weighted[name] == plain[name]
+
+
+def test_weights_undo_sampling_by_label():
+    rng = np.random.default_rng(5)
+    truth = rng.random(200_000) < 0.1
+    label = np.where(truth, rng.random(len(truth)) < 0.6, rng.random(len(truth)) < 0.05)
+    fraction = np.where(label, 0.5, 0.1)
+    kept = rng.random(len(truth)) < fraction
+    raw = sensitivity(label[kept], truth[kept]).estimate
+    weighted = sensitivity(
+        label[kept], truth[kept], sample_weight=1 / fraction[kept], resamples=20
+    ).estimate
+    assert raw > 0.8  # films with the label were kept five times as often
+    assert weighted == pytest.approx(0.6, abs=0.03)
+
+
+def test_the_interval_by_patient_covers_where_the_naive_one_does_not():
+    rng = np.random.default_rng(11)
+    hits = {"patient": 0, "film": 0}
+    for seed in range(120):
+        rate = rng.beta(0.5, 0.5, 150)  # patients differ much: mean 0.5
+        patient = np.repeat(np.arange(150), 6)
+        positive = rng.random(len(patient)) < rate[patient]
+        by_patient = share(positive, patient=patient, resamples=400, seed=seed)
+        by_film = share(positive)
+        hits["patient"] += by_patient.low <= 0.5 <= by_patient.high
+        hits["film"] += by_film.low <= 0.5 <= by_film.high
+    assert hits["patient"] >= 0.88 * 120
+    assert hits["film"] < 0.8 * 120
+
+
+def test_one_film_a_patient_gives_wilson():
+    found = share([1, 0, 0], patient=[5, 6, 7])
+    assert found.method == "Wilson"
+
+
+def test_all_films_alike_fall_back_to_patients_as_trials():
+    found = share(np.ones(30), patient=np.repeat(np.arange(3), 10))
+    assert (found.k, found.n, found.estimate, found.high) == (30, 30, 1, 1)
+    assert found.method == "Wilson, 3 patients as trials"
+    assert found.low == pytest.approx(proportion_confint(3, 3, method="wilson")[0])
+
+
+def test_a_weighted_share_without_patients_resamples_films():
+    found = share([1, 0, 0, 1], sample_weight=[1, 2, 3, 4])
+    assert found.estimate == pytest.approx(0.5)
+    assert found.method.startswith("bootstrap by film")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "label", "reference", "reason"),
+    [
+        (ppv, [0, 0], [0, 1], "no film has the label"),
+        (npv, [1, 1], [0, 1], "every film has the label"),
+        (sensitivity, [0, 1], [0, 0], "no film is positive"),
+        (specificity, [0, 1], [1, 1], "every film is positive"),
+        (kappa, [1, 1], [1, 1], "constant"),
+    ],
+)
+def test_an_empty_denominator_is_named(statistic, label, reference, reason):
+    with pytest.warns(UndefinedWarning, match=reason):
+        found = statistic(label, reference)
+    assert math.isnan(found.estimate)
+    assert found.method == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("label", "reference", "message"),
+    [
+        ([1, 0], [1], "as many labels as reference"),
+        ([], [], "at least one film"),
+        ([[1, 0]], [[1, 0]], "shape"),
+        ([1, 2], [1, 0], "got 2"),
+        ([0.5, 1], [1, 0], r"got 0\.5"),
+        ([1.0, np.nan], [1, 0], "got nan"),
+        (["YES", "NO"], [1, 0], "got 'YES'"),
+        ([None, True], [1, 0], "got None"),
+    ],
+)
+def test_what_is_no_label_is_refused(label, reference, message):
+    with pytest.raises(ValueError, match=message):
+        two_by_two(label, reference)
+
+
+@pytest.mark.parametrize("weight", [[1], [1, -1], [0, 0], [1, np.inf], [1, np.nan]])
+def test_what_is_no_weight_is_refused(weight):
+    with pytest.raises(ValueError, match="weight"):
+        ppv([1, 0], [1, 0], sample_weight=weight)
+
+
+def test_unknown_statistics_and_levels_are_refused():
+    with pytest.raises(ValueError, match="auroc"):
+        agreement([1, 0], [1, 0], statistics=["auroc"])
+    with pytest.raises(ValueError, match="confidence level"):
+        ppv([1, 0], [1, 0], level=95)
+
+
+probability = st.floats(0.01, 0.99)
+
+
+@given(probability, probability, probability)
+def test_ppv_at_prevalence_is_bayes(sens, spec, prevalence):
+    n = 10_000.0
+    table = TwoByTwo(
+        tp=n * prevalence * sens,
+        fp=n * (1 - prevalence) * (1 - spec),
+        fn=n * prevalence * (1 - sens),
+        tn=n * (1 - prevalence) * spec,
+    )
+    assert ppv_at_prevalence(sens, spec, prevalence) == pytest.approx(
+        table.tp / (table.tp + table.fp)
+    )
+
+
+def test_ppv_at_prevalence_recovers_the_ppv_of_a_set():
+    rng = np.random.default_rng(2)
+    label, reference = rng.random((2, 500)) < 0.3
+    found = agreement(label, reference)
+    value = ppv_at_prevalence(
+        found["sensitivity"].estimate, found["specificity"].estimate, reference.mean()
+    )
+    assert value == pytest.approx(found["ppv"].estimate)
+    assert np.isnan(ppv_at_prevalence(0, 1, 0.5))
+    with pytest.raises(ValueError, match="prevalence"):
+        ppv_at_prevalence(0.5, 0.5, 5)

@@ -1,0 +1,146 @@
+"""Persistence against loops, closed forms and simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chexlib.data import load_labels
+from chexlib.findings import FINDINGS
+from chexlib.metrics import (
+    expected_persistence,
+    film_pairs,
+    persistence,
+    shuffled_persistence,
+    simulate_chronic,
+)
+
+
+def patients(sizes, *, seed=0):
+    """Return a label table of patients with so many films each, in shuffled row order."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "patient": np.repeat(np.arange(len(sizes)), sizes),
+            "follow_up": np.concatenate([np.arange(size) for size in sizes]),
+        }
+    )
+    frame["age"] = 50 + frame["follow_up"] // 3
+    frame["view"] = rng.choice(["PA", "AP"], len(frame))
+    return frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(1, 3), st.integers(0, 9))
+@settings(deadline=None)
+def test_pairs_are_those_of_a_loop(sizes, step, seed):
+    films = patients(sizes, seed=seed)
+    where = {(row.patient, row.follow_up): index for index, row in films.iterrows()}
+    expected = [
+        (where[patient, number], where[patient, number + step])
+        for patient, size in enumerate(sizes)
+        for number in range(size - step)
+    ]
+    pairs = film_pairs(films, step=step)
+    assert list(zip(pairs["first"], pairs["second"], strict=True)) == expected
+    for row in pairs.itertuples():
+        one, two = films.loc[row.first], films.loc[row.second]
+        assert (row.patient, row.years) == (one["patient"], two["age"] - one["age"])
+        assert row.views == f"{one['view']} to {two['view']}"
+
+
+def test_persistence_counts_pairs_and_resamples_patients():
+    films = patients([5, 4, 1, 3], seed=1)
+    positive = np.random.default_rng(1).random(len(films)) < 0.6
+    pairs = film_pairs(films)
+    starts = positive[pairs["first"]]
+    found = persistence(positive, pairs, resamples=50)
+    assert found.n == starts.sum()
+    assert found.k == (starts & positive[pairs["second"]]).sum()
+    assert found.method == "bootstrap by patient, 50 resamples"
+
+
+def test_order_is_checked():
+    films = pd.DataFrame({"patient": [1, 1], "follow_up": [0, 1], "age": [60, 59], "view": "PA"})
+    with pytest.raises(ValueError, match="age"):
+        film_pairs(films)
+    with pytest.raises(ValueError, match="once"):
+        film_pairs(films.assign(follow_up=0))
+    with pytest.raises(ValueError, match="step"):
+        film_pairs(films, step=0)
+
+
+def test_shuffles_agree_with_their_closed_form():
+    films = patients(np.random.default_rng(3).integers(1, 12, 400), seed=3)
+    rng = np.random.default_rng(4)
+    rate = rng.beta(0.4, 0.8, 400)
+    positive = rate[films["patient"], None] > rng.random((len(films), 2))
+    found = shuffled_persistence(positive, films, shuffles=300)
+    assert ((found["low"] < found["expected"]) & (found["expected"] < found["high"])).all()
+    assert (found["high"] - found["low"] < 0.1).all()
+    # Labels that do not depend on time are themselves one of the shuffles.
+    for column, row in zip(positive.T, found.itertuples(), strict=True):
+        seen = persistence(column, film_pairs(films), resamples=1).estimate
+        assert row.low - 0.02 < seen < row.high + 0.02
+
+
+def test_labels_that_cluster_in_time_stand_above_their_shuffles():
+    films = patients([10] * 60).sort_values(["patient", "follow_up"], ignore_index=True)
+    positive = (films["follow_up"] < 4).to_numpy()
+    found = shuffled_persistence(positive[:, None], films, shuffles=100)
+    assert persistence(positive, film_pairs(films), resamples=1).estimate > found["high"].item()
+
+
+@pytest.mark.parametrize("recall", [1.0, 0.5, 0.3])
+@pytest.mark.parametrize("specificity", [1.0, 0.95])
+def test_simulation_agrees_with_the_closed_form(recall, specificity):
+    films = patients([6] * 8000)
+    pairs = film_pairs(films)
+    affected = np.arange(0, 8000, 10)
+    label = simulate_chronic(
+        films["patient"], affected, recall=recall, specificity=specificity, seed=1
+    )
+    expected = expected_persistence(recall=recall, specificity=specificity, prevalence=0.1)
+    assert persistence(label, pairs, resamples=1).estimate == pytest.approx(expected, abs=0.02)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1))
+def test_without_false_labels_persistence_is_the_recall(recall, prevalence):
+    found = expected_persistence(recall=recall, prevalence=prevalence)
+    assert found == pytest.approx(recall)
+
+
+def test_persistence_is_about_ppv_times_recall():
+    recall, specificity, prevalence = 0.5, 0.99, 0.03
+    ppv = prevalence * recall / (prevalence * recall + (1 - prevalence) * (1 - specificity))
+    found = expected_persistence(recall=recall, specificity=specificity, prevalence=prevalence)
+    assert found == pytest.approx(ppv * recall, abs=0.01)
+
+
+def test_impossible_options_are_refused():
+    with pytest.raises(ValueError, match="recall"):
+        expected_persistence(recall=1.5)
+    with pytest.raises(ValueError, match="some films"):
+        expected_persistence(recall=0)
+
+
+def test_follow_up_of_the_published_table_is_in_order_and_complete():
+    labels = load_labels()
+    numbers = labels.groupby("patient")["follow_up"]
+    assert (numbers.max() + 1 == numbers.size()).all()
+    assert (labels.groupby("patient")["age"].diff().dropna() >= 0).all()
+    # The number in the file name is no such order.
+    name = labels["image"].str[9:12].astype(int)
+    assert 0.78 < (name == labels["follow_up"]).mean() < 0.79
+    by_name = labels.assign(name=name).sort_values(["patient", "name"])
+    assert (by_name.groupby("patient")["age"].diff() < 0).sum() > 2000
+
+
+def test_hernia_rests_on_few_patients():
+    labels = load_labels()
+    pairs = film_pairs(labels)
+    starts = labels["Hernia"].to_numpy()[pairs["first"]]
+    assert starts.sum() == 155
+    assert pairs.loc[starts, "patient"].nunique() == 87
+    assert len(pairs) == 112_120 - 30_805
+    assert set(FINDINGS) < set(labels.columns)

@@ -1,0 +1,226 @@
+"""Thresholds: each rule against trying every threshold, operating points against ``agreement``."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scored_films import clustered, films
+from sklearn import metrics as sk
+
+from chexlib.metrics import (
+    OneClassWarning,
+    UndefinedWarning,
+    agreement,
+    any_of,
+    at_sensitivity,
+    at_specificity,
+    auroc,
+    choose,
+    decision_curve,
+    max_f1,
+    min_cost,
+    net_benefit,
+    no_finding,
+    operating_point,
+    operating_points,
+    youden,
+)
+
+
+def rates(labels, scores, weights, cut):
+    called = scores >= cut
+    sensitivity = weights @ (called & labels) / (weights @ labels)
+    return sensitivity, weights @ (~called & ~labels) / (weights @ ~labels)
+
+
+def f1(labels, scores, weights, cut):
+    called = scores >= cut
+    tp = weights @ (called & labels)
+    return 2 * tp / (2 * tp + weights @ (called ^ labels))
+
+
+@given(films(), st.sampled_from([0.0, 0.5, 0.8, 0.9, 1.0]))
+def test_no_threshold_does_better_by_the_rule(drawn, value):
+    labels, scores, weights, _ = drawn
+    every = [math.inf, *np.unique(scores[weights > 0])[::-1]]
+    found = {cut: rates(labels, scores, weights, cut) for cut in every}
+
+    def chosen(rule):
+        return choose(labels, scores, rule, sample_weight=weights)
+
+    def is_best(cut, worth):
+        best = max(worth(other) for other in every)
+        assert worth(cut) == pytest.approx(best)
+        assert not any(worth(other) > best - 1e-13 for other in every if other > cut)
+
+    is_best(chosen(youden), lambda cut: sum(found[cut]))
+    is_best(chosen(max_f1), lambda cut: f1(labels, scores, weights, cut))
+    low = chosen(at_sensitivity(value))
+    assert found[low][0] >= value - 1e-12
+    assert all(found[cut][0] < value for cut in every if cut > low)
+    high = chosen(at_specificity(value))
+    assert found[high][1] >= value - 1e-12
+    assert all(found[c][0] <= found[high][0] for c in every if found[c][1] >= value)
+    for prevalence in (None, 0.3):
+        share = weights @ labels / weights.sum() if prevalence is None else prevalence
+
+        def cost(cut, share=share):
+            return -(5 * share * (1 - found[cut][0]) + 2 * (1 - share) * (1 - found[cut][1])) / 7
+
+        is_best(chosen(min_cost(miss=5, false_alarm=2, prevalence=prevalence)), cost)
+
+
+def test_thresholds_of_calibrated_scores_are_where_theory_puts_them():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.5, 6, 400_000)
+    labels = rng.random(len(p)) < p
+    assert choose(labels, p, youden) == pytest.approx(labels.mean(), abs=0.01)
+    cut = choose(labels, p, max_f1)
+    assert cut == pytest.approx(sk.f1_score(labels, p >= cut) / 2, abs=0.01)
+    assert choose(labels, p, min_cost(miss=9, false_alarm=1)) == pytest.approx(0.1, abs=0.01)
+
+
+def test_several_findings_and_one_class():
+    labels = pd.DataFrame({"Mass": [0, 1, 1, 0], "Hernia": [0, 0, 0, 0]})
+    scores = pd.DataFrame({"Mass": [0.1, 0.8, 0.7, 0.2], "Hernia": [0.1, 0.2, 0.3, 0.4]})
+    with pytest.warns(OneClassWarning, match="threshold is undefined for Hernia"):
+        cuts = choose(labels, scores, youden)
+    assert cuts[0] == 0.7
+    table = operating_points(labels, scores, cuts)
+    assert table.loc[0, ["tp", "fp", "fn", "tn"]].tolist() == [2, 0, 0, 2]
+    assert np.isnan(table.loc[1, "sensitivity"])
+    with pytest.raises(ValueError, match="each of 2 findings"):
+        operating_points(labels, scores, [0.5])
+    with pytest.raises(ValueError, match="NaN"):
+        operating_point(labels["Mass"], scores["Mass"], math.nan)
+    with pytest.raises(ValueError, match="operating_points"):
+        operating_point(labels, scores, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::chexlib.metrics.UndefinedWarning")
+@given(films(), st.booleans())
+def test_operating_points_are_those_of_agreement(drawn, by_patient):
+    labels, scores, weights, patients = drawn
+    options = {"patient": patients if by_patient else None, "resamples": 60}
+    if weights.all():
+        options["sample_weight"] = weights
+    point = operating_point(labels, scores, 0.5, **options)
+    expected = agreement(scores >= 0.5, labels, **options)
+    for name in ("sensitivity", "specificity", "ppv", "npv"):
+        one, other = getattr(point, name), expected[name]
+        assert (one.k, one.n) == (other.k, other.n)
+        assert one.estimate == pytest.approx(other.estimate, nan_ok=True)
+        if "bootstrap" not in one.method:  # draws differ, rules do not
+            assert repr(one) == repr(other)  # NaN too
+    tp = point.table.tp
+    if point.table.n > point.table.tn:
+        total = 2 * tp + point.table.fp + point.table.fn
+        assert point.f1.estimate == pytest.approx(2 * tp / total)
+        assert point.f1.low <= point.f1.high
+
+
+def test_f1_interval_of_independent_films_covers_the_truth():
+    rng = np.random.default_rng(0)
+    truth, hits = 2 * 0.06 / (2 * 0.06 + 0.08 + 0.04), 0
+    for _ in range(300):
+        labels = rng.random(400) < 0.1
+        called = rng.random(400) < np.where(labels, 0.6, 0.08 / 0.9)
+        found = operating_point(labels, called, 1, resamples=1).f1
+        hits += found.low <= truth <= found.high
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_intervals_by_patient_are_wider():
+    labels, scores, patients = clustered(100)
+    one = operating_point(labels, scores, 0.5, resamples=500)
+    other = operating_point(labels, scores, 0.5, patient=patients, resamples=500)
+    assert (
+        other.sensitivity.high - other.sensitivity.low > one.sensitivity.high - one.sensitivity.low
+    )
+    assert other.table == one.table
+
+
+def test_a_point_moves_to_another_prevalence():
+    labels, scores, _ = clustered(200)
+    point = operating_point(labels, scores, 0.5)
+    assert point.prevalence == pytest.approx(labels.mean())
+    assert point.called == pytest.approx((scores >= 0.5).mean())
+    same = point.at_prevalence(point.prevalence)
+    assert [same.tp, same.fp, same.fn, same.tn] == pytest.approx(
+        [point.per().tp, point.per().fp, point.per().fn, point.per().tn]
+    )
+    rare = point.at_prevalence(0.01, films=10_000)
+    assert rare.tp + rare.fn == pytest.approx(100)
+    assert rare.tp / 100 == pytest.approx(point.sensitivity.estimate)
+    assert rare.tn / 9900 == pytest.approx(point.specificity.estimate)
+
+
+def test_a_threshold_that_calls_nothing_has_no_ppv():
+    with pytest.warns(UndefinedWarning, match="ppv"):
+        point = operating_point([0, 1, 1], [0.1, 0.2, 0.3], math.inf)
+    assert np.isnan(point.ppv.estimate)
+    assert point.f1.estimate == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: at_sensitivity(1.2), "sensitivity between"),
+        (lambda: at_specificity(-1), "specificity between"),
+        (lambda: min_cost(miss=0, false_alarm=0), "costs"),
+        (lambda: min_cost(miss=1, false_alarm=1, prevalence=2), "prevalence"),
+        (lambda: operating_point([0, 1], [0, 1], 0.5, patient=[1]), "each of 2 films"),
+        (lambda: net_benefit(1, 1, prevalence=0.5, threshold=1), "strictly between"),
+        (lambda: any_of([0.5]), "shape"),
+        (lambda: any_of([[1.5]]), "between 0 and 1"),
+        (lambda: any_of([[0.5]], how="sum"), "how"),
+        (lambda: decision_curve([1, 1], [0.1, 0.2], [0.5]), "both classes"),
+        (lambda: decision_curve(np.eye(2), np.eye(2), [0.5]), "one finding"),
+        (lambda: decision_curve([0, 1], [0.1, 2], [0.5]), "between 0 and 1, got 2"),
+        (lambda: decision_curve([0, 1], [0.1, 0.2], [0.5], patient=[1]), "each of 2"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@given(films())
+def test_net_benefit_is_its_definition(drawn):
+    labels, p, weights, patients = drawn
+    cuts = np.array([0.1, 0.3, 0.7])
+    options = {"sample_weight": weights, "patient": patients, "resamples": 20}
+    curve = decision_curve(labels, p, cuts, **options)
+    total = weights.sum()
+    for cut, row in zip(cuts, curve.itertuples(), strict=True):
+        called = p >= cut
+        odds = cut / (1 - cut)
+        model = (weights @ (called & labels) - odds * (weights @ (called & ~labels))) / total
+        everyone = (weights @ labels - odds * (weights @ ~labels)) / total
+        assert (row.model, row.all) == pytest.approx((model, everyone))
+        assert row.gain == pytest.approx(model - max(everyone, 0))
+    moved = decision_curve(labels, p, cuts, prevalence=0.2, **options)
+    sens, spec = rates(labels, p, weights, 0.3)
+    assert moved.loc[1, "model"] == pytest.approx(0.2 * sens - 0.8 * (1 - spec) * 3 / 7)
+    assert moved.loc[1, "all"] == pytest.approx(0.2 - 0.8 * 3 / 7)
+
+
+def test_gain_has_a_paired_interval():
+    labels, scores, patients = clustered(300, shift=2)
+    p = 1 / (1 + np.exp(-(2 * scores - 2)))
+    curve = decision_curve(labels, p, [0.2, 0.4], patient=patients, resamples=300)
+    assert ((curve["gain_low"] <= curve["gain"]) & (curve["gain"] <= curve["gain_high"])).all()
+    assert ((curve["low"] <= curve["model"]) & (curve["model"] <= curve["high"])).all()
+    assert (curve["gain_low"] > 0).all()
+
+
+def test_no_finding_of_independent_findings_is_calibrated():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.5, 8, (50_000, 14))
+    none = ~(rng.random(p.shape) < p).any(axis=1)
+    assert no_finding(p).mean() == pytest.approx(none.mean(), abs=0.01)
+    assert (no_finding(p, how="max") >= no_finding(p)).all()
+    assert auroc(none, no_finding(p)) > auroc(none, no_finding(p, how="max")) > 0.5
