@@ -54,6 +54,16 @@ class Judged:
         return (self.subset, self.weighting) == (chosen, weighting) and "wide" not in self.finding
 
     @property
+    def read_by(self) -> str:
+        """Whose reads of which films, and whether weighted, in words."""
+        return {
+            ("google_all", RAW): "Google, all films",
+            ("google_test", RAW): "Google, test set",
+            ("rsna", RAW): "RSNA, as sampled",
+            ("rsna", WEIGHTED): "RSNA, weighted",
+        }[self.subset, self.weighting]
+
+    @property
     def mapping(self) -> str:
         """NIH's labels that stand for the finding, joined by ``|``."""
         return UNIONS.get(self.finding, self.finding)
@@ -71,7 +81,7 @@ class Judged:
     @property
     def where(self) -> dict[str, str]:
         """What a row says of where it comes from."""
-        names = ("finding", "reference", "subset", "weighting")
+        names = ("finding", "reference", "subset", "weighting", "read_by")
         return {name: getattr(self, name) for name in names}
 
     def text(self, label: str | None = None) -> NDArray[np.bool_]:

@@ -87,44 +87,46 @@ def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
     """AUROC of the score for the text label, among films that radiologists call alike."""
     rows = []
     for films in judged():
-        text = films.text()
-        for name, kind in (
-            ("radiologists say no", ~films.truth),
-            ("radiologists say yes", films.truth),
-        ):
+        text, patient = films.text(), films.patient
+        where = films.where | {"main": films.main}
+
+        def counts(kind: NDArray, text: NDArray = text, patient: NDArray = patient) -> dict:
+            return {
+                "n_images": kind.sum(),
+                "n_patients": len(np.unique(patient[kind])),
+                "n_labelled": text[kind].sum(),
+                "n_labelled_patients": len(np.unique(patient[kind & text])),
+            }
+
+        for name, kind in (("no", ~films.truth), ("yes", films.truth)):
             weight = None if films.weight is None else films.weight[kind]
-            y, patient = text[kind], films.patient[kind]
-            found = delong(y, films.score[kind], patient=patient, sample_weight=weight).estimates()
-            counts = (len(y), len(np.unique(patient)), y.sum(), len(np.unique(patient[y])))
-            figures = (found[0].estimate, found[0].low, found[0].high, found[0].method)
-            rows.append((*films.where.values(), name, *counts, *figures))
-        draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
+            y, s = text[kind], films.score[kind]
+            one = delong(y, s, patient=patient[kind], sample_weight=weight).estimates()[0]
+            figures = {"auroc": one.estimate, "ci_low": one.low, "ci_high": one.high}
+            among = {"films": f"radiologists say {name}"} | counts(kind)
+            rows.append(where | among | figures | {"method": one.method})
+        draws = Resamples(patient, resamples=RESAMPLES, seed=0)
         both = np.stack([films.truth, text], axis=1)
-        counts = (len(text), len(np.unique(films.patient)), text.sum())
-        counts += (len(np.unique(films.patient[text])),)
         found = resampled(_auroc_and_expected, both, films.score, draws, sample_weight=films.weight)
-        names = ("against the text label", "expected if errors were random", "excess")
-        low, high = found.interval()
-        for k, name in enumerate(names):
-            method = f"bootstrap by patient, {RESAMPLES} resamples"
-            rows.append(
-                (*films.where.values(), name, *counts, found.estimate[k], low[k], high[k], method)
-            )
-    columns = ["finding", "reference", "subset", "weighting", "films", "n_images", "n_patients"]
-    columns += ["n_labelled", "n_labelled_patients", "auroc", "ci_low", "ci_high", "method"]
+        for k, name in enumerate(("seen", "expected if errors were random", "excess")):
+            low, high = (ends[k] for ends in found.interval())
+            figures = {"auroc": found.estimate[k], "ci_low": low, "ci_high": high}
+            among = {"films": name} | counts(np.ones(len(text), dtype=bool))
+            method = {"method": f"bootstrap by patient, {RESAMPLES} resamples"}
+            rows.append(where | among | figures | method)
     note = (
         "AUROC of the score for the text label, among the films named; expected: 0.5 + (PPV + NPV "
         "- 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend on the "
-        "score; excess: the difference; intervals of 95% by patient; n_labelled: with text label"
+        "score; excess: seen less expected; intervals of 95% by patient; n_labelled: with the label"
     )
-    return pd.DataFrame(rows, columns=columns), provenance(note)
+    return pd.DataFrame(rows), provenance(note)
 
 
 def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
     """ROC curves against radiologists and against text labels, with bands."""
     tables = []
     for films in judged():
-        if films.subset == "google_test" or "wide" in films.finding:
+        if not films.main:
             continue
         draws = Resamples(films.patient, resamples=1000, seed=0)
         for source, label in (("radiologists", films.truth), ("text labels", films.text())):

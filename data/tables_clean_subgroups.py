@@ -106,7 +106,7 @@ def _gaps(films: Judged) -> pd.DataFrame:
         judges = ("radiologists", "text labels", "radiologists less text labels")
         for judge, (estimate, a, b) in zip(judges, figures, strict=True):
             where = films.where | {"attribute": attribute, "group": f"{first} less {second}"}
-            del where["reference"]
+            del where["reference"], where["read_by"]
             row = {"metric": "auroc gap", "judge": judge} | where
             rows.append(row | {"estimate": estimate, "low": a, "high": b})
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ Estimate(k=43, n=50, estimate=0.86, low=0.738..., high=0.930..., method='Wilson'
 
 from chexlib.metrics.agreement import (
     TwoByTwo,
-    agreement,
+    assess,
     kappa,
     npv,
     ppv,
@@ -71,8 +71,8 @@ __all__ = [
     "TwoByTwo",
     "UndefinedWarning",
     "age_band",
-    "agreement",
     "any_of",
+    "assess",
     "at_sensitivity",
     "at_specificity",
     "auroc",

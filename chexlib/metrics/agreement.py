@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATISTICS",
     "TwoByTwo",
-    "agreement",
+    "assess",
     "kappa",
     "npv",
     "ppv",
@@ -49,10 +49,10 @@ _PROPORTIONS = {
     "specificity": (TN, FP),
 }
 STATISTICS = (*_PROPORTIONS, "kappa")
-"""What :func:`agreement` computes."""
+"""What :func:`assess` computes."""
 
 
-def agreement(
+def assess(
     label: ArrayLike,
     reference: ArrayLike,
     *,
@@ -96,7 +96,7 @@ def agreement(
 
     Examples
     --------
-    >>> found = agreement([1, 1, 0, 0, 1], [1, 0, 0, 0, 1], patient=[1, 1, 2, 3, 4])
+    >>> found = assess([1, 1, 0, 0, 1], [1, 0, 0, 0, 1], patient=[1, 1, 2, 3, 4])
     >>> found["ppv"].k, found["ppv"].n, found["ppv"].method
     (2, 3, 'bootstrap by patient, 2000 resamples')
     """
@@ -153,44 +153,44 @@ def agreement(
 def ppv(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return the positive predictive value: of films with the label, the share that are true.
 
-    Options are those of :func:`agreement`.
+    Options are those of :func:`assess`.
 
     Examples
     --------
     >>> ppv([1, 1, 0, 0], [1, 0, 0, 0]).estimate
     0.5
     """
-    return agreement(label, reference, statistics=["ppv"], **options)["ppv"]
+    return assess(label, reference, statistics=["ppv"], **options)["ppv"]
 
 
 def npv(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return the negative predictive value: of films without the label, the share rightly so.
 
-    Options are those of :func:`agreement`.
+    Options are those of :func:`assess`.
     """
-    return agreement(label, reference, statistics=["npv"], **options)["npv"]
+    return assess(label, reference, statistics=["npv"], **options)["npv"]
 
 
 def sensitivity(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return the sensitivity (recall): of films that are true, the share with the label.
 
-    Options are those of :func:`agreement`.
+    Options are those of :func:`assess`.
     """
-    return agreement(label, reference, statistics=["sensitivity"], **options)["sensitivity"]
+    return assess(label, reference, statistics=["sensitivity"], **options)["sensitivity"]
 
 
 def specificity(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return the specificity: of films that are not true, the share without the label.
 
-    Options are those of :func:`agreement`.
+    Options are those of :func:`assess`.
     """
-    return agreement(label, reference, statistics=["specificity"], **options)["specificity"]
+    return assess(label, reference, statistics=["specificity"], **options)["specificity"]
 
 
 def kappa(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return Cohen's kappa: agreement beyond chance, 0 at chance and 1 if perfect.
 
-    Options are those of :func:`agreement`. Kappa falls with rarity at the same sensitivity and
+    Options are those of :func:`assess`. Kappa falls with rarity at the same sensitivity and
     specificity (Byrt et al., J Clin Epidemiol 46 (1993) 423-429).
 
     References
@@ -198,13 +198,13 @@ def kappa(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate
     Cohen, Educational and Psychological Measurement 20 (1960) 37-46; large-sample variance:
     Fleiss, Cohen and Everitt, Psychological Bulletin 72 (1969) 323-327.
     """
-    return agreement(label, reference, statistics=["kappa"], **options)["kappa"]
+    return assess(label, reference, statistics=["kappa"], **options)["kappa"]
 
 
 def share(positive: ArrayLike, **options: object) -> Estimate:
     """Return the share of films that are positive.
 
-    Options are those of :func:`agreement`.
+    Options are those of :func:`assess`.
 
     Examples
     --------

@@ -41,14 +41,14 @@ def expected_films(
 
     Examples
     --------
-    The F1-optimal threshold is half of the best F1 (Lipton et al., ECML 2014):
+    Films above half of the best F1 are called, the others not (Lipton et al., ECML 2014):
 
     >>> from chexlib.metrics import choose, counts_by_threshold, max_f1
     >>> labels, p, weight = expected_films([0.1, 0.3, 0.5, 0.9])
     >>> threshold = choose(labels, p, max_f1, sample_weight=weight)
     >>> best = np.nanmax(counts_by_threshold(labels, p, sample_weight=weight).f1)
     >>> threshold, round(float(best) / 2, 2)
-    (0.5, 0.35)
+    (0.5, 0.37)
     """
     p = np.asarray(probabilities, dtype=float)
     films = check_films(np.zeros(p.shape), p, sample_weight=sample_weight, probabilities=True)

@@ -23,7 +23,7 @@ __all__ = ["known_quality", "layout", "pick"]
 def layout(
     rows: pd.DataFrame, *, index: str | Sequence[str], columns: str, decimals: int = 2
 ) -> pd.DataFrame:
-    """Lay figures out for reading: ``estimate (low to high)``, one cell a figure.
+    """Lay figures out for reading: ``estimate (low–high)``, one cell a figure.
 
     Parameters
     ----------
@@ -83,9 +83,10 @@ def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame, one line a finding
-        Its course; the read of Google's it is held against and the share of its films in Google's
-        test set that have that read (a dash where Google did not look for it); the share that
-        RSNA's radiologists call normal, weighted; the share of next films that have it too.
+        Its course; the share of its films in Google's test set that have the read of
+        :data:`~chexlib.metrics.label_quality.GOOGLE_READS` (a dash where Google did not look for
+        it); the share that RSNA's radiologists call normal, weighted; the share of next films that
+        have it too.
     """
     out = []
     for name in FINDINGS:
@@ -98,7 +99,6 @@ def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
             {
                 "finding": INFO[name].english,
                 "course": "chronic" if INFO[name].chronic else "acute",
-                "Google's read": "–" if read is None else read.lower(),
                 "Google confirms": "–" if read is None else _unbroken(pick(rows, **held)),
                 "RSNA calls normal": _unbroken(pick(rows, **seen, **normal)),
                 "next film agrees": _unbroken(pick(rows, **seen, **again)),
@@ -108,4 +108,4 @@ def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unbroken(found: Estimate, decimals: int = 2) -> str:
-    return f"{found:.{decimals}f}".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{found:.{decimals}f}".replace(" to ", "–").replace(" ", "\N{NO-BREAK SPACE}")

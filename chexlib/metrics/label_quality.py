@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics.agreement import agreement, share
+from chexlib.metrics.agreement import assess, share
 from chexlib.metrics.persistence import (
     expected_persistence,
     film_pairs,
@@ -136,7 +136,7 @@ def google_evidence(labels: pd.DataFrame, adjudicated: pd.DataFrame) -> pd.DataF
         reads = {name: part[column].to_numpy() for name, (column, _) in GOOGLE_READS.items()}
         for name, read in reads.items():
             for label in GOOGLE_READS[name][1]:
-                found = agreement(label_columns(part, label), read, patient=patient)
+                found = assess(label_columns(part, label), read, patient=patient)
                 rows += _rows(("google", name, label, judge, subset), found)
         reads["Any of the three"] = np.logical_or.reduce(list(reads.values()))
         reads["Fracture"] = part["fracture"].to_numpy()
@@ -219,7 +219,7 @@ def rsna_evidence(labels: pd.DataFrame, rsna: pd.DataFrame) -> pd.DataFrame:
     judge = "RSNA radiologists"
     for suffix, weights in (("", None), ("_weighted", weight)):
         for label in (*_OPACITIES, ANY_FINDING):
-            found = agreement(
+            found = assess(
                 label_columns(films, label), opacity, patient=patient, sample_weight=weights
             )
             rows += _rows(("rsna", "Lung opacity", label, judge, "rsna"), found, suffix)

@@ -111,7 +111,7 @@ def persistence(positive: ArrayLike, pairs: pd.DataFrame, **options: object) -> 
     pairs : DataFrame
         From :func:`film_pairs`, of the same N films.
     **options
-        ``level``, ``resamples`` and ``seed`` of :func:`chexlib.metrics.agreement.agreement`.
+        ``level``, ``resamples`` and ``seed`` of :func:`chexlib.metrics.agreement.assess`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Several proportions of the same films at once, with the intervals of ``agreement``.
+"""Several proportions of the same films at once, with the intervals of ``assess``.
 
 Wilson's interval where no patient has two of the films that a proportion is of; otherwise patients
 are resampled, one draw for all proportions.

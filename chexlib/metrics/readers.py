@@ -142,11 +142,13 @@ def equal_skill(mean_f1: float, call_rate: ArrayLike) -> float:
     def gap(skill: float) -> float:
         return float(against_others(expected_f1(call_rate, skill)).mean()) - mean_f1
 
+    if np.size(call_rate) < 2:
+        raise ValueError(f"Expected at least two readers, got call rates {call_rate}.")
     low, high = gap(0.0), gap(0.995)
-    if len(np.atleast_1d(call_rate)) < 2 or not low <= 0 <= high:
+    if not low <= 0 <= high:
         raise ValueError(
-            f"Expected a mean F1 between {low + mean_f1:.3f} and {high + mean_f1:.3f} for at least "
-            f"two readers of these call rates, got {mean_f1}."
+            f"Expected a mean F1 between {low + mean_f1:.3f} and {high + mean_f1:.3f} for readers "
+            f"of call rates {call_rate}, got {mean_f1}."
         )
     return float(brentq(gap, 0.0, 0.995))
 

@@ -229,7 +229,7 @@ def undo_class_weights(
 
 def _scale_odds(probabilities: ArrayLike, factor: NDArray) -> NDArray[np.float64]:
     p = _probabilities(probabilities)
-    return p * factor / (p * factor + 1 - p)
+    return p * factor / (p * factor + (1 - p))
 
 
 def _probabilities(values: ArrayLike) -> NDArray[np.float64]:

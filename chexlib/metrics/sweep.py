@@ -52,7 +52,7 @@ def threshold_sweep(
         ``threshold tp fp fn tn`` and, for each of sensitivity, specificity, ppv and f1, its value,
         ``…_low`` and ``…_high``; NaN where undefined, such as the ppv where no film is called.
         Where resampling cannot move a proportion (all or none of the films), the interval is
-        Wilson's with patients as trials, as in :func:`chexlib.metrics.agreement.agreement`.
+        Wilson's with patients as trials, as in :func:`chexlib.metrics.agreement.assess`.
 
     Raises
     ------
@@ -131,7 +131,8 @@ def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
     -------
     DataFrame, same index
         ``found``, ``missed`` and ``false alarms`` among so many films, and ``alarms per film
-        found``: all calls divided by the true ones, infinite where none is found.
+        found``: all calls divided by the true ones, infinite where none of them is true and NaN where
+        there is none.
 
     Examples
     --------
@@ -142,6 +143,6 @@ def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
     cells = points[["tp", "fn", "fp", "tn"]].astype(float)
     scaled = cells.div(cells.sum(axis=1), axis=0)[["tp", "fn", "fp"]] * films
     scaled = scaled.set_axis(["found", "missed", "false alarms"], axis=1)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         effort = (cells["tp"] + cells["fp"]).to_numpy() / cells["tp"].to_numpy()
     return scaled.assign(**{"alarms per film found": effort})

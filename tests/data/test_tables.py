@@ -84,7 +84,8 @@ def test_committed_tables_say_where_they_come_from(name):
     frame = table(name)
     assert len(frame) > 0
     assert {"source", "licence", "command", "date"} <= set(frame.attrs)
-    assert any(key.startswith("sha256 ") for key in frame.attrs)
+    if frame.attrs["licence"] != "figures quoted":  # those are typed from a paper, not computed
+        assert any(key.startswith("sha256 ") for key in frame.attrs)
 
 
 def test_installed_package_carries_the_tables(tmp_path):

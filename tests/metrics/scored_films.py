@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 
 @st.composite
-def films(draw, *, max_size=40, both=True):
+def films(draw, *, max_size=24, both=True):
     """Labels, tied scores in [0, 1], weights with zeros among them, patients."""
     n = draw(st.integers(4, max_size))
     labels = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))

@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 from chexlib.metrics import (
     TwoByTwo,
     UndefinedWarning,
-    agreement,
+    assess,
     kappa,
     npv,
     ppv,
@@ -58,7 +58,7 @@ def test_two_by_two_is_the_confusion_matrix(drawn):
 def test_estimates_are_those_of_scikit_learn(drawn):
     label, reference, weight = drawn
     for sample_weight in (None, weight):
-        found = agreement(label, reference, sample_weight=sample_weight, resamples=10)
+        found = assess(label, reference, sample_weight=sample_weight, resamples=10)
         same = {"sample_weight": sample_weight}
         expected = {
             "ppv": precision_score(reference, label, **same),
@@ -74,7 +74,7 @@ def test_estimates_are_those_of_scikit_learn(drawn):
 @given(films())
 def test_intervals_of_independent_films_are_those_of_statsmodels(drawn):
     label, reference = drawn
-    found = agreement(label, reference)
+    found = assess(label, reference)
     for name, counted, among in (
         ("ppv", label & reference, label),
         ("npv", ~label & ~reference, ~label),
@@ -98,15 +98,15 @@ def test_bounds_and_symmetry(drawn, seed):
     label, reference = drawn
     patient = np.random.default_rng(seed).integers(0, len(label) // 2, len(label))
     options = {"patient": patient, "resamples": 100, "seed": seed}
-    found = agreement(label, reference, **options)
+    found = assess(label, reference, **options)
     for name, one in found.items():
         assert -1 <= one.low <= one.high <= 1, name
         assert 0 <= one.k <= one.n
-    swapped = agreement(reference, label, **options)
+    swapped = assess(reference, label, **options)
     assert swapped["ppv"] == found["sensitivity"]
     assert swapped["npv"] == found["specificity"]
     assert swapped["kappa"] == found["kappa"]
-    inverted = agreement(~label, ~reference, **options)
+    inverted = assess(~label, ~reference, **options)
     assert inverted["npv"] == found["ppv"]
     assert inverted["specificity"] == found["sensitivity"]
     for statistic in (*PROPORTIONS, kappa):
@@ -118,9 +118,9 @@ def test_bounds_and_symmetry(drawn, seed):
 def test_copies_of_a_film_within_its_patient_add_no_certainty(drawn, copies):
     label, reference = (np.repeat(values, copies) for values in drawn)
     patient = np.repeat(np.arange(len(drawn[0])), copies)
-    repeated = agreement(label, reference, patient=patient, resamples=200)
+    repeated = assess(label, reference, patient=patient, resamples=200)
     films = np.arange(len(drawn[0]))
-    once = agreement(*drawn, patient=films, sample_weight=np.ones(len(films)), resamples=200)
+    once = assess(*drawn, patient=films, sample_weight=np.ones(len(films)), resamples=200)
     for name, one in repeated.items():
         assert (one.estimate, one.low, one.high) == pytest.approx(
             (once[name].estimate, once[name].low, once[name].high), abs=1e-12
@@ -131,8 +131,8 @@ def test_constant_weights_change_nothing():
     rng = np.random.default_rng(0)
     label, reference = rng.random((2, 300)) < 0.4
     patient = rng.integers(0, 100, 300)
-    plain = agreement(label, reference, patient=patient)
-    weighted = agreement(label, reference, patient=patient, sample_weight=np.full(300, 4.0))
+    plain = assess(label, reference, patient=patient)
+    weighted = assess(label, reference, patient=patient, sample_weight=np.full(300, 4.0))
     for name in plain:
         assert weighted[name] == plain[name]
 
@@ -227,7 +227,7 @@ def test_what_is_no_weight_is_refused(weight):
 
 def test_unknown_statistics_and_levels_are_refused():
     with pytest.raises(ValueError, match="auroc"):
-        agreement([1, 0], [1, 0], statistics=["auroc"])
+        assess([1, 0], [1, 0], statistics=["auroc"])
     with pytest.raises(ValueError, match="confidence level"):
         ppv([1, 0], [1, 0], level=95)
 
@@ -252,7 +252,7 @@ def test_ppv_at_prevalence_is_bayes(sens, spec, prevalence):
 def test_ppv_at_prevalence_recovers_the_ppv_of_a_set():
     rng = np.random.default_rng(2)
     label, reference = rng.random((2, 500)) < 0.3
-    found = agreement(label, reference)
+    found = assess(label, reference)
     value = ppv_at_prevalence(
         found["sensitivity"].estimate, found["specificity"].estimate, reference.mean()
     )

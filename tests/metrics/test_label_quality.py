@@ -12,7 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 from chexlib.data import load_adjudicated, load_labels, load_rsna, table
 from chexlib.data.splits import official_split
 from chexlib.findings import FINDINGS
-from chexlib.metrics import agreement, label_quality, share
+from chexlib.metrics import assess, label_quality, share
 from chexlib.metrics.figures import known_quality, layout, pick
 from chexlib.metrics.label_quality import (
     COLUMNS,
@@ -165,7 +165,7 @@ def test_weighting_undoes_sampling_by_stratum(monkeypatch):
     doubled.loc[5, "pixel_mse"] = 51
     assert len(rsna_films(films, doubled)) == len(rsna) - 2
 
-    for function in (agreement, share):
+    for function in (assess, share):
         quick = functools.partial(function, resamples=20)
         monkeypatch.setattr(label_quality, function.__name__, quick)
     rows = rsna_evidence(films, rsna)
@@ -206,7 +206,7 @@ def test_layout_writes_intervals(committed):
     rows = committed[(committed["finding"] == "Pneumothorax") & (committed["statistic"] == "ppv")]
     wide = layout(rows, index="finding", columns="subset")
     assert list(wide.columns) == ["google_val", "google_test", "google_all"]
-    assert wide.iloc[0, 0].replace("\N{NO-BREAK SPACE}", " ") == "0.32 (0.17 to 0.47)"
+    assert wide.iloc[0, 0] == "0.32\N{NO-BREAK SPACE}(0.17–0.47)"
     both = committed[committed["reference"] == "next film"].query("statistic == 'persistence'")
     assert "Pleural thickening" in layout(both, index="finding", columns="statistic").index
 

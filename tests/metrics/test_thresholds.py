@@ -1,4 +1,4 @@
-"""Thresholds: each rule against trying every threshold, operating points against ``agreement``."""
+"""Thresholds: each rule against trying every threshold, operating points against ``assess``."""
 
 import math
 
@@ -13,8 +13,8 @@ from sklearn import metrics as sk
 from chexlib.metrics import (
     OneClassWarning,
     UndefinedWarning,
-    agreement,
     any_of,
+    assess,
     at_sensitivity,
     at_specificity,
     auroc,
@@ -108,7 +108,7 @@ def test_operating_points_are_those_of_agreement(drawn, by_patient):
     if weights.all():
         options["sample_weight"] = weights
     point = operating_point(labels, scores, 0.5, **options)
-    expected = agreement(scores >= 0.5, labels, **options)
+    expected = assess(scores >= 0.5, labels, **options)
     for name in ("sensitivity", "specificity", "ppv", "npv"):
         one, other = getattr(point, name), expected[name]
         assert (one.k, one.n) == (other.k, other.n)

@@ -1,0 +1,89 @@
+"""Predictions: what is accepted, and where an error says the fault is."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from chexlib.data import load_labels, match_labels, read_predictions
+from chexlib.findings import FINDINGS
+
+
+@pytest.fixture
+def frame():
+    values = np.random.default_rng(0).random((4, 14))
+    table = pd.DataFrame(values, columns=list(FINDINGS))
+    table.insert(0, "Image Index", load_labels()["image"].head(4))
+    return table
+
+
+def write(frame, path):
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_names_prefixes_and_order_do_not_matter(frame, tmp_path):
+    plain = read_predictions(write(frame, tmp_path / "plain.csv"))
+    assert list(plain.columns) == ["image", *FINDINGS]
+    assert (plain[list(FINDINGS)] == frame[list(FINDINGS)]).all(axis=None)
+    other = frame[["Hernia", "Image Index", *FINDINGS[:13]]].rename(
+        columns={"Hernia": "prob_Hernia", "Pleural_Thickening": "pleural thickening"}
+    )
+    path = tmp_path / "other.csv"
+    path.write_text("\ufeff" + other.to_csv(index=False) + "\n\n", encoding="utf-8")
+    pd.testing.assert_frame_equal(read_predictions(path), plain)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.drop(columns="Mass"), "missing: Mass"),
+        (lambda t: t.drop(columns="Image Index"), "missing: Image Index"),
+        (lambda t: t.assign(Fracture=0.1), "'Fracture' in column 16.*Remove the column"),
+        (
+            lambda t: t.assign(prob_Mass=0.1),
+            "'Mass' in column 6 and 'prob_Mass' in column 16",
+        ),
+        (lambda t: t.assign(Mass=[0.1, 1.5, 0, 0]), "row 3, column 'Mass'; got '1.5'"),
+        (lambda t: t.assign(Mass=[0.1, 0.2, -3, 0]), "sigmoid.*row 4, column 'Mass'; got '-3.0'"),
+        (lambda t: t.assign(Mass=[0.1, None, 0, 0]), "a number.*row 3, column 'Mass'; got ''"),
+        (lambda t: t.assign(Mass=["x", 1, 0, 0]), "a number.*row 2, column 'Mass'; got 'x'"),
+        (lambda t: pd.concat([t, t.head(1)]), "no image twice.*row 6"),
+        (lambda t: t.assign(**{"Image Index": ["a", " ", "b", "c"]}), "image name.*row 3"),
+        (lambda t: t.head(0), "header alone"),
+    ],
+)
+def test_faults_are_named_with_their_place(frame, tmp_path, spoil, message):
+    path = write(spoil(frame), tmp_path / "spoilt.csv")
+    with pytest.raises(ValueError, match=message) as caught:
+        read_predictions(path)
+    assert "spoilt.csv" in str(caught.value)
+
+
+def test_broken_files(frame, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        read_predictions(tmp_path / "none.csv")
+    path = tmp_path / "broken.csv"
+    path.write_text("")
+    with pytest.raises(ValueError, match="CSV of predictions"):
+        read_predictions(path)
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ValueError, match="CSV of predictions"):
+        read_predictions(path)
+    lines = frame.to_csv(index=False).splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2] + ",0.5", *lines[3:]]))
+    with pytest.raises(ValueError, match="15 values.*row 3, got 16"):
+        read_predictions(path)
+
+
+def test_labels_follow_the_predictions():
+    labels = load_labels()
+    chosen = labels.sample(50, random_state=0)
+    matched = match_labels(chosen[["image"]], labels)
+    assert matched["image"].tolist() == chosen["image"].tolist()
+    assert matched["Mass"].tolist() == chosen["Mass"].tolist()
+    assert matched.index.tolist() == list(range(50))
+    strange = pd.DataFrame({"image": [labels["image"][0], "mine.png"]})
+    with pytest.raises(ValueError, match=r"'mine.png' in my.csv, row 3, and 1 without"):
+        match_labels(strange, labels, source="my.csv")
+    with pytest.raises(ValueError, match="once in the labels"):
+        match_labels(strange, pd.concat([labels.head(1)] * 2))

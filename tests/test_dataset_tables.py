@@ -1,0 +1,99 @@
+"""The tables of chapter 1 agree with the labels, with themselves, and with a rebuild."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from chexlib.data import data_home, load_labels, table
+from chexlib.data.summary import prevalence
+from chexlib.findings import FINDINGS
+
+NAMES = ("official_split", "azure_exclusions")
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return load_labels()
+
+
+def test_the_survey_counts_what_the_labels_hold(labels):
+    survey = table("survey_labels").set_index("finding")
+    counts = labels[[*FINDINGS, "no_finding"]].sum()
+    assert survey["count"].to_dict() == counts.to_dict()
+    assert (100 * counts / len(labels)).round(2).to_dict() == survey["percent"].to_dict()
+
+
+def test_parts_of_the_official_split_add_up(labels):
+    split = table("official_split")
+    shares = split[(split["statistic"] == "share") & (split["subset"] == "all")]
+    assert shares.groupby("part")["n_images"].unique().explode().to_dict() == {
+        "test": 25_596,
+        "train_val": 86_524,
+    }
+    sums = shares[shares["kind"] == "finding"].groupby("name")["n_positive"].sum()
+    assert sums.to_dict() == labels[[*FINDINGS, "no_finding"]].sum().to_dict()
+    views = split[split["subset"].isin(["PA", "AP"])].groupby(["part", "name"])["n_positive"].sum()
+    for row in shares[shares["kind"] == "finding"].itertuples():
+        assert views[row.part, row.name] == row.n_positive
+
+
+def test_ratios_are_those_of_the_shares():
+    split = table("official_split")
+    wide = split.pivot(index=["subset", "name"], columns="part", values="estimate")
+    wide = wide.dropna(subset="test / train_val")
+    assert (wide["test"] / wide["train_val"]).to_numpy() == pytest.approx(wide["test / train_val"])
+
+
+@pytest.mark.parametrize(("name", "films"), [("any", 1168), ("lower quality", 1094)])
+def test_a_list_is_the_sum_of_its_parts(name, films):
+    azure = table("azure_exclusions")
+    azure = azure[azure["list"] == name]
+    for kind, names in {
+        "view": ["AP", "PA"],
+        "sex": ["F", "M"],
+        "part": ["test", "train_val"],
+    }.items():
+        rows = azure[(azure["kind"] == kind) & azure["name"].isin(names)]
+        assert rows["n_excluded"].sum() == films
+        assert rows["n_images"].sum() == 112_120
+        assert rows["ratio"].prod() == pytest.approx(1)
+
+
+def test_intervals_hold_their_estimates():
+    split, azure = (table(name) for name in NAMES)
+    split = split.dropna(subset="ci_low")
+    assert split["estimate"].between(split["ci_low"], split["ci_high"]).all()
+    assert azure["share"].between(azure["share_low"], azure["share_high"]).all()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rebuild_gives_the_committed_table(name, monkeypatch):
+    folder = {"official_split": "official_split", "azure_exclusions": "azure_exclusions"}[name]
+    if not (data_home() / folder).is_dir():
+        pytest.skip("`chexlib fetch split azure` brings the lists")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "data"))
+    frame, _ = importlib.import_module("tables_dataset").TABLES[name]()
+    sys.modules.pop("tables_dataset")
+    committed = table(name)
+    frame = pd.DataFrame(frame).astype(committed.dtypes.to_dict())
+    pd.testing.assert_frame_equal(frame, committed, check_exact=False, rtol=1e-9, obj=name)
+
+
+def test_missing_lists_name_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHEXLIB_DATA", str(tmp_path))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "data"))
+    tables = importlib.import_module("tables_dataset").TABLES
+    with pytest.raises(FileNotFoundError, match="chexlib fetch split"):
+        tables["official_split"]()
+
+
+def test_films_of_a_part_are_those_that_were_counted(labels):
+    first = prevalence(labels[labels["follow_up"] == 0], ["Mass"]).iloc[0]
+    split = table("official_split")
+    rows = split[(split["subset"] == "first film") & (split["name"] == "Mass")]
+    assert rows["n_images"].sum() == first["n_images"] == 30_805
+    assert rows["n_positive"].sum() == first["n_positive"]
