@@ -1,4 +1,4 @@
-"""The command line: ``chexlib fetch``, ``chexlib findings``, ``chexlib info``.
+"""The command line: ``chexlib fetch``, ``evaluate``, ``findings`` and ``info``.
 
 Every import that takes time stands inside the command that needs it, so that ``--help`` is quick.
 """
@@ -41,6 +41,8 @@ the derived tables, to see the NIH films, or to work with published weights.
 [cyan]chexlib findings[/]          the 14 findings and their names
 
 [cyan]chexlib fetch --list[/]      what can be fetched, how large it is, under which licence
+
+[cyan]chexlib evaluate FILE[/]     a report on your own model's predictions
 """,
 )
 
@@ -253,6 +255,72 @@ def _list_in_full(entries: list[Entry], home: Path) -> None:
         for label, text in rows:
             if text:
                 out.print(f"  {label:8}{escape(text)}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="CSV: [cyan]Image Index[/] and a column of probabilities a finding."),
+    ],
+    *,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels, in the format of NIH's Data_Entry_2017_v2020.csv. Default: NIH's own.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to make. Default: the name of PREDICTIONS with [cyan]-report[/], here.",
+            show_default=False,
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
+) -> None:
+    """Report on predictions: one HTML page and CSV tables, with intervals by patient.
+
+    AUROC and average precision, thresholds chosen on half of the patients and reported on the
+    other, calibration, and differences by sex, view and age. [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib evaluate predictions.csv[/]
+
+    [cyan]chexlib evaluate predictions.csv --labels my_labels.csv --out report[/]
+    """
+    with _one_line_errors():
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from chexlib.data import load_labels, match_labels, read_predictions
+        from chexlib.evaluation import STEPS
+        from chexlib.evaluation import evaluate as evaluate_predictions
+        from chexlib.report import check_folder, write_report
+
+        folder = out if out is not None else Path(f"{predictions.stem}-report")
+        check_folder(folder, force=force)
+        columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading", total=len(STEPS) + 2)
+            step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
+            films = read_predictions(predictions)
+            truth = match_labels(films, load_labels(labels), source=str(predictions))
+            found = evaluate_predictions(films, truth, resamples=resamples, seed=seed, step=step)
+            step("writing")
+            inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
+            settings = {"resamples": resamples, "seed": seed}
+            settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
+            files = write_report(found, folder, inputs=inputs, settings=settings, force=force)
+        mean, low, high = found.mean["auroc"]
+        out_ = _out()
+        out_.print(f"mean AUROC {mean:.3f} ({low:.3f} to {high:.3f}), {len(films):,} films")
+        for note in found.notes:
+            out_.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
+        out_.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
 
 
 @app.command()

@@ -117,8 +117,8 @@ def cover() -> str:
         text(
             44,
             1078,
-            f"{len(films):,} films of {films['patient'].nunique():,} patients, chosen to"
-            " be rich in findings: not the share in a hospital.",
+            f"{len(films):,} films of {films['patient'].nunique():,} patients of one research"
+            " hospital: not the share in another.",
             17,
             fill=SOFT,
         ),

@@ -131,8 +131,8 @@ def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
     -------
     DataFrame, same index
         ``found``, ``missed`` and ``false alarms`` among so many films, and ``alarms per film
-        found``: all calls divided by the true ones, infinite where none of them is true and NaN where
-        there is none.
+        found``: all calls divided by the true ones, infinite where all are false, NaN where there
+        are none.
 
     Examples
     --------
