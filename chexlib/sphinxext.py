@@ -4,6 +4,7 @@
   an entry point ``myst_nb.mime_renderers``, turns a figure into HTML that draws itself.
 - JavaScript. ``plotly.min.js`` and MathJax come from installed packages, not from another host,
   and reach only the pages that use them.
+- Numbers. A chapter has the number of its file, ``06_roc`` is chapter 6, whatever stands before it.
 - Buttons. What leads to the public repository is on once ``repository: url:`` is set.
 
 The alternative text of a Plotly figure is the cell's ``mystnb.image.alt``, as for every picture.
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from myst_nb.core.render import MimeData, NbElementRenderer
     from sphinx.application import Sphinx
     from sphinx.config import Config
+    from sphinx.environment import BuildEnvironment
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 TRANSPARENT = "rgba(0,0,0,0)"
@@ -127,6 +130,23 @@ def set_options(_app: Sphinx, config: Config) -> None:
         theme.pop("launch_buttons", None)
 
 
+def number_chapters(_app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Give each numbered page the number in its file's name, in place of a running one."""
+    for page, sections in env.toc_secnumbers.items():
+        name = re.match(r"(\d+)_", PurePosixPath(page).name)
+        if name is None:
+            continue
+        chapter = int(name[1])
+        figures = env.toc_fignumbers.get(page, {})
+        for numbers in (sections, *figures.values()):
+            for anchor, number in numbers.items():
+                numbers[anchor] = number and (chapter, *number[1:])
+        for node in (env.titles[page], *env.tocs[page].findall(nodes.reference)):
+            if node.get("secnumber"):
+                node["secnumber"] = [chapter, *node["secnumber"][1:]]
+    return []
+
+
 def set_scripts(app: Sphinx, pagename: str, _template: str, context: dict, _doctree: Any) -> None:
     """Leave out Thebe, which the book does not use and Sphinx declares twice; fit the search."""
     context["script_files"][:] = [
@@ -155,6 +175,7 @@ def copy_scripts(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.connect("config-inited", set_options)
+    app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx numbered them
     app.connect("html-page-context", set_scripts)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,7 @@ import pandas as pd
 from tables_operating_points import RESAMPLES, chosen, half, provenance, shared
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics.agreement import agreement, share
+from chexlib.metrics.agreement import assess, share
 from chexlib.metrics.calibration import brier_parts, calibration_error, reliability
 from chexlib.metrics.decision import decision_curve
 from chexlib.metrics.recalibration import (
@@ -117,6 +117,41 @@ def decision_curves() -> tuple[pd.DataFrame, dict]:
     )
 
 
+def miss_costs() -> tuple[pd.DataFrame, dict]:
+    """Cost of films if a miss costs ten false alarms: a searched threshold against arithmetic.
+
+    ``cost`` is in false alarms per 1,000 films; ``extra`` is the cost less that of the searched
+    threshold, paired.
+    """
+    columns, names = [], []
+    for name in FINDINGS:
+        y, p, patient = films_of(name, "report")
+        calls = {
+            "searched": p >= chosen("a miss costs 10 alarms")[name],
+            "1/11 as published": p >= 1 / 11,
+            "1/11 after Platt": maps(name)["Platt"](p) >= 1 / 11,
+            "no call": np.zeros(len(y), dtype=bool),
+        }
+        columns.append(np.stack([10 * (y & ~call) + (call & ~y) for call in calls.values()]))
+        names.append(name)
+    names, columns = [*names, "all 14"], [*columns, np.sum(columns, axis=0)]
+    draws, rows = Resamples(patient, resamples=RESAMPLES, seed=0), []
+    for name, costs in zip(names, columns, strict=True):
+        once = 1000 * costs.mean(axis=1)
+        sums = draws.sums(np.vstack([costs, np.ones(len(patient))]).T)
+        drawn = 1000 * sums[:, :-1] / sums[:, -1:]
+        low, high = Bootstrap(once, drawn, draws).interval()
+        extra = Bootstrap(once - once[0], drawn - drawn[:, :1], draws)
+        extra_low, extra_high = extra.interval()
+        table = {"way": list(calls), "cost": once, "low": low, "high": high}
+        table |= {"extra": extra.estimate, "extra_low": extra_low, "extra_high": extra_high}
+        rows.append(pd.DataFrame({"finding": name} | table))
+    return pd.concat(rows, ignore_index=True).round(3), provenance(
+        "thresholds chosen and Platt fitted on the half `choose`, figures of the half `report`; "
+        f"intervals of 95% by patient, {RESAMPLES} resamples"
+    )
+
+
 def prior_shift() -> tuple[pd.DataFrame, dict]:
     """Carry each finding's threshold and probabilities to PA films alone and to AP films alone.
 
@@ -138,7 +173,7 @@ def prior_shift() -> tuple[pd.DataFrame, dict]:
             row = {"finding": name, "view": one, "n": int(part.sum())}
             row |= _triple("prevalence", observed)
             figures = ("sensitivity", "specificity", "ppv")
-            for figure, estimate in agreement(
+            for figure, estimate in assess(
                 call[part], y[part], statistics=figures, patient=patient[part]
             ).items():
                 row |= _triple(figure, estimate)
@@ -197,5 +232,6 @@ TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
     "reliability": reliability_table,
     "calibration": calibration_table,
     "decision_curves": decision_curves,
+    "miss_costs": miss_costs,
     "prior_shift": prior_shift,
 }

@@ -51,7 +51,7 @@ def clean_subgroups() -> tuple[pd.DataFrame, dict[str, Any]]:
     note = (
         "difference: the group less the films outside it; p_holm: adjusted for the comparisons "
         "counted beside it; rows of metric 'auroc gap' hold the difference itself, and as judge "
-        "'radiologists less text labels' how far the two judges' gaps differ; sensitivity and "
+        "'change of judge' how far the two judges' gaps differ; sensitivity and "
         "false-positive rate at one threshold, at which the score raises as many false alarms in "
         "all as the text label does (n_positive: films called); intervals of 95% by patient"
     )
@@ -103,7 +103,7 @@ def _gaps(films: Judged) -> pd.DataFrame:
         ends = np.nanquantile(between, [0.025, 0.975], method="inverted_cdf")
         figures = [*zip(gap.estimate, low, high, strict=True)]
         figures.append((gap.estimate[0] - gap.estimate[1], *ends))
-        judges = ("radiologists", "text labels", "radiologists less text labels")
+        judges = ("radiologists", "text labels", "change of judge")
         for judge, (estimate, a, b) in zip(judges, figures, strict=True):
             where = films.where | {"attribute": attribute, "group": f"{first} less {second}"}
             del where["reference"], where["read_by"]

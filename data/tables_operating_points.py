@@ -15,7 +15,7 @@ import pandas as pd
 from reference_films import LICENCE, SOURCE, Films, every_subset, inputs
 
 from chexlib.findings import FINDINGS, NO_FINDING
-from chexlib.metrics.agreement import agreement
+from chexlib.metrics.agreement import assess
 from chexlib.metrics.curves import CountsByThreshold, counts_by_threshold
 from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.operating import operating_points
@@ -216,6 +216,31 @@ def mean_precision_recall() -> tuple[pd.DataFrame, dict]:
     )
 
 
+def calls_per_film() -> tuple[pd.DataFrame, dict]:
+    """Fourteen thresholds at once: labels found, false calls a film, films with any call."""
+    films, part = shared(), half("report")
+    y, p = (table[list(FINDINGS)].to_numpy()[part] for table in (films.labels, films.scores))
+    draws = Resamples(films.patient[part], resamples=RESAMPLES, seed=0)
+    thresholds = {"0.5": 0.5, "survey's": np.array(SURVEY)}
+    thresholds |= {rule: chosen(rule)[list(FINDINGS)].to_numpy() for rule in RULES}
+    rows = []
+    for rule, cut in thresholds.items():
+        call = p >= cut
+        sums = [(y & call).sum(axis=1), y.sum(axis=1), (call & ~y).sum(axis=1), call.any(axis=1)]
+        columns = np.column_stack([*sums, np.ones(len(y))]).astype(float)
+        row = {"rule": rule}
+        for name, above, below in (("found", 0, 1), ("false_calls", 2, 4), ("any_call", 3, 4)):
+            once, drawn = columns.sum(axis=0), draws.sums(columns)
+            value = np.asarray(once[above] / once[below])
+            low, high = Bootstrap(value, drawn[:, above] / drawn[:, below], draws).interval()
+            row |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+        rows.append(row)
+    return pd.DataFrame(rows).round(5), provenance(
+        "the 14 findings together, figures of the half `report`; found: share of labels; "
+        f"false_calls: a film; intervals of 95% by patient, {RESAMPLES} resamples"
+    )
+
+
 def no_finding_rules() -> tuple[pd.DataFrame, dict]:
     """Ways to say "No Finding" from 14 scores, chosen on one half, reported on the other."""
     films, part = shared(), half("report")
@@ -238,7 +263,7 @@ def no_finding_rules() -> tuple[pd.DataFrame, dict]:
     for way, call in calls.items():
         row = {"way": way, "declared": float(np.mean(call))}
         figures = ("sensitivity", "specificity", "ppv")
-        for name, one in agreement(call, y, statistics=figures, patient=patient).items():
+        for name, one in assess(call, y, statistics=figures, patient=patient).items():
             row |= {name: one.estimate, f"{name}_low": one.low, f"{name}_high": one.high}
         rows.append(row)
     return pd.DataFrame(rows).round(5), provenance(
@@ -303,5 +328,6 @@ TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
     "threshold_grid": threshold_grid,
     "threshold_stability": threshold_stability,
     "mean_precision_recall": mean_precision_recall,
+    "calls_per_film": calls_per_film,
     "no_finding_rules": no_finding_rules,
 }

@@ -1,9 +1,12 @@
 """pyproject.toml, requirements.lock and environment.yml in step; the Makefile does what it says."""
 
+import ast
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +48,30 @@ def test_lock_covers_what_the_project_asks_for():
     pins = {pin.name: release(pin) for pin in PINS}
     for requirement in WANTED:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_what_the_code_imports_is_locked():
+    """A package that somebody installed by hand would be missed on a fresh machine only."""
+    files = [
+        path
+        for folder in ("chexlib", "data", "tests", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        sources += ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    imported = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported.add(node.module.partition(".")[0])
+    ours = {path.stem for path in files} | {"chexlib"}
+    providers = metadata.packages_distributions()
+    pins = {pin.name for pin in PINS}
+    for name in imported - ours - set(sys.stdlib_module_names):
+        assert pins & {canonicalize_name(found) for found in providers.get(name, [])}, name
 
 
 def test_lock_holds_together():

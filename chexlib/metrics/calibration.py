@@ -272,7 +272,7 @@ def _binned(
         member = place
     elif strategy == "width":
         # A probability on an edge belongs to the bin below, as in Guo et al. (2017).
-        member = np.clip(np.ceil(p * bins) - 1, 0, bins - 1).astype(int)
+        member = np.searchsorted(np.arange(1, bins) / bins, p, side="left")
     elif strategy == "mass":
         # A distinct probability goes where the middle of its weight falls.
         mass = np.bincount(place, weight)

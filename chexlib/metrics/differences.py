@@ -53,18 +53,17 @@ def difference_text(
 
 
 def p_text(p_values: ArrayLike) -> list[str]:
-    r"""Return p-values to two digits, none below "below 0.001"; empty where there is none.
+    """Return p-values to two digits, small ones as "<0.001"; empty where there is none.
 
     Examples
     --------
-    >>> [text.replace("\xa0", " ") for text in p_text([0.0402, 1e-9, float("nan")])]
-    ['0.04', 'below 0.001', '']
+    >>> p_text([0.0402, 1e-9, float("nan")])
+    ['0.04', '<0.001', '']
     """
     p = np.asarray(p_values, dtype=float)
     if ((p < 0) | (p > 1)).any():
         raise ValueError("Expected p-values between 0 and 1, got one outside.")
-    below = f"below{_SPACE}0.001"
-    return ["" if np.isnan(x) else below if x < 0.001 else f"{x:.2g}" for x in p]
+    return ["" if np.isnan(x) else "<0.001" if x < 0.001 else f"{x:.2g}" for x in p]
 
 
 def _signed(value: float, decimals: int) -> str:

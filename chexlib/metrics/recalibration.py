@@ -98,17 +98,20 @@ def fit_platt(
     y, x = films.labels[:, 0], _logit(films.scores[:, 0])
     positive, negative = weight @ y, weight @ ~y
     target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    weight = weight / weight.sum()
 
+    # Sums, not dot products: on few numbers, threads of a BLAS library cost more than they save.
     def loss(line: NDArray) -> tuple[float, NDArray]:
         z = line[0] * x + line[1]
-        value = weight @ (np.logaddexp(0, z) - target * z)
         error = weight * (expit(z) - target)
-        return value / weight.sum(), np.array([error @ x, error.sum()]) / weight.sum()
+        value = (weight * (np.logaddexp(0, z) - target * z)).sum()
+        return value, np.array([(error * x).sum(), error.sum()])
 
     def curvature(line: NDArray) -> NDArray:
         q = expit(line[0] * x + line[1])
-        h = weight * q * (1 - q) / weight.sum()
-        return np.array([[h @ x**2, h @ x], [h @ x, h.sum()]])
+        h = weight * q * (1 - q)
+        cross = (h * x).sum()
+        return np.array([[(h * x**2).sum(), cross], [cross, h.sum()]])
 
     options = {"gtol": 1e-10, "maxiter": 200}
     found = minimize(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.estimates import wilson_interval
+from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.resampling import Bootstrap, Resamples
+from chexlib.metrics.ratios import draws_of, proportions
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
+
+    from chexlib.metrics.resampling import Resamples
 
 __all__ = ["per_films", "threshold_sweep"]
 
@@ -23,7 +26,7 @@ def threshold_sweep(
     scores: ArrayLike,
     thresholds: ArrayLike,
     *,
-    patient: ArrayLike | None = None,
+    patient: ArrayLike | Resamples | None = None,
     sample_weight: ArrayLike | None = None,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -39,7 +42,7 @@ def threshold_sweep(
     labels, scores : array_like [N]
     thresholds : array_like [T]
         A film is called positive if its score is at least the threshold.
-    patient : array_like [N], optional
+    patient : array_like [N] or Resamples, optional
         Resampled for the intervals; left out, films are.
     sample_weight : array_like [N], optional
         Sampling weights.
@@ -70,50 +73,29 @@ def threshold_sweep(
     films = check_films(labels, scores, sample_weight=sample_weight)
     if not films.single:
         raise ValueError("Expected one finding, got several. Call this once for each column.")
-    y, s = films.labels[:, 0], films.scores[:, 0]
+    draws, who = draws_of(len(films.labels), patient, resamples=resamples, seed=seed)
     cut = np.asarray(thresholds, dtype=float)
+    y, call = films.labels, films.scores >= cut
     weight = np.ones(len(y)) if films.weight is None else films.weight
-    called = s[:, None] >= cut
-    columns = np.hstack([called & y[:, None], called & ~y[:, None], y[:, None], ~y[:, None]])
-    columns = columns * weight[:, None]
-    draws = Resamples(
-        np.arange(len(y)) if patient is None else patient, resamples=resamples, seed=seed
-    )
-    if len(draws.code) != len(y):
-        raise ValueError(f"Expected a patient for each of {len(y)} films, got {len(draws.code)}.")
-    whole, drawn = columns.sum(axis=0)[None], draws.sums(columns)
-    tp, fp, positives, negatives = _parts(whole, len(cut))
-    cells = (tp[0], fp[0], (positives - tp)[0], (negatives - fp)[0])
-    table = {"threshold": cut} | dict(zip(("tp", "fp", "fn", "tn"), cells, strict=True))
-    values, replicates = _figures(whole, len(cut)), _figures(drawn, len(cut))
-    for name, value in values.items():
-        low, high = Bootstrap(value[0], replicates[name], draws).interval(level=level)
-        for k in np.flatnonzero(low == high) if name != "f1" else ():
-            # Resampling cannot move all or none of the films: Wilson's, with patients as trials.
-            among = {"sensitivity": y, "specificity": ~y, "ppv": called[:, k]}[name]
-            trials = len(np.unique(draws.code[among]))
-            if trials:
-                low[k], high[k] = wilson_interval(value[0, k], trials, level=level)
-        undefined = np.isnan(value[0])  # a resample may have what the films lack; it is no interval
-        table[name] = value[0]
-        table[f"{name}_low"] = np.where(undefined, np.nan, low)
-        table[f"{name}_high"] = np.where(undefined, np.nan, high)
+    tp, fp = (weight @ cells for cells in (call & y, call & ~y))
+    table = {"threshold": cut, "tp": tp, "fp": fp, "fn": weight @ y - tp, "tn": weight @ ~y - fp}
+    # F1 = 2 J / (1 + J) rises with J = tp / (tp + fp + fn), a proportion, and so has its interval.
+    among = {"sensitivity": y, "specificity": ~y, "ppv": call, "f1": call | y}
+    for name, whom in among.items():
+        counted = ~call & ~y if name == "specificity" else call & y
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
+            found = proportions(
+                *(counted, np.broadcast_to(whom, call.shape), draws),
+                names=[name] * len(cut),
+                who=who,
+                weight=films.weight,
+                level=level,
+            )
+        for end, attribute in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+            value = np.array([getattr(one, attribute) for one in found])
+            table[name + end] = 2 * value / (1 + value) if name == "f1" else value
     return pd.DataFrame(table)
-
-
-def _parts(sums: NDArray[np.float64], t: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    return sums[:, :t], sums[:, t : 2 * t], sums[:, -2:-1], sums[:, -1:]
-
-
-def _figures(sums: NDArray[np.float64], t: int) -> dict[str, NDArray[np.float64]]:
-    tp, fp, positives, negatives = _parts(sums, t)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "sensitivity": tp / positives,
-            "specificity": 1 - fp / negatives,
-            "ppv": tp / (tp + fp),
-            "f1": 2 * tp / (tp + fp + positives),
-        }
 
 
 def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
@@ -130,19 +112,18 @@ def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
     Returns
     -------
     DataFrame, same index
-        ``found``, ``missed`` and ``false alarms`` among so many films, and ``alarms per film
-        found``: all calls divided by the true ones, infinite where all are false, NaN where there
-        are none.
+        ``found``, ``missed`` and ``false alarms`` among so many films, and ``calls per hit``:
+        all calls divided by the true ones, infinite where all are false, NaN where there are none.
 
     Examples
     --------
     >>> per_films(pd.DataFrame({"tp": [8], "fp": [32], "fn": [2], "tn": [158]}))
-       found  missed  false alarms  alarms per film found
-    0   40.0    10.0         160.0                    5.0
+       found  missed  false alarms  calls per hit
+    0   40.0    10.0         160.0            5.0
     """
     cells = points[["tp", "fn", "fp", "tn"]].astype(float)
     scaled = cells.div(cells.sum(axis=1), axis=0)[["tp", "fn", "fp"]] * films
     scaled = scaled.set_axis(["found", "missed", "false alarms"], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         effort = (cells["tp"] + cells["fp"]).to_numpy() / cells["tp"].to_numpy()
-    return scaled.assign(**{"alarms per film found": effort})
+    return scaled.assign(**{"calls per hit": effort})

@@ -69,6 +69,13 @@ def test_equal_probabilities_stay_together_and_empty_bins_are_left_out():
     assert reliability([0, 1, 1], [0.1, 0.2, 0.9], **options)["n"].tolist() == [2]
 
 
+def test_a_probability_on_an_edge_belongs_to_the_bin_below():
+    p = np.arange(11) / 10
+    found = reliability(p > 0.5, p, bins=10, strategy="width")
+    assert found["upper"].tolist() == p[1:].tolist()
+    assert found["n"].tolist() == [2] + [1] * 9
+
+
 def test_intervals_cover_honest_probabilities():
     hits = []
     for seed in range(40):

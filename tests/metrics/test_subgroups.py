@@ -66,6 +66,8 @@ def test_small_groups_get_no_interval_and_are_not_compared():
     assert np.isnan(few["low"])
     assert np.isfinite(many["low"])
     assert table["comparisons"].tolist() == [0, 0]
+    turned = by_subgroup(labels, scores, {"g": group == "few"}, patient=patients, resamples=50)
+    assert turned["comparisons"].tolist() == [0, 0]  # the group is large, the rest is not
     options = {"patient": patients, "resamples": 50, "at_least": 1}
     assert np.isfinite(by_subgroup(labels, scores, {"g": group}, **options)["low"]).all()
 
