@@ -27,14 +27,15 @@ FIGURE = {
 }
 
 
-def small_book(folder, *, address="", cells=None, execute="off"):
+def small_book(folder, *, address="", cells=None, execute="off", name="07_notebook"):
     """Write a book of a front page and a notebook, with the settings of the real one."""
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     config = config.replace('url: ""', f'url: "{address}"')
     config = config.replace("execute_notebooks: cache", f'execute_notebooks: "{execute}"')
     (folder / "_config.yml").write_text(config, encoding="utf-8")
     (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/front\nchapters:\n  - file: book/notebook\n"
+        "format: jb-book\nroot: book/front\nparts:\n"
+        f"  - numbered: true\n    chapters:\n      - file: book/{name}\n"
     )
     (folder / "book").mkdir()
     shutil.copytree(ROOT / "book/_static", folder / "book/_static")
@@ -42,7 +43,7 @@ def small_book(folder, *, address="", cells=None, execute="off"):
     (folder / "book/front.md").write_text("# Front\n\nText.\n")
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = nb.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    write(notebook, folder / "book/notebook.ipynb")
+    write(notebook, folder / f"book/{name}.ipynb")
 
 
 def build(folder):
@@ -65,7 +66,7 @@ def page(folder, name):
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     cells = [
-        nb.new_markdown_cell("# A notebook\n\n$a = b$"),
+        nb.new_markdown_cell("# A notebook\n\n$a = b$\n\n## A section"),
         plotly_cell(mystnb={"image": {"alt": ALT}, "figure": {"caption": "Bars", "name": "fig-a"}}),
     ]
     small_book(folder, cells=cells)
@@ -84,11 +85,19 @@ def built_with_address(tmp_path_factory):
 
 
 def test_a_figure_stands_in_the_page_with_its_description(built):
-    (figure,) = page(built, "notebook").select("figure .plotly-figure")
+    (figure,) = page(built, "07_notebook").select("figure .plotly-figure")
     assert figure["role"] == "img"
     assert figure["aria-label"] == ALT
     assert "height: 321px" in figure["style"]
-    assert page(built, "notebook").select_one("figcaption").text.strip().startswith("Fig. 1 Bars")
+    assert (
+        page(built, "07_notebook").select_one("figcaption").text.strip().startswith("Fig. 7.1 Bars")
+    )
+
+
+def test_a_chapter_has_the_number_of_its_file(built):
+    assert page(built, "07_notebook").select_one("article h1").text.startswith("7. A notebook")
+    assert page(built, "07_notebook").select_one("article h2").text.startswith("7.1. A section")
+    assert "7. A notebook" in page(built, "front").select_one(".bd-sidebar-primary").text
 
 
 def test_scripts_come_from_the_site_and_only_where_used(built):
@@ -96,10 +105,10 @@ def test_scripts_come_from_the_site_and_only_where_used(built):
         return " ".join(tag["src"] for tag in page(built, name).select("script[src]"))
 
     for script in ("plotly.min.js", "tex-svg-full.js"):
-        assert script in scripts("notebook")
+        assert script in scripts("07_notebook")
         assert (built / "_build/html/_static" / script).stat().st_size > 1_000_000
     assert "plotly.min.js" not in scripts("front")
-    assert "://" not in scripts("notebook") + scripts("front")
+    assert "://" not in scripts("07_notebook") + scripts("front")
 
 
 def test_no_thebe_and_no_second_search_box(built):
@@ -110,18 +119,18 @@ def test_no_thebe_and_no_second_search_box(built):
 
 
 def test_without_an_address_nothing_leads_to_one(built):
-    for name in ("front", "notebook"):
+    for name in ("front", "07_notebook"):
         html = str(page(built, name))
         assert not re.search(r"mybinder|colab|executablebooks/|source-repository", html)
 
 
 def test_with_an_address_every_button_is_there(built_with_address):
-    links = [tag["href"] for tag in page(built_with_address, "notebook").select("a[href]")]
+    links = [tag["href"] for tag in page(built_with_address, "07_notebook").select("a[href]")]
     for wanted in (
-        "https://mybinder.org/v2/gh/someone/some-book/main?urlpath=lab/tree/book/notebook.ipynb",
-        "https://colab.research.google.com/github/someone/some-book/blob/main/book/notebook.ipynb",
+        "https://mybinder.org/v2/gh/someone/some-book/main?urlpath=lab/tree/book/07_notebook.ipynb",
+        "https://colab.research.google.com/github/someone/some-book/blob/main/book/07_notebook.ipynb",
         ADDRESS,
-        f"{ADDRESS}/edit/main/book/notebook.ipynb",
+        f"{ADDRESS}/edit/main/book/07_notebook.ipynb",
     ):
         assert wanted in links
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links)

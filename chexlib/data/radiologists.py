@@ -24,7 +24,7 @@ def load_adjudicated(path: str | Path | None = None) -> pd.DataFrame:
     """Return Google's adjudicated labels: 4,376 films of ChestX-ray14 read by radiologists.
 
     Each film was read by three radiologists independently and disagreements were adjudicated
-    (Majkowska et al., Radiology 2020). How the films were chosen is not documented; chapter 2 looks.
+    (Majkowska et al., Radiology 2020). How the films were chosen is not documented.
 
     Parameters
     ----------

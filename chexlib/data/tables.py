@@ -51,7 +51,8 @@ def table(name: str) -> pd.DataFrame:
     folder = table_folder()
     path = next((p for p in (folder / f"{name}{s}" for s in SUFFIXES) if p.is_file()), None)
     if path is None:
-        known = sorted(file.name.partition(".")[0] for s in SUFFIXES for file in folder.glob(f"*{s}"))
+        files = (file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}"))
+        known = sorted(file.name.partition(".")[0] for file in files)
         raise FileNotFoundError(
             f"Expected a table of figures among {known}, got {name!r}. Tables stand in {folder} "
             "and are rebuilt by `make tables`."
