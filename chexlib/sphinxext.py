@@ -80,7 +80,7 @@ def figure_html(figure: dict[str, Any], *, alt: str) -> str:
         "data": figure["data"],
         "layout": layout,
         "frames": figure.get("frames", []),
-        "config": {"displaylogo": False},
+        "config": {"displaylogo": False, "showSendToCloud": False},  # charts stay here
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     text = text.replace("</", "<\\/")  # a label must not close the script element

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.data import data_home, table
+from chexlib.data import table
 from chexlib.findings import FINDINGS, NO_FINDING
 from chexlib.metrics import counts_by_threshold, fit_platt, from_counts, youden
 
@@ -17,7 +17,9 @@ TABLES = (
     "operating_points threshold_grid threshold_stability mean_precision_recall calls_per_film "
     "no_finding_rules reliability calibration decision_curves miss_costs prior_shift"
 ).split()
-PREDICTIONS = data_home() / "reference_predictions" / "preds.csv"
+real_data = pytest.mark.real_data(
+    "reference_predictions/preds.csv", "official_split/test_list.txt", "rsna/rsna_to_nih.csv"
+)
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +190,13 @@ SLOW = {
 }
 
 
-@pytest.mark.real_data
+@real_data
 @pytest.mark.parametrize("name", [name for name in TABLES if name not in SLOW])
 def test_rebuilds(name):
     rebuild(name)
 
 
-@pytest.mark.real_data
+@real_data
 @pytest.mark.parametrize("name", SLOW)
 def test_rebuilds_one_finding_of_a_slow_table(name, monkeypatch):
     module, _, names = SLOW[name].partition(".")
@@ -203,8 +205,6 @@ def test_rebuilds_one_finding_of_a_slow_table(name, monkeypatch):
 
 
 def builders(module):
-    if not PREDICTIONS.is_file():
-        pytest.skip("needs the reference model's predictions: run `chexlib fetch predictions`")
     if str(DATA) not in sys.path:
         sys.path.insert(0, str(DATA))
     return importlib.import_module(module)

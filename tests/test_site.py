@@ -194,6 +194,25 @@ def test_search_quotes_lines_when_served(visit, server):
 
 
 @pytest.mark.browser
+def test_the_threshold_explorer_answers(visit):
+    page = visit("book/07_thresholds.html")
+    figure = page.locator(".plotly-figure")
+    figure.scroll_into_view_if_needed()
+    chosen = "f => f.data.filter((t) => t.visible).map((t) => t.selectedpoints?.[0] ?? -1)"
+    before = figure.evaluate(chosen)
+    page.locator(".updatemenu-header").click()
+    page.locator(".updatemenu-dropdown-button").filter(has_text="Hernia").click()
+    assert figure.evaluate("f => f.data.findIndex((t) => t.visible)") > 0
+    assert figure.evaluate(chosen) == before  # the menu leaves the threshold alone
+    rail = page.locator(".slider-rail-touch-rect").bounding_box()
+    page.mouse.click(rail["x"] + 0.2 * rail["width"], rail["y"] + rail["height"] / 2)
+    after = figure.evaluate(chosen)
+    assert len(set(after[2:])) == 1  # points, cells and figures stand at one threshold
+    assert -1 < after[2] < before[2]
+    save(page, "explorer", "moved")
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_solutions_open(visit, name):
     page = visit(f"{name}.html")
