@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import tables_all_findings
 import tables_calibration
 import tables_clean_labels
 import tables_dataset
@@ -24,7 +25,8 @@ from chexlib.data.tables import write_table
 
 BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluation.TABLES
 BUILDERS |= tables_clean_labels.TABLES
-BUILDERS |= tables_operating_points.TABLES | tables_calibration.TABLES
+BUILDERS |= tables_operating_points.TABLES | tables_all_findings.TABLES
+BUILDERS |= tables_calibration.TABLES
 FOLDER = Path(__file__).parent
 
 

@@ -17,6 +17,7 @@ TABLES = (
     "operating_points threshold_grid threshold_stability mean_precision_recall calls_per_film "
     "no_finding_rules reliability calibration decision_curves miss_costs prior_shift"
 ).split()
+MODULES = ("tables_operating_points", "tables_all_findings", "tables_calibration")
 real_data = pytest.mark.real_data(
     "reference_predictions/preds.csv", "official_split/test_list.txt", "rsna/rsna_to_nih.csv"
 )
@@ -211,11 +212,7 @@ def builders(module):
 
 
 def rebuild(name, only=None):
-    module = next(
-        m
-        for m in map(builders, ("tables_operating_points", "tables_calibration"))
-        if name in m.TABLES
-    )
+    module = next(m for m in map(builders, MODULES) if name in m.TABLES)
     made, _ = module.TABLES[name]()
     kept = table(name)
     if only is not None:
