@@ -297,9 +297,9 @@ def evaluate(
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         from chexlib.data import load_labels, match_labels, read_predictions
-        from chexlib.evaluation import STEPS
-        from chexlib.evaluation import evaluate as evaluate_predictions
-        from chexlib.report import check_folder, write_report
+        from chexlib.report.evaluation import STEPS
+        from chexlib.report.evaluation import evaluate as evaluate_predictions
+        from chexlib.report.page import check_folder, write_report
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
         check_folder(folder, force=force)

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from chexlib.findings import INFO, normalise
 from chexlib.metrics.agreement import ppv_at_prevalence
-from chexlib.notebook import keep_figures_small
+from chexlib.plots.notebook import keep_figures_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from chexlib.data import table
-from chexlib.reader_plots import reader_panels
+from chexlib.plots.readers import reader_panels
 
 matplotlib.use("Agg")
 

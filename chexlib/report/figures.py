@@ -17,7 +17,7 @@ from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from chexlib.evaluation import Evaluation
+    from chexlib.report.evaluation import Evaluation
 
 __all__ = ["draw_calibration", "draw_curves", "draw_ranking", "draw_subgroups"]
 

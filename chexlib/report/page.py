@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from chexlib.data.tables import sha256
-from chexlib.report_figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
+from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
-    from chexlib.evaluation import Evaluation
+    from chexlib.report.evaluation import Evaluation
 
 __all__ = ["check_folder", "render", "write_report"]
 

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from chexlib.data import table
-from chexlib.threshold_plots import (
+from chexlib.plots.thresholds import (
     decision_panels,
     expected_forest,
     name_points,

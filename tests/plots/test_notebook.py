@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from chexlib.notebook import keep_figures_small, palette_png
+from chexlib.plots.notebook import keep_figures_small, palette_png
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.explorer import threshold_explorer
 from chexlib.metrics import from_counts, threshold_sweep
+from chexlib.plots.explorer import threshold_explorer
 
 CUTS = (0.1, 0.5, 0.9)
 NAMES = ("Mass", "Pleural_Thickening")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from chexlib.interactive import lines_with_choice
+from chexlib.plots.interactive import lines_with_choice
 
 FRAME = pd.DataFrame(
     {

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.curve_plots import band, panels
 from chexlib.findings import FINDINGS
+from chexlib.plots.curves import band, panels
 
 
 @pytest.fixture
