@@ -34,6 +34,7 @@ from chexlib.metrics.delong import delong
 from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson
 from chexlib.metrics.expected import expected_films
 from chexlib.metrics.inputs import OneClassWarning, from_counts
+from chexlib.metrics.intervals import auroc_standard_error
 from chexlib.metrics.operating import OperatingPoint, operating_point, operating_points
 from chexlib.metrics.persistence import (
     expected_persistence,
@@ -76,6 +77,7 @@ __all__ = [
     "at_sensitivity",
     "at_specificity",
     "auroc",
+    "auroc_standard_error",
     "average_precision",
     "brier",
     "brier_parts",

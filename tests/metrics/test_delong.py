@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from scipy.stats import norm
 from scored_films import clustered, films
+from sklearn.metrics import roc_auc_score
 
 from chexlib.metrics import OneClassWarning, auroc, delong
 
@@ -157,3 +158,20 @@ def test_bad_input_is_refused():
         found.contrast([1, -1])
     with pytest.raises(ValueError, match="scale"):
         found.estimates(scale="arcsine")
+
+
+def test_standard_error_is_that_of_a_bootstrap_of_patients():
+    rng = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(150), rng.integers(1, 6, 150))
+    patient = rng.normal(size=150)
+    positive = rng.normal(size=len(cluster)) + 1.5 * patient[cluster] > 0.8
+    score = positive + patient[cluster] + rng.normal(size=len(cluster))
+    films = [np.flatnonzero(cluster == c) for c in range(150)]
+    estimates = []
+    for _ in range(600):
+        rows = np.concatenate([films[c] for c in rng.integers(0, 150, 150)])
+        estimates.append(roc_auc_score(positive[rows], score[rows]))
+    error = delong(positive, score, patient=cluster).standard_error[0]
+    assert error == pytest.approx(np.std(estimates), rel=0.12)
+    naive = delong(positive, score).standard_error[0]
+    assert error > 1.15 * naive
