@@ -1,4 +1,4 @@
-"""The AUROC error expected from two counts: against simulation and the published formula."""
+"""The AUROC error expected from two counts: against simulation and the rank-sum statistic."""
 
 import numpy as np
 import pytest
