@@ -235,7 +235,7 @@ def test_info(run, tmp_path, monkeypatch):
             raise PackageNotFoundError(package)
         return "1"
 
-    monkeypatch.setattr("chexlib.cli.version", version)
+    monkeypatch.setattr("chexlib.cli.about.version", version)
     assert "not installed" in run("info").output
 
 

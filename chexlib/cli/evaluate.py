@@ -1,0 +1,79 @@
+"""``chexlib evaluate``: a report on somebody's own predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from chexlib.cli.shell import one_line_errors, terminal
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="CSV: [cyan]Image Index[/] and a column of probabilities a finding."),
+    ],
+    *,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels, in the format of NIH's Data_Entry_2017_v2020.csv. Default: NIH's own.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to make. Default: the name of PREDICTIONS with [cyan]-report[/], here.",
+            show_default=False,
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
+) -> None:
+    """Report on predictions: one HTML page and CSV tables, with intervals by patient.
+
+    AUROC and average precision, thresholds chosen on half of the patients and reported on the
+    other, calibration, and differences by sex, view and age. [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib evaluate predictions.csv[/]
+
+    [cyan]chexlib evaluate predictions.csv --labels my_labels.csv --out report[/]
+    """
+    with one_line_errors():
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from chexlib.data import load_labels, match_labels, read_predictions
+        from chexlib.report.evaluation import STEPS
+        from chexlib.report.evaluation import evaluate as evaluate_predictions
+        from chexlib.report.page import check_folder, write_report
+
+        folder = out if out is not None else Path(f"{predictions.stem}-report")
+        check_folder(folder, force=force)
+        columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading", total=len(STEPS) + 2)
+            step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
+            films = read_predictions(predictions)
+            truth = match_labels(films, load_labels(labels), source=str(predictions))
+            found = evaluate_predictions(films, truth, resamples=resamples, seed=seed, step=step)
+            step("writing")
+            inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
+            settings = {"resamples": resamples, "seed": seed}
+            settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
+            files = write_report(found, folder, inputs=inputs, settings=settings, force=force)
+        mean, low, high = found.mean["auroc"]
+        console = terminal()
+        console.print(f"mean AUROC {mean:.3f} ({low:.3f} to {high:.3f}), {len(films):,} films")
+        for note in found.notes:
+            console.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
+        console.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)

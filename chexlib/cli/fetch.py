@@ -1,0 +1,193 @@
+"""``chexlib fetch``: public files by name, verified and resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from chexlib.cli.shell import one_line_errors, terminal
+
+if TYPE_CHECKING:
+    from chexlib.data.registry import Entry
+
+__all__ = ["fetch", "state_of"]
+
+
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to fetch; [cyan]--list[/] shows the names.", show_default=False),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--list", help="List what can be fetched; with NAMES, in full. No network."),
+    ] = False,
+    dest: Annotated[
+        Path | None,
+        typer.Option(
+            help="The data folder. Default: [cyan]CHEXLIB_DATA[/], or the user's cache folder.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Download again what is there; it stays until the new is verified."
+        ),
+    ] = False,
+    known_hash: Annotated[
+        str | None,
+        typer.Option(
+            "--hash",
+            help="sha256:… of a file whose author published none; such a file needs it.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Fetch data files: verified by hash, resumed where a download broke off.
+
+    What is there already is checked and not downloaded again. A file appears under its name only
+    when it is complete and its hash is right.
+
+    [bold]Examples[/]
+
+    [cyan]chexlib fetch --list[/]
+
+    [cyan]chexlib fetch --list weights[/]
+
+    [cyan]chexlib fetch predictions rsna split azure[/]
+
+    [cyan]chexlib fetch images --dest /data/chest-xray14[/]      42 GB, 12 archives
+    """
+    with one_line_errors():
+        from chexlib.data.home import data_home
+        from chexlib.data.registry import REGISTRY, entry
+
+        home = dest.expanduser() if dest else data_home()
+        entries = [entry(name) for name in names or ()]
+        if show:
+            _list_in_full(entries, home) if entries else _list(list(REGISTRY.values()), home)
+            return
+        if not entries:
+            raise ValueError(
+                f"Expected at least one of {', '.join(REGISTRY)}, got none. "
+                "See them with: chexlib fetch --list"
+            )
+        _fetch_all(entries, home, force=force, known_hash=known_hash)
+
+
+def _fetch_all(entries: list[Entry], home: Path, *, force: bool, known_hash: str | None) -> None:
+    from chexlib.data.fetch import fetch as fetch_entry
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = terminal()
+    for item in entries:
+        console.print(
+            f"[bold]{item.name}[/]  {escape(item.title)}\n"
+            f"  licence: {item.licence}. Cite: {escape(item.citation)}"
+        )
+        with _bars() as progress:
+            paths = fetch_entry(
+                item, home=home, force=force, known_hash=known_hash, progress=progress
+            )
+        for path in paths:
+            console.print(f"  [green]ready[/] {escape(str(path))}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show a progress bar for each label that is reported."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, int] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def report(label: str, done: int, total: int | None) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done, total=total)
+
+        yield report
+
+
+def _size(item: Entry) -> str:
+    if item.size is not None:
+        return _bytes(item.size)
+    return f"about {_bytes(item.about_bytes)}" if item.about_bytes else "not published"
+
+
+def _bytes(count: int) -> str:
+    from rich.filesize import decimal
+
+    return decimal(count)
+
+
+def state_of(item: Entry, home: Path) -> str:
+    from chexlib.data.fetch import is_present
+
+    present = sum(is_present(file, home) for file in item.files)
+    if present == len(item.files):
+        checked = all(file.hash for file in item.files)
+        return "[green]present[/]" if checked else "[yellow]present, unchecked[/]"
+    return f"[yellow]{present} of {len(item.files)}[/]" if present else "[dim]not here[/]"
+
+
+def _list(entries: list[Entry], home: Path) -> None:
+    table = Table(title=f"In {escape(str(home))}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("Name", style="bold cyan", no_wrap=True)
+    table.add_column("What", ratio=1)
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Licence")
+    table.add_column("State")
+    for item in entries:
+        table.add_row(
+            item.name, escape(item.title), _size(item), item.licence, state_of(item, home)
+        )
+    console = terminal()
+    console.print(table)
+    console.print("\nSources, hashes and notes of one: [cyan]chexlib fetch --list NAME[/]")
+
+
+def _list_in_full(entries: list[Entry], home: Path) -> None:
+    console = terminal()
+    for item in entries:
+        console.print(f"[bold cyan]{item.name}[/]  {escape(item.title)}  {state_of(item, home)}")
+        rows = [
+            ("size", _size(item)),
+            ("licence", item.licence),
+            ("cite", item.citation),
+            ("from", item.homepage),
+            ("note", item.note),
+        ]
+        for file in item.files:
+            size = f"{file.size:,} bytes" if file.size is not None else "size not published"
+            rows += [
+                ("file", f"{file.unpack_to}/" if file.unpack_to else file.path),
+                ("", file.url),
+                ("", f"{file.hash or 'no published hash'}, {size}"),
+            ]
+        for label, text in rows:
+            if text:
+                console.print(f"  {label:8}{escape(text)}", soft_wrap=True)
