@@ -20,13 +20,14 @@ import tables_dataset
 import tables_evaluation
 import tables_label_quality
 import tables_operating_points
+import tables_phantom
 
 from chexlib.data.tables import write_table
 
 BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluation.TABLES
 BUILDERS |= tables_clean_labels.TABLES
 BUILDERS |= tables_operating_points.TABLES | tables_all_findings.TABLES
-BUILDERS |= tables_calibration.TABLES
+BUILDERS |= tables_calibration.TABLES | tables_phantom.TABLES
 FOLDER = Path(__file__).parent
 
 
