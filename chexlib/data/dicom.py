@@ -109,9 +109,8 @@ def _displayed(header: object, values: np.ndarray, name: str) -> np.ndarray:
         found = f"one that cannot be applied ({error})"
         raise RadiographError(name, "a usable window", found, "Remove or repair it.") from None
     if not np.isfinite(shown).all():
-        raise RadiographError(
-            name, "finite grey values", "NaN or infinity after rescaling", "Repair slope and intercept."
-        )
+        found, do = "NaN or infinity after rescaling", "Repair slope and intercept."
+        raise RadiographError(name, "finite grey values", found, do)
     shown_range = shown.ravel()[:: max(1, shown.size // 1_000_000)]
     # Padding outside the collimated field must not stretch the range.
     if "PixelPaddingValue" in header:

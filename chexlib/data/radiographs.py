@@ -198,7 +198,8 @@ def _size_checked(width: int, height: int, name: str) -> None:
         limit = f"at most {MAX_PIXELS:,} pixels"
         raise RadiographError(name, limit, found, "It is no radiograph, or an attack.")
     if min(width, height) < MIN_SIDE:
-        raise RadiographError(name, f"at least {MIN_SIDE} pixels a side", found, "Find the original.")
+        limit = f"at least {MIN_SIDE} pixels a side"
+        raise RadiographError(name, limit, found, "Find the original.")
 
 
 def _checked(radiograph: Radiograph, name: str) -> Radiograph:
@@ -259,7 +260,8 @@ def _to_grey(image: np.ndarray, name: str) -> np.ndarray:
     if np.mean(apart > COLOUR_TOLERANCE) > 0.001:
         share = np.mean(apart > COLOUR_TOLERANCE)
         found = f"a coloured one ({share:.1%} of pixels)"
-        raise RadiographError(name, "a grey image", found, "Use the film itself, not a picture of it.")
+        do = "Use the film itself, not a picture of it."
+        raise RadiographError(name, "a grey image", found, do)
     from PIL import Image
 
     return np.asarray(Image.fromarray(np.ascontiguousarray(image[..., :3])).convert("L")).copy()
@@ -274,8 +276,6 @@ def _pillow(data: bytes, name: str, kind: str) -> np.ndarray:
             warnings.simplefilter("ignore")  # of sizes, which are checked here
             image = Image.open(io.BytesIO(data), formats=[kind])
             _size_checked(*image.size, name)
-            if getattr(image, "n_frames", 1) > 1 and kind == "PNG":
-                raise RadiographError(name, "one image", "an animation", "Export one frame.")
             image.load()
             image = ImageOps.exif_transpose(image)
     except RadiographError:

@@ -33,7 +33,7 @@ class Chest:
     cassette: np.ndarray  # lead on the detector itself, which stops scatter too
     heart: np.ndarray  # where heart and mediastinum are, [0, 1]
     density: np.ndarray | np.float32  # of the lung
-    gain: np.ndarray | np.float32 = np.float32(1)  # how plainly vessels are seen
+    gain: np.ndarray | float = 1.0  # how plainly vessels are seen
     notes: dict = field(default_factory=dict)
 
     def fill_air(self, weight: np.ndarray, share: float) -> None:
@@ -46,7 +46,7 @@ class Chest:
         self.gain = self.gain * (1 - weight)
 
     def within(self, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a lung's own coordinates: u from the midline 0 to the wall 1, v from apex 0 to 1."""
+        """Return a lung's coordinates: u from the midline 0 to the wall 1, v from apex 0 to 1."""
         outline = self.plan.wall[side]
         top, bottom = outline[:, 1].min(), self.plan.lungs[side][WALL:, 1].max()
         v = (self.canvas.y - np.float32(top)) / np.float32(bottom - top)
@@ -244,6 +244,40 @@ def _bones(plan: Plan, canvas: Canvas) -> np.ndarray:
     return bone * float(plan.mineral)
 
 
+def _add_gas(solid: np.ndarray, plan: Plan, canvas: Canvas) -> None:
+    """Take the air of the bronchi and of the stomach out of the soft tissue."""
+    fork = plan.hilum(1)[1] - 1.6
+    shift = 0.6 * plan.heart_shift + 0.25
+    pipe = np.array([[0.1, plan.apex - 8], [0.2, plan.apex], [shift, fork]])
+    solid -= 1.6 * canvas.blur(canvas.stroke([pipe], width=1.75), 0.12)
+    bronchi = [np.array([[shift, fork - 0.2], plan.hilum(side) + [0, 0.4]]) for side in SIDES]
+    solid -= 0.9 * canvas.blur(canvas.stroke(bronchi, width=1.0), 0.12)
+    # Under the left dome lies the stomach's gas; standing, its fluid has a level.
+    place = generator(plan.film, "stomach", plan.film.follow_up)
+    if place.random() < 0.75:
+        radii = place.uniform(1.6, 3.6), place.uniform(1.0, 1.9)
+        centre = (place.uniform(4.5, 8.0), plan.dome(1) + 1.0 + radii[1])
+        gas = canvas.ellipse(centre, radii)
+        if plan.film.view == "PA":
+            gas *= canvas.y < centre[1] + 0.45 * radii[1]
+        solid -= 4.5 * canvas.blur(gas, 0.1)
+
+
+def _add_breasts(solid: np.ndarray, plan: Plan, canvas: Canvas) -> None:
+    """Add the breasts, or the pectoral muscles."""
+    low = plan.dome(-1)
+    if plan.breast:
+        for side in SIDES:
+            centre = (side * (0.30 * plan.width + 0.3), low - 3.2 + 0.5 * plan.breast)
+            radii = (4.6 + 0.6 * plan.breast, 4.2 + 0.8 * plan.breast)
+            dome = canvas.ellipse(centre, radii)
+            dome *= 1 / (1 + np.exp(np.clip(-(canvas.y - centre[1] + 2.2), -20, 20)))
+            solid += np.float32(1.15 * plan.breast) * dome
+    else:
+        for side in SIDES:  # the pectoral muscle's lower edge
+            solid += 1.0 * canvas.bump((side * 0.33 * plan.width, plan.apex + 6.5), (3.6, 3.2))
+
+
 def paint_chest(plan: Plan, canvas: Canvas) -> Chest:
     """Paint a planned chest without its findings and devices."""
     rng = generator(plan.film, "vessels")
@@ -262,33 +296,8 @@ def paint_chest(plan: Plan, canvas: Canvas) -> Chest:
     solid += 2.6 * canvas.ellipse(tuple(knob), (plan.knob, plan.knob * 1.05))
     down = np.array([[knob[0] + 0.3, knob[1]], [2.1, knob[1] + 5], [1.6, 12.0]])
     solid += 1.5 * canvas.stroke([down], width=2.3)
-    # Windpipe and main bronchi hold air.
-    fork = plan.hilum(1)[1] - 1.6
-    shift = 0.6 * plan.heart_shift + 0.25
-    pipe = np.array([[0.1, plan.apex - 8], [0.2, plan.apex], [shift, fork]])
-    solid -= 1.6 * canvas.blur(canvas.stroke([pipe], width=1.75), 0.12)
-    bronchi = [np.array([[shift, fork - 0.2], plan.hilum(side) + [0, 0.4]]) for side in SIDES]
-    solid -= 0.9 * canvas.blur(canvas.stroke(bronchi, width=1.0), 0.12)
-    # Under the left dome lies the stomach's gas; standing, its fluid has a level.
-    place = generator(plan.film, "stomach", plan.film.follow_up)
-    if place.random() < 0.75:
-        radii = place.uniform(1.6, 3.6), place.uniform(1.0, 1.9)
-        centre = (place.uniform(4.5, 8.0), plan.dome(1) + 1.0 + radii[1])
-        gas = canvas.ellipse(centre, radii)
-        if plan.film.view == "PA":
-            gas *= canvas.y < centre[1] + 0.45 * radii[1]
-        solid -= 4.5 * canvas.blur(gas, 0.1)
-    low = plan.dome(-1)
-    if plan.breast:
-        for side in SIDES:
-            centre = (side * (0.30 * plan.width + 0.3), low - 3.2 + 0.5 * plan.breast)
-            radii = (4.6 + 0.6 * plan.breast, 4.2 + 0.8 * plan.breast)
-            dome = canvas.ellipse(centre, radii)
-            dome *= 1 / (1 + np.exp(np.clip(-(canvas.y - centre[1] + 2.2), -20, 20)))
-            solid += np.float32(1.15 * plan.breast) * dome
-    else:
-        for side in SIDES:  # the pectoral muscle's lower edge
-            solid += 1.0 * canvas.bump((side * 0.33 * plan.width, plan.apex + 6.5), (3.6, 3.2))
+    _add_gas(solid, plan, canvas)
+    _add_breasts(solid, plan, canvas)
     solid += 0.22 * plan.fat * canvas.texture(rng, 1.5, 8.0) * (trunk > 2)
     interstitium = canvas.texture(rng, 0.12, 0.9)
     vessels = _paint_vessels(rng, plan, canvas) + 0.06 * interstitium * air * 0.2

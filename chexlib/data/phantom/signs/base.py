@@ -46,7 +46,7 @@ class Sign:
         raise NotImplementedError
 
     def place(self, u: tuple[float, float], v: tuple[float, float]) -> np.ndarray:
-        """Draw a point of the lung, (x, y) in cm: u outwards from 0 to 1, v downwards from 0 to 1."""
+        """Draw a point of the lung, (x, y) in cm; u goes outwards, v downwards, from 0 to 1."""
         outline, lung = self.plan.wall[self.side], self.plan.lungs[self.side]
         top, bottom = outline[:, 1].min(), lung[20:34, 1].min()
         y = top + self.rng.uniform(*v) * (bottom - top)

@@ -45,7 +45,7 @@ class Infiltration(Sign):
         grain = ramp(canvas.texture(self.rng, 0.35, 1.4), -0.4, 1.5)
         net = np.abs(canvas.texture(self.rng, 0.12, 0.7))
         shown = np.zeros_like(chest.air)
-        for side, centre, radius in self.patches[: 1 + int(round(3 * s))]:
+        for side, centre, radius in self.patches[: 1 + round(3 * s)]:
             patch = blob(canvas, self.rng, centre, radius * (0.8 + 0.5 * s)) * chest.lungs[side]
             shown = np.maximum(shown, patch)
         chest.fill_air(shown * (0.35 + 0.65 * grain), 0.10 + 0.30 * s)
@@ -161,7 +161,7 @@ class Atelectasis(Sign):
         s, canvas, side, plan = self.severity, chest.canvas, self.side, chest.plan
         raised = 0.4 + 2.0 * s
         shown = np.zeros_like(chest.air)
-        for start, long, slope, width in self.bands[: 1 + int(round(2 * s))]:
+        for start, long, slope, width in self.bands[: 1 + round(2 * s)]:
             x = start[0] + side * np.array([0, 0.5, 1]) * long
             y = start[1] - raised * 0.8 + np.array([0, slope * 0.5 + 0.05, slope]) * long
             band = canvas.stroke([np.c_[x, y]], width=width + 0.3 * s)

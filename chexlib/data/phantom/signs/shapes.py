@@ -48,7 +48,7 @@ class Emphysema(Sign):
         """Thin the vessels out, and add walls of bullae when it is gross."""
         s = self.severity
         chest.gain = chest.gain * float(1 - 0.45 * s)
-        for centre, radius in self.bullae[: int(round(7 * max(0.0, s - 0.35)))]:
+        for centre, radius in self.bullae[: round(7 * max(0.0, s - 0.35))]:
             ball = chest.canvas.ellipse(tuple(centre), (radius, radius)) > 0
             ring = chest.canvas.fill(_circle(centre, radius)) - chest.canvas.fill(
                 _circle(centre, radius - 0.12)

@@ -1,0 +1,490 @@
+"""From rows of an image cache to batches: augmented, normalised, on the device.
+
+Nothing is decoded here. A batch is a gather of uint8 films, at most one resampling, and one
+multiply and add into the output; or, with the whole cache in the GPU's memory (7.3 GB for
+ChestX-ray14 at 256 px), an index. Films are resampled on the device, as a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+
+from chexlib.data.augment import Augment, Draw, random_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+    from chexlib.data.cache import ImageCache
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batcher", "Batches"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESIDENT_SHARE = 0.6  # of free GPU memory: the network needs the rest
+
+
+class Batcher:
+    """Make batches of the films of a cache.
+
+    A call is a pure function of (rows, epoch): what happens to a film depends on the seed, the
+    epoch and its row, not on the films beside it, the worker or the rank.
+
+    Without augmentation that moves films, a cache larger than ``size`` is reduced with
+    antialiasing. In the moving ones a film is sampled once, bilinearly; where that would skip
+    pixels (a cache of twice the size or more), it is averaged over whole pixels first.
+
+    Parameters
+    ----------
+    images : ImageCache, uint8 ndarray [N, S, S] or uint8 Tensor [N, S, S]
+        The films. Rejected ones of a cache are refused by name when they are asked for.
+    size : int, optional
+        Pixels a side of the output; the films' own by default.
+    channels : int
+        Copies of the grey image, each with its own mean and standard deviation.
+    mean, std : sequence of float [channels]
+        The output is ``(grey / 255 - mean) / std``.
+    augment : Augment, optional
+        None by default.
+    device : str or torch.device
+        Where batches are wanted.
+    resident : "auto" or bool
+        Whether all films are copied to the device at once. "auto" does so on a GPU where they take
+        at most 60% of its free memory; else films are gathered into pinned memory and copied batch
+        by batch.
+    seed : int
+        From 0 up.
+
+    Raises
+    ------
+    ValueError
+        If the films are not uint8 [N, S, S] or an option does not fit.
+
+    Notes
+    -----
+    Picklable: in a worker process a memory-mapped cache is opened again, not copied. Workers should
+    make batches on the CPU.
+
+    Examples
+    --------
+    >>> films = np.zeros((5, 32, 32), np.uint8)
+    >>> batcher = Batcher(films, augment=Augment.chexnet())
+    >>> batcher([3, 1]).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        images: ImageCache | np.ndarray | torch.Tensor,
+        *,
+        size: int | None = None,
+        channels: int = 3,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        augment: Augment | None = None,
+        device: str | torch.device = "cpu",
+        resident: str | bool = "auto",
+        seed: int = 0,
+    ) -> None:
+        index: pd.DataFrame | None = getattr(images, "index", None)
+        films = getattr(images, "images", images)
+        self._rejected = None
+        if hasattr(index, "columns") and (index["status"] != "ok").any():
+            self._rejected = index.loc[index["status"] != "ok", ["image", "reason"]].set_axis(
+                np.flatnonzero(index["status"] != "ok")
+            )
+        if isinstance(films, torch.Tensor) and films.device.type == "cpu":
+            films = films.numpy()
+        shape = tuple(films.shape)
+        if str(films.dtype).removeprefix("torch.") != "uint8" or not _stack_of_squares(shape):
+            raise ValueError(
+                f"Expected films as uint8 [N, S, S], got {films.dtype} {list(shape)}. "
+                "Build an ImageCache, or resize to squares of 8 bits."
+            )
+        if len(mean) != channels or len(std) != channels or not all(s > 0 for s in std):
+            raise ValueError(
+                f"Expected a mean and a standard deviation above 0 for each of {channels} "
+                f"channels, got mean={tuple(mean)} and std={tuple(std)}."
+            )
+        if resident not in ("auto", True, False):
+            raise ValueError(f'Expected resident "auto", True or False, got {resident!r}.')
+        self.size = shape[1] if size is None else operator.index(size)
+        if self.size < 1:
+            raise ValueError(f"Expected a size from 1 up, got {size}.")
+        self.augment = augment or Augment.none()
+        self.device = torch.device(device)
+        self.channels, self.seed = channels, seed
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        self._side, self._n = shape[1], shape[0]
+        self._films: np.ndarray | torch.Tensor = films
+        if isinstance(films, torch.Tensor):
+            self._films = films.to(self.device)
+        elif resident is True or (resident == "auto" and _fits(films.nbytes, self.device)):
+            self._films = _upload(films, self.device)
+
+    def __len__(self) -> int:
+        """Return how many films there are."""
+        return self._n
+
+    @property
+    def resident(self) -> bool:
+        """Whether all films are in the memory of the device."""
+        return isinstance(self._films, torch.Tensor)
+
+    def without_augmentation(self) -> Batcher:
+        """Return a batcher that shares these films and leaves them as they are."""
+        plain = copy.copy(self)
+        plain.augment = Augment.none()
+        return plain
+
+    def __call__(self, rows: ArrayLike, *, epoch: int = 0) -> torch.Tensor:
+        """Return the films of these rows.
+
+        Parameters
+        ----------
+        rows : array_like of int [B]
+            From 0 to N - 1, in any order, repeats allowed.
+        epoch : int
+            From 0 up; without augmentation it changes nothing.
+
+        Returns
+        -------
+        Tensor float32 [B, channels, size, size]
+            On the device.
+
+        Raises
+        ------
+        ValueError
+            If a row is not a whole number, is out of range or was rejected by the cache.
+        """
+        rows = self._checked(rows)
+        draw = self.augment.draw(rows, seed=self.seed, epoch=epoch)
+        films = self._gather(rows)
+        if draw.matrix is None:
+            films = _resized(_flipped(films, draw.flip), self.size)
+        else:
+            shrink = max(1, int(self._side * self.augment.smallest_side / self.size))
+            films = _sampled(films, draw.matrix, size=self.size, shrink=shrink)
+        return self._normalised(films, draw)
+
+    def ten_crop(self, rows: ArrayLike, *, side: int | None = None) -> torch.Tensor:
+        """Return four corners and the centre of each film, then those of its mirror image.
+
+        Ten images a film: ask for few films at once, or for ``ten_crop_mean``, whose memory is
+        bounded.
+
+        Parameters
+        ----------
+        rows : array_like of int [B]
+            As for a call.
+        side : int, optional
+            Pixels a side to which a film is resized before crops of ``size`` are cut, at least
+            ``size``. By default 8/7 of it: 256 for crops of 224.
+
+        Returns
+        -------
+        Tensor float32 [B, 10, channels, size, size]
+            In the order of torchvision's ``TenCrop``; never augmented.
+
+        Raises
+        ------
+        ValueError
+            As for a call, or if ``side`` is below the size of the crops.
+        """
+        rows = self._checked(rows)
+        side = round(self.size * 8 / 7) if side is None else operator.index(side)
+        if side < self.size:
+            raise ValueError(
+                f"Expected films of at least the crops' size, {self.size} px, got side={side}."
+            )
+        films = _resized(self._gather(rows), side)
+        far, middle, s = side - self.size, round((side - self.size) / 2), self.size
+        corners = [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
+        crops = [
+            mirrored[:, top : top + s, left : left + s]
+            for mirrored in (films, films.flip(-1))
+            for top, left in corners
+        ]
+        stacked = torch.stack(crops, dim=1).reshape(-1, s, s)
+        return self._normalised(stacked, None).view(len(rows), 10, self.channels, s, s)
+
+    def ten_crop_mean(
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        rows: ArrayLike,
+        *,
+        side: int | None = None,
+        max_images_at_once: int = 160,
+    ) -> torch.Tensor:
+        """Return the mean of a function's results over the ten crops of each film.
+
+        Parameters
+        ----------
+        function : callable
+            From images float32 [n, channels, size, size] to a tensor [n, ...]. Whether it gives
+            probabilities or logits decides what is averaged; published CheXNets average
+            probabilities.
+        rows : array_like of int [B]
+            As for a call.
+        side : int, optional
+            As for ``ten_crop``.
+        max_images_at_once : int
+            The largest n, from 10 up; memory does not grow with the number of rows beyond it.
+
+        Returns
+        -------
+        Tensor [B, ...]
+
+        Raises
+        ------
+        ValueError
+            As for ``ten_crop``, or if there is no row or ``max_images_at_once`` is below 10.
+        """
+        rows = self._checked(rows)
+        if max_images_at_once < 10 or not len(rows):
+            raise ValueError(
+                f"Expected rows and at least 10 images at once, got {len(rows)} rows and "
+                f"{max_images_at_once} images."
+            )
+        means = []
+        for part in np.split(
+            rows, range(max_images_at_once // 10, len(rows), max_images_at_once // 10)
+        ):
+            crops = self.ten_crop(part, side=side)
+            results = function(crops.flatten(0, 1))
+            means.append(results.unflatten(0, (len(part), 10)).mean(dim=1))
+        return torch.cat(means)
+
+    def _checked(self, rows: ArrayLike) -> np.ndarray:
+        rows = rows.cpu().numpy() if isinstance(rows, torch.Tensor) else np.asarray(rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(
+                f"Expected rows as whole numbers [B], got {rows.dtype} {list(rows.shape)}. "
+                "For names, ask cache.rows(names)."
+            )
+        rows = rows.astype(np.int64)
+        outside = rows[(rows < 0) | (rows >= self._n)]
+        if outside.size:
+            raise ValueError(f"Expected rows from 0 to {self._n - 1}, got {outside[:5].tolist()}.")
+        if self._rejected is not None:
+            asked = self._rejected.loc[self._rejected.index.intersection(rows)]
+            if len(asked):
+                listed = "; ".join(f"{image} ({why})" for image, why in asked[:5].to_numpy())
+                raise ValueError(
+                    f"Expected films that the cache could read, got {len(asked)} that it rejected: "
+                    f'{listed}. Leave out rows whose status in the index is not "ok".'
+                )
+        return rows
+
+    def _gather(self, rows: np.ndarray) -> torch.Tensor:
+        """Return uint8 films [B, S, S] on the device."""
+        if isinstance(self._films, torch.Tensor):
+            return self._films.index_select(0, torch.from_numpy(rows).to(self.device))
+        on_gpu = self.device.type == "cuda"
+        films = torch.empty(
+            (len(rows), self._side, self._side), dtype=torch.uint8, pin_memory=on_gpu
+        )
+        target, source = films.numpy(), np.asarray(self._films)
+        for i in np.argsort(rows, kind="stable"):  # a file is read in its order, once it is colder
+            target[i] = source[rows[i]]
+        return films.to(self.device, non_blocking=True)
+
+    def _normalised(self, films: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+        """Return float32 [B, channels, s, s] of grey [B, s, s]: one multiply and add a value."""
+        films = films.float()
+        out = films.new_empty((len(films), self.channels, *films.shape[1:]))
+        a, b = 1 / (255 * np.array(self.std)), -np.array(self.mean) / np.array(self.std)
+        if draw is None or draw.gain is None:
+            for c in range(self.channels):  # scalars: 1.5 times as fast as broadcasting on a CPU
+                torch.add(films.new_tensor(b[c]), films, alpha=float(a[c]), out=out[:, c])
+            return out
+        grey = 127.5 * (1 - draw.gain) + draw.bias
+        gain = films.new_tensor(draw.gain[:, None] * a)[..., None, None]
+        bias = films.new_tensor(grey[:, None] * a + b)[..., None, None]
+        return torch.addcmul(bias, films[:, None], gain, out=out)
+
+    def __getstate__(self) -> dict:
+        state = self.__dict__.copy()
+        if _is_whole_file(self._films):
+            films = self._films
+            state["_films"] = (films.filename, films.offset, films.shape)
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._films, tuple):
+            name, offset, shape = self._films
+            self._films = np.memmap(name, np.uint8, mode="r", offset=offset, shape=shape)
+
+
+class Batches:
+    """The batches of an epoch, in an order that is a pure function of (seed, epoch).
+
+    A plain iterable, and a sequence: ``batches[step]`` is ``(images, targets, rows)``. So it is
+    also a map-style dataset of whole batches for torch: ``DataLoader(batches, batch_size=None,
+    num_workers=2)`` gives the same tensors in the same order. A ``DataLoader`` that draws its own
+    batches takes the batcher to collate: ``DataLoader(rows, batch_sampler=...,
+    collate_fn=batcher)``.
+
+    Each of ``world_size`` ranks takes every ``world_size``-th film of the same order, exactly: no
+    film is repeated to pad, so the batches of all ranks at a step are one batch of ``batch_size *
+    world_size``.
+
+    Parameters
+    ----------
+    batcher : Batcher
+        Its seed decides the order too.
+    rows : array_like of int [n]
+        The films of this split; repeats are allowed.
+    targets : ndarray or Tensor [n, ...], optional
+        Of each of the rows.
+    batch_size : int
+        Films a batch on each rank.
+    shuffle : bool
+        Whether the order changes from epoch to epoch; otherwise it is that of ``rows``.
+    epoch : int
+        From 0 up.
+    rank, world_size : int
+        This process and the number of them.
+    drop_last : bool
+        Drop what does not fill a batch on every rank, so that all ranks take as many steps. Without
+        it, the last batch is smaller, and ranks may differ by a film, hence by a step.
+
+    Raises
+    ------
+    ValueError
+        If an option does not fit the others, or a row is refused by the batcher.
+
+    Examples
+    --------
+    >>> batcher = Batcher(np.zeros((10, 32, 32), np.uint8))
+    >>> batches = Batches(batcher, rows=range(10), batch_size=4, shuffle=False, epoch=0)
+    >>> [rows.tolist() for _, _, rows in batches]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    >>> [rows.tolist() for _, _, rows in batches.starting_at(2)]
+    [[8, 9]]
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        *,
+        rows: ArrayLike,
+        targets: np.ndarray | torch.Tensor | None = None,
+        batch_size: int,
+        shuffle: bool,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        rows = batcher._checked(rows)
+        if batch_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                "Expected a batch_size from 1 up and a rank below world_size, got "
+                f"batch_size={batch_size}, rank={rank}, world_size={world_size}."
+            )
+        if targets is not None and len(targets) != len(rows):
+            raise ValueError(f"Expected a target for each of {len(rows)} rows, got {len(targets)}.")
+        self.batcher, self.rows, self.epoch, self.batch_size = batcher, rows, epoch, batch_size
+        self.targets = None if targets is None else torch.as_tensor(targets)
+        order = (
+            random_order(len(rows), seed=batcher.seed, epoch=epoch)
+            if shuffle
+            else np.arange(len(rows))
+        )
+        if drop_last:
+            order = order[: len(order) - len(order) % (batch_size * world_size)]
+        self._order = order[rank::world_size]  # positions in `rows`
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self._order) / self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor | None, np.ndarray]:
+        """Return batch ``step``: images, targets (on the device) or None, and rows int64 [B]."""
+        if not 0 <= step < len(self):
+            raise IndexError(f"Expected a step from 0 to {len(self) - 1}, got {step}.")
+        positions = self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        rows = self.rows[positions]
+        targets = None
+        if self.targets is not None:
+            targets = self.targets[torch.from_numpy(positions)].to(self.batcher.device)
+        return self.batcher(rows, epoch=self.epoch), targets, rows
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | None, np.ndarray]]:
+        return (self[step] for step in range(len(self)))
+
+    def starting_at(self, step: int) -> Batches:
+        """Return the batches from ``step`` on, without making those before it."""
+        if not 0 <= step <= len(self):
+            raise ValueError(f"Expected a step from 0 to {len(self)}, got {step}.")
+        rest = copy.copy(self)
+        rest._order = self._order[step * self.batch_size :]
+        return rest
+
+
+def _stack_of_squares(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[1] == shape[2] and shape[0] > 0
+
+
+def _fits(n_bytes: int, device: torch.device) -> bool:
+    """Return whether films fit into a GPU's memory beside a network."""
+    return device.type == "cuda" and n_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _upload(films: np.ndarray, device: torch.device) -> torch.Tensor:
+    there = torch.empty(films.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(films), 1024):  # a mapped file is never wholly in memory here
+        part = np.array(films[start : start + 1024])
+        there[start : start + len(part)].copy_(torch.from_numpy(part))
+    return there
+
+
+def _is_whole_file(films: np.ndarray | torch.Tensor) -> bool:
+    """Return whether films are a map of a file; of a part of one, numpy misstates the offset."""
+    return (
+        isinstance(films, np.memmap)
+        and films.filename is not None
+        and not isinstance(films.base, np.ndarray)
+    )
+
+
+def _flipped(films: torch.Tensor, flip: np.ndarray) -> torch.Tensor:
+    if not flip.any():
+        return films
+    chosen = torch.from_numpy(np.flatnonzero(flip)).to(films.device)
+    films[chosen] = films[chosen].flip(-1)  # films are a fresh copy
+    return films
+
+
+def _resized(films: torch.Tensor, size: int) -> torch.Tensor:
+    """Return [B, size, size]: uint8 where the size is right already, else float32."""
+    if films.shape[-1] == size:
+        return films
+    grey = films[:, None].float()
+    return interpolate(grey, (size, size), mode="bilinear", antialias=True)[:, 0]
+
+
+def _sampled(films: torch.Tensor, matrix: np.ndarray, *, size: int, shrink: int) -> torch.Tensor:
+    """Return float32 [B, size, size]: output point p is the film at matrix @ (p, 1)."""
+    grey = films[:, None].float()
+    if shrink > 1:
+        grey = avg_pool2d(grey, shrink)
+    m = torch.from_numpy(matrix).to(films.device, torch.float32)[..., None, None]  # [B, 2, 3, 1, 1]
+    p = (torch.arange(size, device=films.device, dtype=torch.float32) * 2 + 1) / size - 1
+    # A sum of a column and a row: affine_grid multiplies matrices of three columns, at 10 times
+    # the cost.
+    grid = torch.stack(
+        [torch.add(m[:, k, 0] * p, m[:, k, 1] * p[:, None] + m[:, k, 2]) for k in (0, 1)], -1
+    )
+    return grid_sample(grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0]
