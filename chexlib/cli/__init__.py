@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from chexlib.cli.about import findings, info
+from chexlib.cli.cache import cache
 from chexlib.cli.evaluate import evaluate
 from chexlib.cli.fetch import fetch
 
@@ -36,6 +37,8 @@ the derived tables, to see the NIH films, or to work with published weights.
 
 [cyan]chexlib fetch --list[/]      what can be fetched, how large it is, under which licence
 
+[cyan]chexlib cache SOURCE[/]      decode films once, for training
+
 [cyan]chexlib evaluate FILE[/]     a report on your own model's predictions
 """,
 )
@@ -59,5 +62,5 @@ def main(
     """Hold the options of the program itself; its help text is that of ``app``."""
 
 
-for command in (fetch, evaluate, findings, info):
+for command in (fetch, cache, evaluate, findings, info):
     app.command()(command)

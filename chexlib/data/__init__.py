@@ -5,20 +5,53 @@
 (112120, 25)
 """
 
-from chexlib.data.home import data_home, package_file
+from importlib import import_module
+
+from chexlib.data.home import cache_home, data_home, package_file
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.predictions import match_labels, read_predictions
 from chexlib.data.radiologists import load_adjudicated, load_rsna
 from chexlib.data.tables import table
 
+# What decodes films or makes tensors is loaded when it is asked for: label tables need neither.
+_LATER = {
+    "Augment": "chexlib.data.augment",
+    "Batcher": "chexlib.data.batches",
+    "Batches": "chexlib.data.batches",
+    "ImageCache": "chexlib.data.cache",
+    "find_radiographs": "chexlib.data.sources",
+    "open_dataset": "chexlib.data.dataset",
+    "open_radiograph": "chexlib.data.radiographs",
+    "quality_table": "chexlib.data.quality",
+    "read_radiograph": "chexlib.data.radiographs",
+}
+
 __all__ = [
+    "Augment",
+    "Batcher",
+    "Batches",
+    "ImageCache",
+    "cache_home",
     "data_home",
+    "find_radiographs",
     "load_adjudicated",
     "load_boxes",
     "load_labels",
     "load_rsna",
     "match_labels",
+    "open_dataset",
+    "open_radiograph",
     "package_file",
+    "quality_table",
     "read_predictions",
+    "read_radiograph",
     "table",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value

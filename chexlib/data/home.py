@@ -6,7 +6,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-__all__ = ["data_home", "package_file"]
+__all__ = ["cache_home", "data_home", "package_file"]
 
 
 def data_home() -> Path:
@@ -20,6 +20,20 @@ def data_home() -> Path:
     import pooch  # only here: it takes a quarter of a second to import
 
     return Path(pooch.os_cache("chexlib"))
+
+
+def cache_home() -> Path:
+    """Return the folder of what can be made again: ``CHEXLIB_CACHE``, or the user's cache.
+
+    Image caches and simulated films are kept there, apart from fetched files, which may lie on a
+    disk that is only read. The folder need not exist.
+    """
+    named = os.environ.get("CHEXLIB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("chexlib")) / "made"
 
 
 def package_file(package: str, *parts: str) -> Path:

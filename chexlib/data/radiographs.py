@@ -112,7 +112,7 @@ def open_radiograph(
         name, data = name or "bytes", source
     else:
         name = name or (str(source) or "''")
-        data = _read_bytes(source, name)
+        data = read_file(source, name)
     if not data:
         raise RadiographError(name, "a radiograph", "an empty file", "Copy or download it again.")
     if data.startswith(PNG):
@@ -133,7 +133,9 @@ def open_radiograph(
     return _checked(Radiograph(pixels, format=kind), name)
 
 
-def _read_bytes(source: str | os.PathLike[str], name: str) -> bytes:
+def read_file(source: str | os.PathLike[str], name: str | None = None) -> bytes:
+    """Return the bytes of a file; a folder, a pipe, a huge or unreadable one is refused."""
+    name = name or (str(source) or "''")
     path = Path(source)
     do = "Give the path of a radiograph."
     if not os.fspath(source):

@@ -1,0 +1,133 @@
+"""``chexlib cache``: films decoded once, into one memory-mapped file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from chexlib.cli.shell import one_line_errors, terminal
+
+if TYPE_CHECKING:
+    from chexlib.data.cache import ImageCache
+
+__all__ = ["cache"]
+
+
+def cache(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of films in any of NIH's layouts, or of one's own; archives still "
+            "packed; or a CSV with a column [cyan]path[/].",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes. Default: all cores.", show_default=False)
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check a finished cache and the files it was built from; write nothing.",
+        ),
+    ] = False,
+) -> None:
+    """Read, shrink and store films once, so that training never decodes again.
+
+    Stopped at any moment, the same command goes on; with more films in SOURCE, it adds them. What
+    cannot be read is listed in [cyan]rejected.csv[/] and tried again the next time. 112,120 films
+    of 256 pixels take 7.3 GB.
+
+    [bold]Examples[/]
+
+    [cyan]chexlib cache /data/chest-xray14/images[/]
+
+    [cyan]chexlib cache my_films.csv /data/my-cache --size 320[/]
+
+    [cyan]chexlib cache /data/chest-xray14/images --verify[/]
+    """
+    with one_line_errors():
+        from chexlib.data.cache import ImageCache
+        from chexlib.data.home import cache_home
+        from chexlib.data.sources import find_radiographs
+
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        folder = folder or cache_home() / f"chest-xray14-{size}"
+        console = terminal()
+        films = find_radiographs(source)
+        console.print(f"{len(films.names):,} films in {escape(str(source))}", soft_wrap=True)
+        if verify:
+            with _bar("checked", "wrong") as progress:
+                ImageCache.open(folder).verify(films, progress=progress)
+            console.print(
+                f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True
+            )
+            return
+        with _bar("read", "rejected") as progress:
+            built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
+        _tell(built, console)
+
+
+def _tell(built: ImageCache, console: Console) -> None:
+    rejected = int((built.index["status"] == "rejected").sum())
+    console.print(
+        f"[green]ready[/] {len(built) - rejected:,} films of {built.size} px in "
+        f"{escape(str(built.folder))}",
+        soft_wrap=True,
+    )
+    if rejected:
+        console.print(
+            f"[yellow]{rejected:,} rejected[/]: see {escape(str(built.folder / 'rejected.csv'))}",
+            soft_wrap=True,
+        )
+
+
+@contextlib.contextmanager
+def _bar(verb: str, bad: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Show how many films are done, how fast, and how long it will take."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(verb, total=None, rate="", bad="")
+
+        def report(done: int, total: int, wrong: int) -> None:
+            speed = bars.tasks[0].speed
+            bars.update(
+                task,
+                completed=done,
+                total=total,
+                rate=f"{speed:,.0f} films/s" if speed else "",
+                bad=f"{wrong:,} {bad}" if wrong else "",
+            )
+
+        yield report
