@@ -111,20 +111,31 @@ def _displayed(header: object, values: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(shown).all():
         found, do = "NaN or infinity after rescaling", "Repair slope and intercept."
         raise RadiographError(name, "finite grey values", found, do)
-    shown_range = shown.ravel()[:: max(1, shown.size // 1_000_000)]
-    # Padding outside the collimated field must not stretch the range.
-    if "PixelPaddingValue" in header:
-        inside = values.ravel()[:: max(1, shown.size // 1_000_000)] != header.PixelPaddingValue
-        shown_range = shown_range[inside] if inside.any() else shown_range
     if windowed:
-        low, high = shown_range.min(), shown_range.max()
+        low, high = _displayed_range(header)
     else:
-        low, high = np.percentile(shown_range, [0.5, 99.5])
+        part = slice(None, None, max(1, shown.size // 1_000_000))
+        inside = shown.ravel()[part]
+        # Padding outside the collimated field must not stretch the range.
+        if "PixelPaddingValue" in header:
+            kept = values.ravel()[part] != header.PixelPaddingValue
+            inside = inside[kept] if kept.any() else inside
+        low, high = np.percentile(inside, [0.5, 99.5])
     grey = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)
     inverse = _text(header, "PresentationLUTShape") == "INVERSE"
     if (_text(header, "PhotometricInterpretation") == "MONOCHROME1") or inverse:
         grey = 1 - grey
     return np.round(255 * grey).astype(np.uint8)
+
+
+def _displayed_range(header: object) -> tuple[float, float]:
+    """Return what the VOI table or the window make of black and of white."""
+    from pydicom.pixels import apply_voi_lut
+
+    if "VOILUTSequence" in header:
+        return 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+    low, high = apply_voi_lut(np.array([-1e12, 1e12]), header)
+    return float(low), float(high)
 
 
 def _check_window(header: object, name: str) -> None:

@@ -154,14 +154,17 @@ def read_file(source: str | os.PathLike[str], name: str | None = None) -> bytes:
     except (OSError, ValueError) as error:
         if isinstance(error, RadiographError):
             raise
-        if path.is_symlink():
+        if os.path.islink(path):  # noqa: PTH114 - which raises nothing
             found, do = "a link that leads nowhere", "Repair or remove the link."
         elif isinstance(error, PermissionError):
             found, do = "a file that may not be read", "Change its permissions."
         elif isinstance(error, FileNotFoundError):
             found, do = "none", "Check the path."
         else:
-            found, do = f"an error of the file system ({error})", "Check the path and the disk."
+            detail = (
+                getattr(error, "strerror", None) or error
+            )  # without the path, said once already
+            found, do = f"an error of the file system ({detail})", "Check the path and the disk."
         raise RadiographError(name, "a readable file", found, do) from None
 
 
