@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from chexlib.data.sources import Item, Source
 
-__all__ = ["Result", "cores", "read_all", "resized"]
+__all__ = ["Result", "cores", "processes", "read_all", "resized"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class _Pool:
 
     def run(self, positions: Sequence[int]) -> Iterator[list[Result]]:
         tasks = self.source.tasks(positions)
-        with _processes(self.workers) as pool:
+        with processes(self.workers) as pool:
             try:
                 while True:
                     # Two tasks a worker keep it busy; more would only pile up in memory.
@@ -114,7 +114,7 @@ def _one_by_one(source: Source, suspects: list[int], size: int) -> Iterator[list
     """Read films in one process, one at a time: if it ends, the film is to blame."""
     waiting = list(suspects)
     while waiting:
-        with _processes(1) as pool:
+        with processes(1) as pool:
             for i in [*waiting]:
                 (task,) = source.tasks([i])
                 waiting.remove(i)
@@ -140,7 +140,8 @@ def _result(item: Item, size: int) -> Result:
     return Result(item.position, item.sha256, pixels, film.pixels.shape, film.spacing, film.view)
 
 
-def _processes(count: int) -> ProcessPoolExecutor:
+def processes(count: int) -> ProcessPoolExecutor:
+    """Return a pool whose workers use one core each and end with this process."""
     # Forking would copy the locks of threads, such as torch's, in whatever state they are.
     context = multiprocessing.get_context("forkserver")
     return ProcessPoolExecutor(count, mp_context=context, initializer=_begin)

@@ -16,7 +16,7 @@ from chexlib.data.phantom.film import Film, Rendering
 from chexlib.data.phantom.physics import expose
 from chexlib.data.phantom.signs import SIGNS
 
-__all__ = ["VERSION", "render"]
+__all__ = ["VERSION", "field_of_view", "render"]
 
 # Caches of phantoms are keyed by this: they notice when the phantom changes.
 VERSION = hashlib.sha256(
@@ -35,6 +35,11 @@ def _canvas(film: Film, size: int, width: float) -> Canvas:
         centre=(rng.normal(0, 0.5 + 0.7 * portable), rng.normal(0.8, 0.7)),
         angle=float(np.clip(rng.normal(0, 1.0 + 1.2 * portable), -5, 5)),
     )
+
+
+def field_of_view(film: Film) -> float:
+    """Return the width of a film at the patient, in cm."""
+    return _canvas(film, 32, plan_chest(film).width).field
 
 
 def _boxes(mask: np.ndarray) -> list[tuple[float, float, float, float]]:
