@@ -174,24 +174,21 @@ def _rib_paths(plan: Plan) -> tuple[list[np.ndarray], list[np.ndarray]]:
     slope = rng.normal(1, 0.12) * (0.8 if plan.film.view == "AP" else 1.0)
     t = np.linspace(0, np.pi / 2, 9)
     sin, cos = np.sin(t), np.cos(t)
+    number = np.arange(11)[:, None]
+    start = plan.apex - 1.2 + number * pitch
+    drop = slope * (2.2 + 0.33 * number)
     for side in SIDES:
         wall = plan.wall[side][: WALL + 1]
         order = np.argsort(wall[:, 1])
-        heights, reaches = wall[order, 1], np.abs(wall[order, 0])
-        for number in range(11):
-            start = plan.apex - 1.2 + number * pitch
-            drop = slope * (2.2 + 0.33 * number)
-            reach = start + drop * 0.9
-            outer = np.interp(reach, heights, reaches) + 0.35
-            outer = max(outer, 3.2 + 2.3 * min(number, 3))
-            x = 1.7 + (outer - 1.7) * sin
-            y = start - 1.1 * sin * cos + drop * (1 - cos) ** 1.1
-            back.append(np.array((side * x, y)).T)
-            if number < 8:
-                inner = 0.22 * plan.width + 0.25 * number
-                down = drop * (0.75 + 0.1 * number)
-                x = outer - (outer - min(inner, outer - 1)) * (1 - cos)
-                front.append(np.array((side * x, y[-1] + down * sin**1.2)).T)
+        reach = np.interp(start + 0.9 * drop, wall[order, 1], np.abs(wall[order, 0])) + 0.35
+        outer = np.maximum(reach, 3.2 + 2.3 * np.minimum(number, 3))
+        x = 1.7 + (outer - 1.7) * sin
+        y = start - 1.1 * sin * cos + drop * (1 - cos) ** 1.1
+        back.extend(np.stack([side * x, y], axis=-1))
+        inner = np.minimum(0.22 * plan.width + 0.25 * number, outer - 1)
+        x = outer - (outer - inner) * (1 - cos)
+        y = y[:, -1:] + drop * (0.75 + 0.1 * number) * sin**1.2
+        front.extend(np.stack([side * x, y], axis=-1)[:8])
     return back, front
 
 

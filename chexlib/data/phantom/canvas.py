@@ -108,15 +108,11 @@ class Canvas:
     def texture(self, rng: np.random.Generator, fine: float, coarse: float) -> np.ndarray:
         """Return a texture with structure between two lengths in cm, mean 0, deviation about 1."""
         shrink = 4 if fine * self.scale > 6 else 1  # what is smooth need not be drawn in full
-        a, b = self._turn[0] * shrink / self.scale / STEP
-        start = rng.uniform(0, TILE, 2)
-        field = cv2.warpAffine(
-            _texture(fine, coarse),
-            np.array([[a, b, start[0]], [-b, a, start[1]]]),
-            (-(-self.size // shrink),) * 2,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_WRAP,
-        )
+        tile = _texture(fine, coarse)
+        span = min(round(self.field / STEP), TILE)
+        x, y = (int(v) for v in rng.integers(0, TILE - span + 1, 2))
+        small = (-(-self.size // shrink),) * 2
+        field = cv2.resize(tile[y : y + span, x : x + span], small)
         return field if shrink == 1 else cv2.resize(field, (self.size, self.size))
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:

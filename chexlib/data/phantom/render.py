@@ -85,7 +85,7 @@ def render(film: Film, *, size: int = 256) -> Rendering:
     if not 32 <= size <= 2 * NIH_SIZE:
         raise ValueError(f"Expected a size from 32 to {2 * NIH_SIZE} pixels, got {size}.")
     # Small films are painted a quarter larger, so that thin lines are averaged, not lost.
-    inner = 5 * size // 4 if size <= 160 else size
+    inner = 5 * size // 4 if size < 112 else size
     plan = plan_chest(film)
     signs = {
         name: SIGNS[name](plan, severity, generator(film, name))
