@@ -47,7 +47,7 @@ def _marker(chest: Chest, rng: np.random.Generator) -> None:
 def _tube(chest: Chest, rng: np.random.Generator) -> None:
     tip = chest.plan.hilum(1)[1] - rng.uniform(3.6, 6.0)
     top = chest.plan.apex - 10
-    _hollow(chest, _curve((rng.normal(0.8, 0.4), top), (0.3, top + 6), (0.25, tip)), 0.95, 0.045)
+    _hollow(chest, _curve((rng.normal(0.8, 0.4), top), (0.3, top + 6), (0.25, tip)), 0.95, 0.11)
 
 
 def _line(chest: Chest, rng: np.random.Generator) -> None:
@@ -58,7 +58,7 @@ def _line(chest: Chest, rng: np.random.Generator) -> None:
         path = _curve(
             (-11.5, apex + 3.6), (-6.5, apex + 0.8), (-2.6, apex + 2.6), (-2.0, hilum + 1)
         )
-    chest.metal += 0.075 * chest.canvas.stroke([path], width=0.24)
+    chest.metal += 0.16 * chest.canvas.stroke([path], width=0.24)
 
 
 def _nasogastric(chest: Chest, rng: np.random.Generator) -> None:
@@ -66,7 +66,7 @@ def _nasogastric(chest: Chest, rng: np.random.Generator) -> None:
     path = _curve(
         (0.4, chest.plan.apex - 10), (0.2, chest.plan.apex), (0.6, 2), (1.0, end - 4), (3.8, end)
     )
-    chest.metal += 0.07 * chest.canvas.stroke([path], width=0.3)
+    chest.metal += 0.16 * chest.canvas.stroke([path], width=0.3)
 
 
 def _leads(chest: Chest, rng: np.random.Generator) -> None:
@@ -93,7 +93,7 @@ def _drain(chest: Chest, rng: np.random.Generator) -> None:
     wall = side * (plan.width / 2)
     tip = (side * 0.24 * plan.width, plan.apex + rng.uniform(2.5, 5))
     path = _curve((side * (plan.width / 2 + 8), low + 2), enter, (wall * 0.86, 0.1 * low), tip)
-    _hollow(chest, path, 0.8, 0.05)
+    _hollow(chest, path, 0.8, 0.09)
 
 
 def _pacemaker(chest: Chest, rng: np.random.Generator) -> None:
@@ -120,7 +120,7 @@ def _wires(chest: Chest, rng: np.random.Generator) -> None:
         + rng.normal(0, 0.12, 2)
         for y in heights
     ]
-    chest.metal += 0.22 * chest.canvas.stroke(loops, width=0.13)
+    chest.metal += 0.6 * chest.canvas.stroke(loops, width=0.13)
 
 
 PLACE = {

@@ -1,0 +1,185 @@
+"""Each finding has its sign: where it is, how large, and what it does to the film."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from chexlib.data.phantom import Film, render
+from chexlib.data.phantom.anatomy import generator, plan_chest
+from chexlib.data.phantom.render import field_of_view
+from chexlib.data.phantom.signs import SIGNS
+from chexlib.findings import FINDINGS
+
+SIZE = 128
+PATIENTS = range(12)
+
+
+def pair(finding, patient, severity=0.7, size=SIZE, view="PA"):
+    healthy = render(Film(patient=patient, view=view), size=size)
+    sick = render(Film(patient=patient, view=view, severity={finding: severity}), size=size)
+    return healthy.image.astype(float), sick.image.astype(float), sick.masks[finding]
+
+
+def planned(finding, patient, severity=0.8):
+    """Return the chest before and after a finding changed its shape."""
+    before = plan_chest(Film(patient=patient))
+    film = Film(patient=patient, severity={finding: severity})
+    after = plan_chest(film)
+    SIGNS[finding](after, severity, generator(film, finding)).shape()
+    return before, after
+
+
+def share_of_height(mask):
+    """Return the height of a mask's centre, 0 at the top of the film."""
+    return ndimage.center_of_mass(mask)[0] / len(mask)
+
+
+def test_every_finding_has_a_sign():
+    assert set(SIGNS) == set(FINDINGS)
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+@pytest.mark.parametrize("view", ["PA", "AP"])
+def test_a_sign_is_there_at_every_severity(finding, view):
+    for severity in (0.01, 0.1, 0.5, 1.0):
+        for patient in range(3):
+            _, sick, mask = pair(finding, patient, severity, size=64, view=view)
+            assert np.isfinite(sick).all()
+            assert mask.any()
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_a_sign_grows_with_severity(finding):
+    def change(severity):
+        pairs = (pair(finding, p, severity) for p in PATIENTS)
+        return np.mean([np.abs(sick - healthy).mean() for healthy, sick, _ in pairs])
+
+    subtle, gross = change(0.1), change(1.0)
+    assert gross > 1.15 * subtle
+
+
+@pytest.mark.parametrize(
+    "finding",
+    ["Mass", "Nodule", "Consolidation", "Infiltration", "Pneumonia", "Atelectasis", "Effusion",
+     "Edema", "Fibrosis", "Pleural_Thickening"],
+)  # fmt: skip
+def test_what_is_dense_is_bright_where_the_mask_is(finding):
+    gains = []
+    for p in PATIENTS:
+        healthy, sick, mask = pair(finding, p, 0.9)
+        around = ndimage.binary_dilation(mask, iterations=12) & ~ndimage.binary_dilation(
+            mask, iterations=3
+        )
+        gains.append((sick - healthy)[mask].mean() - (sick - healthy)[around].mean())
+    assert np.median(gains) > 4  # grey values, against the change around it
+
+
+@pytest.mark.parametrize("finding", ["Pneumothorax", "Emphysema"])
+def test_what_holds_more_air_is_darker(finding):
+    darker = []
+    for p in PATIENTS:
+        healthy, sick, mask = pair(finding, p, 0.9)
+        darker.append(sick[mask].mean() - healthy[mask].mean() - (np.median(sick - healthy)))
+    assert np.median(darker) < -4
+
+
+def test_a_nodule_is_at_most_three_centimetres_and_a_mass_is_more():
+    widest = {}
+    for finding in ("Nodule", "Mass"):
+        widest[finding] = []
+        for p in range(15):
+            for severity in (0.1, 0.6, 1.0):
+                film = Film(patient=p, severity={finding: severity})
+                mask = render(film, size=256).masks[finding]
+                parts, count = ndimage.label(mask)
+                area = ndimage.sum_labels(mask, parts, range(1, count + 1)).max()
+                widest[finding].append(2 * np.sqrt(area / np.pi) * field_of_view(film) / 256)
+    assert max(widest["Nodule"]) <= 3.0
+    assert min(widest["Nodule"]) > 0.3
+    assert min(widest["Mass"]) > 2.6  # the mask ends where a third of the density is left
+    assert max(widest["Mass"]) < 11
+
+
+def test_effusion_lies_low_and_outside_and_hides_the_angle():
+    for p in PATIENTS:
+        healthy, sick, mask = pair("Effusion", p, 0.6)
+        assert share_of_height(mask) > 0.5
+        side = -1 if ndimage.center_of_mass(mask)[1] < SIZE / 2 else 1
+        film = Film(patient=p, severity={"Effusion": 0.6})
+        columns = np.flatnonzero(mask.any(axis=0))
+        far = min(columns) if side < 0 else max(columns)
+        assert abs(far - SIZE / 2) / SIZE * field_of_view(film) > 7  # cm from the middle
+        assert sick[mask].mean() > healthy[mask].mean()
+
+
+def test_edema_is_on_both_sides_and_around_the_hila():
+    for p in PATIENTS:
+        _, _, mask = pair("Edema", p, 0.8)
+        left, right = mask[:, : SIZE // 2].sum(), mask[:, SIZE // 2 :].sum()
+        assert 0.25 < left / (left + right) < 0.75
+        assert 0.3 < share_of_height(mask) < 0.7
+
+
+def test_pneumothorax_lies_high_in_a_standing_patient():
+    assert np.median([share_of_height(pair("Pneumothorax", p, 0.4)[2]) for p in PATIENTS]) < 0.5
+
+
+def test_fibrosis_and_effusion_are_low_where_emphysema_is_everywhere():
+    heights = {
+        f: np.median([share_of_height(pair(f, p)[2]) for p in PATIENTS])
+        for f in ("Effusion", "Emphysema")
+    }
+    assert heights["Effusion"] > heights["Emphysema"]
+
+
+def test_cardiomegaly_is_a_ratio_above_one_half():
+    for p in PATIENTS:
+        before, after = planned("Cardiomegaly", p, 0.9)
+        assert after.heart > before.heart
+        assert after.heart > 0.5
+        _, mild = planned("Cardiomegaly", p, 0.1)
+        assert mild.heart < after.heart
+
+
+def test_emphysema_lowers_and_flattens_the_diaphragm():
+    for p in PATIENTS:
+        before, after = planned("Emphysema", p)
+        for side in (-1, 1):
+            assert after.dome(side) > before.dome(side) + 0.5  # cm, downwards
+            assert arch(after.lungs[side][20:34]) < 0.8 * arch(before.lungs[side][20:34])
+
+
+def arch(base):
+    """Return how far a dome rises above the line between its ends, cm."""
+    along = np.linspace(0, 1, len(base))[:, None]
+    return (base[0] + along * (base[-1] - base[0]) - base)[:, 1].max()
+
+
+def test_atelectasis_and_fibrosis_take_volume():
+    for finding in ("Atelectasis", "Fibrosis"):
+        smaller = []
+        for p in PATIENTS:
+            before, after = planned(finding, p, 1.0)
+            area = [
+                sum(np.ptp(plan.lungs[s][:, 1]) * np.ptp(plan.lungs[s][:, 0]) for s in (-1, 1))
+                for plan in (before, after)
+            ]
+            smaller.append(area[1] / area[0])
+        assert np.median(smaller) <= 1.0
+
+
+def test_a_hernia_lies_behind_the_heart_near_the_diaphragm():
+    for p in PATIENTS:
+        _, _, mask = pair("Hernia", p, 0.8)
+        row, column = ndimage.center_of_mass(mask)
+        assert 0.3 < column / SIZE < 0.72
+        assert row / SIZE > 0.45
+
+
+def test_lesions_stay_where_they_are_in_the_patient():
+    far = []
+    for p in PATIENTS:
+        films = [Film(patient=p, follow_up=k, severity={"Mass": 0.8}) for k in (0, 1)]
+        centres = [ndimage.center_of_mass(render(f, size=SIZE).masks["Mass"]) for f in films]
+        far.append(np.linalg.norm(np.subtract(*centres)) / SIZE)
+    assert np.median(far) < 0.08
