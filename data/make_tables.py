@@ -18,6 +18,7 @@ import tables_calibration
 import tables_clean_labels
 import tables_dataset
 import tables_evaluation
+import tables_images
 import tables_label_quality
 import tables_operating_points
 import tables_phantom
@@ -27,7 +28,7 @@ from chexlib.data.tables import write_table
 BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluation.TABLES
 BUILDERS |= tables_clean_labels.TABLES
 BUILDERS |= tables_operating_points.TABLES | tables_all_findings.TABLES
-BUILDERS |= tables_calibration.TABLES | tables_phantom.TABLES
+BUILDERS |= tables_calibration.TABLES | tables_phantom.TABLES | tables_images.TABLES
 FOLDER = Path(__file__).parent
 
 

@@ -194,6 +194,15 @@ class TestBatcher:
         with pytest.raises(ValueError, match=says):
             Batcher(films, **options)
 
+    def test_writes_where_it_is_told(self):
+        batcher, out = Batcher(FILMS, augment=Augment.positioning()), torch.empty(9, 3, 32, 32)
+        found = batcher([1, 2], out=out)
+        assert found.data_ptr() == out.data_ptr()
+        torch.testing.assert_close(found, batcher([1, 2]), atol=0, rtol=0)
+        for wrong in (out[:1], out[:, :1], out.double()):
+            with pytest.raises(ValueError, match="Expected out as float32"):
+                batcher([1, 2], out=wrong)
+
     @pytest.mark.parametrize("rows", [[40], [-1], [0.5], [[1]], ["a"]])
     def test_bad_rows_are_named(self, rows):
         with pytest.raises(ValueError, match="Expected rows"):
@@ -248,6 +257,14 @@ class TestBatches:
         with pytest.raises(ValueError, match="step from 0 to 9"):
             whole.starting_at(10)
 
+    def test_reused_memory_holds_the_same_until_its_turn_comes_again(self):
+        fresh = [images for images, _, _ in self.make()]
+        pointers = []
+        for (images, _, _), expected in zip(self.make(reuse=2), fresh, strict=True):
+            torch.testing.assert_close(images, expected, atol=0, rtol=0)
+            pointers.append(images.data_ptr())
+        assert len(set(pointers)) == 2
+
     def test_works_behind_a_data_loader(self):
         batches = self.make(targets=torch.arange(35))
         loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1)
@@ -261,6 +278,7 @@ class TestBatches:
         [
             ({"batch_size": 0}, "batch_size=0"),
             ({"rank": 2, "world_size": 2}, "rank=2"),
+            ({"reuse": -1}, "reuse=-1"),
             ({"targets": np.zeros(3)}, "got 3"),
             ({"rows": [99]}, "99"),
         ],
