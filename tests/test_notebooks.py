@@ -50,7 +50,7 @@ def test_below_500_kb(path):
 @each_notebook
 def test_names_no_place_on_a_machine(path):
     text = path.read_text(encoding="utf-8")
-    assert not MACHINE_PATH.findall(re.sub(r'"image/png": "[^"]*"', "", text))
+    assert not MACHINE_PATH.findall(re.sub(r'"image/(png|jpeg)": "[^"]*"', "", text))
 
 
 @each_notebook

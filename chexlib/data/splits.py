@@ -20,7 +20,7 @@ from chexlib.findings import FINDINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["assert_no_patient_overlap", "official_split", "patient_split"]
+__all__ = ["assert_no_patient_overlap", "identity_scores", "official_split", "patient_split"]
 
 CHEXNET_FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 """The fractions of the CheXNet paper; its lists were never released."""
@@ -135,6 +135,25 @@ def patient_split(
         part_of.iloc[rest[cut]] = list(fractions)[position]
         rest = rest[kept]
     return labels["patient"].map(part_of).astype(part_of.dtype)
+
+
+def identity_scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Score test films by who is on them, without an image: what a split by film gives away.
+
+    Parameters
+    ----------
+    train, test : DataFrame
+        Columns ``patient`` and the 14 findings.
+
+    Returns
+    -------
+    ndarray float64 [N, 14]
+        The share of the patient's training films with each finding; the share of all training films
+        where the patient has none.
+    """
+    names = list(FINDINGS)
+    known = train.groupby("patient")[names].mean()
+    return known.reindex(test["patient"]).fillna(train[names].mean()).to_numpy()
 
 
 def assert_no_patient_overlap(**parts: pd.DataFrame | pd.Series) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["keep_figures_small", "palette_png"]
+__all__ = ["keep_figures_small", "palette_png", "photograph"]
 
 
 def palette_png(png: bytes) -> bytes:
@@ -39,8 +39,27 @@ def palette_png(png: bytes) -> bytes:
     return min(out.getvalue(), png, key=len)
 
 
+def photograph(png: bytes) -> bytes:
+    """Return a picture as JPEG: a figure made of radiographs is a fifth as large, and as sharp.
+
+    Parameters
+    ----------
+    png : bytes
+        An opaque picture.
+    """
+    from PIL import Image
+
+    out = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.save(out, "jpeg", quality=88, subsampling=0, optimize=True)
+    return out.getvalue()
+
+
 def keep_figures_small() -> None:
-    """Store the figures of this notebook with a palette; outside a notebook, do nothing."""
+    """Store the figures of this notebook with a palette, and films as JPEG.
+
+    Outside a notebook it does nothing.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None or not hasattr(shell, "kernel"):
@@ -51,8 +70,17 @@ def keep_figures_small() -> None:
 
     plt.switch_backend(plt.get_backend())  # otherwise the first figure would install its own
 
-    def render(figure: Figure) -> bytes | None:
-        png = print_figure(figure, fmt="png", bbox_inches="tight")
+    def films(figure: Figure) -> bool:
+        """Whether it shows radiographs: :func:`chexlib.plots.film` marks them."""
+        return any(ax.get_label() == "film" for ax in figure.axes)
+
+    def as_png(figure: Figure) -> bytes | None:
+        png = None if films(figure) else print_figure(figure, fmt="png", bbox_inches="tight")
         return palette_png(png) if png else None
 
-    shell.display_formatter.formatters["image/png"].for_type(Figure, render)
+    def as_jpeg(figure: Figure) -> bytes | None:
+        png = print_figure(figure, fmt="png", bbox_inches="tight") if films(figure) else None
+        return photograph(png) if png else None
+
+    shell.display_formatter.formatters["image/png"].for_type(Figure, as_png)
+    shell.display_formatter.formatters["image/jpeg"].for_type(Figure, as_jpeg)

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from chexlib.data import data_home, load_boxes, load_labels
-from chexlib.data.splits import assert_no_patient_overlap, official_split, patient_split
+from chexlib.data.splits import (
+    assert_no_patient_overlap,
+    identity_scores,
+    official_split,
+    patient_split,
+)
 from chexlib.findings import FINDINGS
 
 
@@ -118,3 +123,14 @@ def test_the_official_split(labels):
     assert_no_patient_overlap(train=labels[split == "train_val"], test=labels[split == "test"])
     boxed = set(load_boxes()["image"])
     assert set(split[labels["image"].isin(boxed)]) == {"test"}
+
+
+def test_identity_alone_scores_what_a_patients_other_films_say():
+    train = pd.DataFrame(np.zeros((4, 14), bool), columns=list(FINDINGS)).assign(
+        patient=[1, 1, 2, 3]
+    )
+    train.loc[[0, 2], "Mass"] = True
+    scores = identity_scores(train, pd.DataFrame({"patient": [2, 1, 9]}))
+    assert scores.shape == (3, 14)
+    assert scores[:, FINDINGS.index("Mass")].tolist() == [1, 0.5, 0.5]  # 9 is nobody's number
+    assert not scores[:, FINDINGS.index("Hernia")].any()
