@@ -1,8 +1,8 @@
 """Figures: the house style, and the kinds of figure that a chapter asks for by name.
 
 ``from chexlib import plots`` has the style and what all chapters share, from
-:mod:`chexlib.plots.house`. Figures of one subject stand in modules of their own: ``films``, ``curves``,
-``thresholds``, ``readers``, and for Plotly ``interactive`` and ``explorer``.
+:mod:`chexlib.plots.house`. Figures of one subject stand in modules of their own: ``films``,
+``curves``, ``thresholds``, ``readers``, and for Plotly ``interactive`` and ``explorer``.
 """
 
 from chexlib.plots.house import (

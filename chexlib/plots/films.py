@@ -75,7 +75,11 @@ def films(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * (width / columns + 0.2)), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(width, rows * (width / columns + 0.2)),
+        squeeze=False,
+        layout="constrained",
     )
     for ax in axes.flat[len(images) :]:
         ax.remove()
@@ -117,7 +121,11 @@ def contact_sheet(
     columns = min(columns, len(findings))
     rows = -(-len(findings) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * (width / columns / 2 + 0.22)), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(width, rows * (width / columns / 2 + 0.22)),
+        squeeze=False,
+        layout="constrained",
     )
     for ax in axes.flat[len(findings) :]:
         ax.remove()

@@ -51,7 +51,7 @@ def photograph(png: bytes) -> bytes:
 
     out = io.BytesIO()
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.save(out, "jpeg", quality=88, subsampling=0, optimize=True)
+    picture.save(out, "jpeg", quality=82, subsampling=0, optimize=True)
     return out.getvalue()
 
 
