@@ -217,7 +217,7 @@ def write(rate: dict[str, float]) -> None:
         Path(__file__).parent.parent / "data" / "image_speed.csv",
         source="61 PNG files of NIH ChestX-ray14 (Wang et al., 2017), timed on one core",
         licence="figures CC BY 4.0",
-        inputs=[],
+        inputs=[data_home() / "nih_sample"],
         command="python benchmarks/bench_images.py --write",
         note="medians of interleaved repeats; ratio: to the first row",
     )

@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from chexlib.data import data_home, package_file, read_radiograph
 from chexlib.data.phantom import VERSION, Film, films_of, population, render
+from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
 from chexlib.metrics.visibility import contrast, detectability, radial_spectrum
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SIZES = (1024, 512, 256, 224, 112, 64, 32)
 LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
+LUNGS = table_folder() / "phantom_lungs.csv"  # what the phantom's anatomy is drawn from
 LICENCE = "figures CC BY 4.0; label rows of NIH, free use with attribution"
 
 
@@ -63,7 +65,7 @@ def resolution() -> tuple[pd.DataFrame, dict]:
         f"phantom {VERSION}; means over simulated patients, with 95% intervals by bootstrap of "
         "patients; contrast in grey values, detectability as d' of the matched filter"
     )
-    return pd.DataFrame(rows, columns=columns), _provenance("simulated radiographs", [], note)
+    return pd.DataFrame(rows, columns=columns), _provenance("simulated radiographs", [LUNGS], note)
 
 
 def against_films() -> tuple[pd.DataFrame, dict]:
@@ -92,7 +94,8 @@ def against_films() -> tuple[pd.DataFrame, dict]:
         "per image, each film standardised; grey: mean of the films' percentiles"
     )
     source = "simulated radiographs; NIH ChestX-ray14 images (Wang et al., 2017)"
-    return pd.concat(parts, ignore_index=True), _provenance(source, [], note)
+    inputs = [LUNGS, LABELS, folder.parent]
+    return pd.concat(parts, ignore_index=True), _provenance(source, inputs, note)
 
 
 def _beyond(image: np.ndarray, cycles: int) -> float:
@@ -144,7 +147,9 @@ def leakage() -> tuple[pd.DataFrame, dict]:
         "over findings of the share of positive labels among the 10 nearest training films, by the "
         "cosine of 120 whitened principal components"
     )
-    return pd.DataFrame(rows, columns=columns), _provenance("simulated radiographs", [LABELS], note)
+    return pd.DataFrame(rows, columns=columns), _provenance(
+        "simulated radiographs", [LUNGS, LABELS], note
+    )
 
 
 def _provenance(source: str, inputs: list, note: str) -> dict:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = ["sha256", "table", "table_folder", "write_table"]
 
@@ -75,8 +75,23 @@ def table(name: str) -> pd.DataFrame:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    """Return the SHA-256 of a file, or of a folder's list of files, as 64 hexadecimal digits.
+
+    A folder's is that of ``find . -type f | LC_ALL=C sort | xargs sha256sum``, run inside it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or the folder holds none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = sorted(_files(path))
+        if not names:
+            raise FileNotFoundError(f"Expected files in {path}, found none. Fetch them first.")
+        lines = "".join(f"{sha256(path / name)}  ./{name}\n" for name in names)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -86,7 +101,7 @@ def write_table(
     *,
     source: str,
     licence: str,
-    inputs: Iterable[str | Path] | Mapping[str, str],
+    inputs: Iterable[str | Path],
     command: str,
     note: str | None = None,
 ) -> None:
@@ -103,7 +118,7 @@ def write_table(
     source, licence, command : str
         One line each: what it was computed from, under which licence, by which command.
     inputs : iterable of paths
-        Files whose SHA-256 the header records.
+        Files whose SHA-256 the header records; a folder has one for all that it holds.
     note : str, optional
         One more line.
 
@@ -114,7 +129,7 @@ def write_table(
     """
     path = Path(path)
     header = {"source": source, "licence": licence}
-    header |= {f"sha256 {Path(file).name}": sha256(file) for file in inputs}
+    header |= {f"sha256 {_called(Path(file))}": sha256(file) for file in inputs}
     header |= {"command": command, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
     if note is not None:
         header["note"] = note
@@ -140,6 +155,15 @@ def write_table(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, as seen from it."""
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+
+
+def _called(path: Path) -> str:
+    return f"{path.name}/ ({len(_files(path))} files)" if path.is_dir() else path.name
 
 
 def _read(path: Path) -> str:

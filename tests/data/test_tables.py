@@ -34,6 +34,23 @@ def test_written_table_is_read_back(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["input.txt", "t.csv"]
 
 
+def test_a_folder_is_hashed_as_sha256sum_lists_it(folder):
+    films = folder / "films"
+    (films / "b").mkdir(parents=True)
+    for name in ("b/one.png", "a.png", "b.png", "Z.png"):
+        (films / name).write_text(name)
+    write_table(pd.DataFrame({"a": [1]}), folder / "t.csv", inputs=[films], **PROVENANCE)
+    found = table("t").attrs["sha256 films/ (4 files)"]
+    listing = "find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    done = subprocess.run(listing, shell=True, cwd=films, check=True, capture_output=True)
+    assert found == done.stdout.decode()[:64]
+    (films / "a.png").write_text("another")
+    assert sha256(films) != found
+    (folder / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"Expected files in .*empty, found none"):
+        sha256(folder / "empty")
+
+
 def test_unchanged_table_keeps_its_date(folder):
     frame = pd.DataFrame({"a": [1]})
     path = folder / "t.csv"
