@@ -60,6 +60,38 @@ def browser():
         browser.close()
 
 
+def lost(request):
+    """Tell what the page failed to get from what was on its way when the page was left.
+
+    The browser asks for the page's icon after the page has loaded, and aborts what it has not read
+    yet as soon as it is sent elsewhere or closed. Such a file must be there all the same.
+    """
+    where = urlsplit(request.url)
+    path = unquote(where.path)
+    file = Path(path) if where.scheme == "file" else SITE / path.lstrip("/")
+    return request.failure != "net::ERR_ABORTED" or not file.is_file()
+
+
+def watch(page, home, troubles):
+    """Keep in ``troubles`` what goes wrong on a page that may ask for what is below ``home``."""
+    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.on(
+        "requestfailed",
+        lambda request: lost(request) and troubles.append(f"failed: {request.url}"),
+    )
+    page.on(
+        "console",
+        lambda line: line.type in ("error", "warning") and troubles.append(line.text),
+    )
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith((home, "data:", "blob:"))
+            or troubles.append(f"asked another host: {request.url}")
+        ),
+    )
+
+
 @pytest.fixture
 def visit(browser):
     """Open pages with the network off; afterwards, nothing may have failed or been asked for."""
@@ -72,19 +104,7 @@ def visit(browser):
         contexts.append(context)
         page = context.new_page()
         home = address.split("/book/")[0].split("/search")[0]
-        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
-        page.on(
-            "console",
-            lambda line: line.type in ("error", "warning") and troubles.append(line.text),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith((home, "data:", "blob:"))
-                or troubles.append(f"asked another host: {request.url}")
-            ),
-        )
+        watch(page, home, troubles)
         page.goto(address)
         page.evaluate(DRAWN)
         return page
@@ -113,6 +133,43 @@ def server():
 def save(page, name, kind):
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{Path(name).name}_{kind}.png", full_page=True)
+
+
+@pytest.mark.browser
+def test_what_goes_wrong_on_a_page_is_noticed(browser, tmp_path):
+    """The pages' other tests rest on this."""
+    for name, body in {
+        "good": "<p>nothing",
+        "missing": "<img src=none.png alt=''>",
+        "elsewhere": "<img src=http://127.0.0.1:9/a.png alt=''>",
+        "wrong": "<script>undefined.x</script>",
+        "loud": "<script>console.warn('careful')</script>",
+    }.items():
+        (tmp_path / f"{name}.html").write_text(body)
+    (tmp_path / "slow.png").touch()
+
+    def troubles_of(name, leaving=None):
+        context, troubles = browser.new_context(offline=True), []
+        page = context.new_page()
+        watch(page, tmp_path.as_uri(), troubles)
+        page.route("**/slow*", lambda route: None)  # is never answered
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        if leaving:
+            with page.expect_event("requestfailed"):
+                page.evaluate("url => { new Image().src = url; }", leaving)
+                page.goto("about:blank")
+        context.close()
+        return [trouble for trouble in troubles if "about:blank" not in trouble]
+
+    assert troubles_of("good") == []
+    assert f"failed: {tmp_path.as_uri()}/none.png" in troubles_of("missing")
+    assert "asked another host: http://127.0.0.1:9/a.png" in troubles_of("elsewhere")
+    assert "error: " in troubles_of("wrong")[0]
+    assert troubles_of("loud") == ["careful"]
+    assert troubles_of("good", leaving="slow.png") == []
+    assert troubles_of("good", leaving="slow_missing.png") == [
+        f"failed: {tmp_path.as_uri()}/slow_missing.png"
+    ]
 
 
 @pytest.mark.browser
