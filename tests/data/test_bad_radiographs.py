@@ -1,5 +1,6 @@
 """Bad inputs of every kind: each gives one error that says which file, why, and what to do."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -7,8 +8,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -180,6 +183,19 @@ CONTENTS["DICOM with an infinite slope"] = (raw_number("RescaleSlope", "inf"), "
 CONTENTS["DICOM of several frames"] = (several_frames(), "3 frames")
 
 
+@contextlib.contextmanager
+def as_nobody():
+    """Ask for files as a user without rights; root may read everything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
 def refusal(source, name):
     with pytest.raises(RadiographError) as caught:
         open_radiograph(source, name=name)
@@ -261,12 +277,15 @@ class TestPaths:
             listener.bind("s")
             assert "a device, pipe or socket" in refusal("s", "s")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_no_permission(self, tmp_path):
-        path = tmp_path / "film.png"
-        path.write_bytes(PNG)
-        path.chmod(0)
-        assert "may not be read" in refusal(path, str(path))
+    def test_no_permission(self):
+        with tempfile.TemporaryDirectory() as folder:  # `tmp_path` lies where nobody may look
+            path = Path(folder) / "film.png"
+            path.write_bytes(PNG)
+            path.chmod(0)
+            Path(folder).chmod(0o755)
+            with as_nobody():
+                found = refusal(path, str(path))
+            assert found.startswith("a file that may not be read. Change its permissions.")
 
     def test_a_name_that_no_file_system_takes(self):
         assert "an error of the file system" in refusal("x" * 5000, "long")

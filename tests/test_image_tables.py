@@ -1,0 +1,109 @@
+"""The tables of chapter 3 agree with the phantom as it is, with their inputs, with themselves."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from chexlib.data import data_home, package_file, read_radiograph, table
+from chexlib.data.phantom import VERSION
+from chexlib.data.tables import sha256
+
+ROOT = Path(__file__).parents[1]
+SIMULATED = ("phantom_resolution", "phantom_against_films", "phantom_leakage")
+
+
+@pytest.fixture
+def builders(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
+    yield
+    for name in ("tables_images", "tables_phantom"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_figures_are_those_of_the_phantom_as_it_is(name):
+    assert table(name).attrs["note"].startswith(f"phantom {VERSION}"), (
+        f"The phantom changed since data/{name}.csv: run python data/make_tables.py {name}"
+    )
+
+
+def test_lungs_are_learned_from_the_masks_that_are_installed():
+    frame = table("phantom_lungs")
+    masks = package_file("torchxrayvision", "data", "semantic_masks_v7labs_lungs.zip")
+    assert frame.attrs[f"sha256 {masks.name}"] == sha256(masks)
+    names = sorted({column[:-2] for column in frame.columns if column.startswith("mode")})
+    modes = np.stack([frame[[f"{n}_x", f"{n}_y"]].to_numpy().ravel() for n in names])
+    size = np.linalg.norm(modes, axis=1)
+    assert (np.diff(size) < 0).all()  # the widest first
+    cosines = modes @ modes.T / np.outer(size, size)
+    np.testing.assert_allclose(cosines, np.eye(len(names)), atol=0.02)  # of four decimals
+
+
+def test_the_outline_of_a_lung_is_found_in_a_mask(builders):
+    from tables_phantom import _shape
+
+    mask = np.zeros((600, 500), np.uint8)
+    for x in (150, 350):
+        cv2.ellipse(mask, (x, 300), (70, 160), 0, 0, 360, 255, -1)
+    shape = _shape(mask)
+    right, left = np.split(shape, 2)
+    # A lung mirrored is the other lung, and both are one unit wide together.
+    assert np.ptp(shape[:, 0]) == pytest.approx(1)
+    assert np.ptp(right[:, 1]) == pytest.approx(np.ptp(left[:, 1]), abs=0.02)
+    assert right[:, 0].max() < 0 < left[:, 0].min()
+    assert _shape(np.where(np.arange(500) < 250, mask, 0)) is None  # one lung alone
+
+
+def test_shrinking_loses_little_of_a_nodule_to_224_px_and_more_below():
+    frame = table("phantom_resolution")
+    assert (frame["low"] <= frame["mean"]).all()
+    assert (frame["mean"] <= frame["high"]).all()
+    seen = frame[frame["measure"] == "detectability"].pivot(
+        index="object", columns="size", values="mean"
+    )
+    assert not seen.isna().any(axis=None)
+    small = seen.loc["nodule of 1 cm"] / seen.loc["nodule of 1 cm", 1024]
+    assert small[224] > 0.8
+    assert small[32] < small[64] < small[224]
+    assert seen.loc["nodule of 2.8 cm", 1024] > seen.loc["nodule of 1 cm", 1024]
+
+
+def test_both_kinds_of_films_are_measured_alike():
+    frame = table("phantom_against_films")
+    sides = [frame[frame["kind"] == kind] for kind in ("NIH", "phantom")]
+    for what in ("power", "grey"):
+        one, other = (side[side["what"] == what] for side in sides)
+        np.testing.assert_array_equal(one["x"], other["x"])
+    assert [(side["what"] == "lost").sum() for side in sides] == [61, 60]
+
+
+def test_no_patient_is_on_both_sides_of_a_split_by_patient():
+    frame = table("phantom_leakage").set_index("split")
+    assert (frame.loc["by patient", ["nearest_is_self", "patient_in_train"]] == 0).all(axis=None)
+    assert (frame.loc["by film", "patient_in_train"] > 0.5).all()
+    assert frame.loc["by film", "population"].nunique() == 10
+
+
+def test_speeds_are_ratios_to_the_usual_path():
+    speed = table("image_speed").set_index("what")
+    usual = speed["images_per_second"].iloc[0]
+    assert speed.index[0].startswith("usual path")
+    # Speeds are rounded to whole images, so ratios agree as far as that allows.
+    error = 0.05 + speed["ratio"] * (0.5 / usual + 0.5 / speed["images_per_second"])
+    assert (np.abs(speed["images_per_second"] / usual - speed["ratio"]) <= error).all()
+    by = speed["ratio"]
+    assert by[by.index.str.startswith("ImageCache.build")].item() >= 2
+    assert by["batch of 64: gathered, 256 px"] >= 100
+    assert by["batch of 64: flipped and normalised, 256 px"] >= 40
+
+
+@pytest.mark.real_data("nih_sample/images")
+def test_one_film_is_as_large_a_share_of_detail_as_the_table_says(builders):
+    from tables_images import _beyond
+
+    paths = sorted((data_home() / "nih_sample" / "images").glob("*.png"))
+    frame = table("phantom_against_films").query("kind == 'NIH' and what == 'lost'")
+    assert _beyond(read_radiograph(paths[7]), 112) == pytest.approx(frame["value"].iloc[7])
