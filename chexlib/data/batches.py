@@ -426,15 +426,12 @@ class Batches:
         if targets is not None and len(targets) != len(rows):
             raise ValueError(f"Expected a target for each of {len(rows)} rows, got {len(targets)}.")
         self.batcher, self.rows, self.epoch, self.batch_size = batcher, rows, epoch, batch_size
+        if isinstance(targets, np.ndarray):  # torch warns of an array that cannot be written to
+            targets = np.require(targets, requirements="W")
         self.targets = None if targets is None else torch.as_tensor(targets)
-        order = (
-            random_order(len(rows), seed=batcher.seed, epoch=epoch)
-            if shuffle
-            else np.arange(len(rows))
-        )
-        if drop_last:
-            order = order[: len(order) - len(order) % (batch_size * world_size)]
-        self._order = order[rank::world_size]  # positions in `rows`
+        self._rank, self._world_size = rank, world_size
+        self._shuffle, self._drop_last = shuffle, drop_last
+        self._order = self._ordered()
         shape = (batch_size, batcher.channels, batcher.size, batcher.size)
         self._memory = [torch.empty(shape, device=batcher.device) for _ in range(reuse)]
 
@@ -456,6 +453,23 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | None, np.ndarray]]:
         return (self[step] for step in range(len(self)))
+
+    def _ordered(self) -> np.ndarray:
+        """Return the positions in ``rows`` of this rank's films, in the order of the epoch."""
+        n = len(self.rows)
+        order = np.arange(n)
+        if self._shuffle:
+            order = random_order(n, seed=self.batcher.seed, epoch=self.epoch)
+        if self._drop_last:
+            order = order[: n - n % (self.batch_size * self._world_size)]
+        return order[self._rank :: self._world_size]
+
+    def of_epoch(self, epoch: int) -> Batches:
+        """Return the batches of another epoch, from its first."""
+        other = copy.copy(self)
+        other.epoch = epoch
+        other._order = other._ordered()
+        return other
 
     def starting_at(self, step: int) -> Batches:
         """Return the batches from ``step`` on, without making those before it."""

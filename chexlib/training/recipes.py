@@ -1,0 +1,219 @@
+"""Recipes: everything that decides a training run, as plain values.
+
+What a paper or a repository did not say is this project's choice, and its comment says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["RECIPES", "Recipe"]
+
+CHOICES: dict[str, tuple] = {
+    "dataset": ("phantom", "chest-xray14"),
+    "arch": ("densenet121", "densenet169", "densenet201"),
+    "loss": ("bce", "weighted-bce", "focal", "asymmetric", "smoothed-bce", "corrected-bce"),
+    "augment": ("none", "chexnet", "inception", "positioning"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "plateau", "one-cycle"),
+    "keep": ("lowest loss", "highest auroc", "last"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "channels_last": ("auto", True, False),
+    "compile": ("auto", True, False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training run, but for the machine it runs on.
+
+    Parameters
+    ----------
+    name, about : str
+        What it is called, and where its values are from.
+    dataset : {"phantom", "chest-xray14"}
+    data_options : dict
+        For :func:`chexlib.data.open_dataset`; of the phantom: patients, noise of labels, shortcuts.
+    cache_size, size : int
+        Pixels a side of the image cache, and of the network's input.
+    arch, growth_rate, weights
+        As for :class:`chexlib.models.CheXNet`.
+    loss, loss_options
+        As for :func:`chexlib.training.make_loss`.
+    augment : {"none", "chexnet", "inception", "positioning"}
+        A method of :class:`chexlib.data.Augment`.
+    augment_validation : bool
+        Validation films are augmented as training films are. No reason to; one repository did.
+    batch_size : int
+        Films a step, over all processes.
+    optimizer, learning_rate, weight_decay
+        Adam with betas 0.9 and 0.999; ``adamw`` decouples the decay.
+    schedule : {"constant", "plateau", "one-cycle"}
+        *plateau*: a tenth when the validation loss has not fallen for more than
+        ``plateau_patience`` epochs. *one-cycle*: up to the learning rate in the first fifth of all
+        steps, then down to nothing (Smith and Topin, arXiv:1708.07120).
+    epochs : int
+        At most.
+    patience : int, optional
+        End after so many epochs without a better one; never by default.
+    keep : {"lowest loss", "highest auroc", "last"}
+        Which epoch's weights are the result, by the validation films.
+    ten_crop : bool
+        Test by the mean probability of ten crops instead of the whole film.
+    precision, channels_last, compile
+        ``auto``: on a GPU bf16 (or fp16) mixed, channels last and compiled; float32 and not
+        compiled on a CPU.
+    sync_batchnorm : bool
+        Normalise over the films of all processes: on GPUs only.
+    seed : int
+        Of weights, order and augmentation.
+
+    Raises
+    ------
+    ValueError
+        If a value is not among those known, or outside its range.
+    """
+
+    name: str
+    about: str = ""
+    dataset: str = "phantom"
+    data_options: dict[str, Any] = field(default_factory=dict)
+    cache_size: int = 256
+    size: int = 224
+    arch: str = "densenet121"
+    growth_rate: int | None = None
+    weights: str | None = None
+    loss: str = "bce"
+    loss_options: dict[str, Any] = field(default_factory=dict)
+    augment: str = "chexnet"
+    augment_validation: bool = False
+    batch_size: int = 16
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "plateau"
+    plateau_patience: int = 0
+    epochs: int = 10
+    patience: int | None = None
+    keep: str = "lowest loss"
+    ten_crop: bool = False
+    precision: str = "auto"
+    channels_last: str | bool = "auto"
+    compile: str | bool = "auto"
+    sync_batchnorm: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"Expected {name} among {known}, got {getattr(self, name)!r}.")
+        for name in ("cache_size", "size", "batch_size", "epochs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"Expected {name} as a whole number from 1 up, got {value!r}.")
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.seed < 0:
+            raise ValueError(
+                "Expected a learning rate above 0, and weight decay and seed from 0 up, got "
+                f"{self.learning_rate}, {self.weight_decay} and {self.seed}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as plain Python, for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def with_values(self, values: Iterable[str] = (), **named: Any) -> Recipe:
+        """Return a recipe with other values.
+
+        Parameters
+        ----------
+        values : iterable of str
+            ``name=value`` as on a command line; the value is read as JSON, and as text where that
+            fails. A dict's entry is ``loss_options.gamma=1``.
+        **named
+            The same from Python.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or a value does not fit.
+
+        Examples
+        --------
+        >>> recipe = RECIPES["phantom-cpu"].with_values(["epochs=2", "loss=focal"], seed=3)
+        >>> recipe.epochs, recipe.loss, recipe.seed
+        (2, 'focal', 3)
+        """
+        known = {f.name: f.type for f in fields(self)}
+        changed: dict[str, Any] = dict(named)
+        for text in values:
+            name, equals, value = text.partition("=")
+            try:
+                parsed = json.loads(value)
+            except json.JSONDecodeError:
+                parsed = value
+            name, _, entry = name.strip().partition(".")
+            if not equals or name not in known or (entry and "dict" not in known[name]):
+                raise ValueError(
+                    f"Expected NAME=VALUE with a name among {', '.join(known)}, got {text!r}."
+                )
+            if entry:
+                parsed = {**changed.get(name, getattr(self, name)), entry: parsed}
+            changed[name] = parsed
+        unknown = set(changed) - set(known)
+        if unknown:
+            raise ValueError(f"Expected names among {', '.join(known)}, got {sorted(unknown)}.")
+        try:
+            return replace(self, **changed)
+        except TypeError as error:
+            raise ValueError(
+                f"Expected values that can be compared, got {changed}: {error}."
+            ) from (error)
+
+
+_ALL = (
+    Recipe(
+        name="chexnet-paper",
+        about="Rajpurkar et al., arXiv:1711.05225 v3, the 14-finding network; epochs, split and "
+        "patience of the plateau are this project's, since the paper does not give them.",
+        dataset="chest-xray14",
+        weights="imagenet",
+        epochs=20,
+        plateau_patience=0,
+    ),
+    Recipe(
+        name="zoogzog",
+        about="zoogzog/chexnet, Main.py and ChexnetTrainer.py; the split is NIH's own.",
+        dataset="chest-xray14",
+        weights="imagenet",
+        augment="inception",
+        augment_validation=True,
+        learning_rate=1e-4,
+        weight_decay=1e-5,
+        plateau_patience=5,
+        epochs=100,
+        ten_crop=True,
+    ),
+    Recipe(
+        name="phantom-cpu",
+        about="A narrow DenseNet-121 on simulated films, for two cores and ten minutes.",
+        cache_size=112,
+        size=112,
+        growth_rate=12,
+        batch_size=32,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        schedule="one-cycle",
+        epochs=6,
+        keep="last",
+        channels_last=True,
+    ),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+"""Recipes by name: the paper's, the most copied repository's, and the book's own."""

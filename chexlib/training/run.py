@@ -1,0 +1,112 @@
+"""A run's folder: what is in it, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from chexlib.training.checkpointing import write_atomically
+from chexlib.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from chexlib.models import CheXNet
+
+__all__ = ["Run", "environment", "open_run", "write_json"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : Path
+        With ``config.json`` (the recipe), ``environment.json`` (versions, threads, hashes of the
+        data), ``best.safetensors`` (weights), ``last.ckpt`` (where training stands),
+        ``history.csv`` (a row an epoch), ``tensorboard/``, ``predictions.csv`` and ``labels.csv``
+        (of the test films, for ``chexlib evaluate``), and ``metrics.json``.
+    recipe : Recipe
+    """
+
+    folder: Path
+    recipe: Recipe
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch: losses, validation AUROC, learning rate, seconds."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """AUROC on the test films with intervals by patient, as ``metrics.json`` has it."""
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """``image`` and 14 columns of probabilities of the test films."""
+        from chexlib.data import read_predictions
+
+        return read_predictions(self.folder / "predictions.csv")
+
+    def model(self) -> CheXNet:
+        """Return the network with the weights that were kept, in eval mode."""
+        from chexlib.models import load_checkpoint
+
+        return load_checkpoint(self.folder / "best.safetensors")
+
+    def __repr__(self) -> str:
+        """Name the recipe and, where it is finished, its AUROC."""
+        if not (self.folder / "metrics.json").is_file():
+            return f"Run({self.recipe.name}, not finished)"
+        mean = self.metrics["truth" if "truth" in self.metrics else "labels"]["mean_auroc"]
+        return "Run({}, mean AUROC {:.3f} ({:.3f} to {:.3f}))".format(
+            self.recipe.name, *(mean[key] for key in ("estimate", "low", "high"))
+        )
+
+
+def open_run(folder: str | Path, *, finished: bool = True) -> Run:
+    """Open the folder of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run, or, where ``finished``, it is not finished.
+    """
+    folder = Path(folder)
+    wanted = ["config.json", *(["metrics.json", "best.safetensors"] if finished else [])]
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"Expected a {'finished ' if finished else ''}run in {folder}, found no "
+            f"{', '.join(missing)}. The command that began it goes on with it."
+        )
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return Run(folder, Recipe(**values))
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, processor and threads: what else decides the last bits of a result."""
+    packages = ("chexlib", "torch", "torchvision", "pytorch-lightning", "numpy")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **{package: version(package) for package in packages},
+    }
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write values as JSON, whole or not at all."""
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
