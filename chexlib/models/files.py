@@ -1,0 +1,280 @@
+"""Files of weights, read as plain data: a file that would run code is refused before it does."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+__all__ = ["CheckpointError", "Contents", "read_weights", "write_safetensors"]
+
+# What a file is told by, when it is no file of weights: the first bytes, and what they mean.
+STRANGERS = (
+    (b"\x89HDF", "an HDF5 file, as Keras writes; weights of Keras are not read"),
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file: run `git lfs pull`"),
+    (b"<", "a web page or XML: the download failed, fetch it again"),
+    (b"\x1f\x8b", "a gzip file: unpack it first"),
+)
+
+# Old training loops keep their best loss and epoch as NumPy's scalars. To make one of these from
+# bytes runs nothing; the names are those that NumPy 1 and NumPy 2 write.
+_SCALAR = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")),
+]
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not one of a CheXNet."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file of weights holds.
+
+    Attributes
+    ----------
+    kind : {"safetensors", "lightning", "torch"}
+        How it is written.
+    tensors : dict of str to Tensor
+        The state dict, under the file's own keys.
+    metadata : dict
+        What else is said: a safetensors file's metadata, or the numbers and texts beside the state
+        dict of a pickle, such as its epoch.
+    sha256 : str
+        Of the whole file, 64 hexadecimal digits.
+    """
+
+    kind: str
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, Any]
+    sha256: str
+
+
+def read_weights(path: str | Path) -> Contents:
+    """Read a safetensors file or a ``torch.save`` of tensors; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+        What it holds is told by its first bytes, not by its name.
+
+    Returns
+    -------
+    Contents
+        Its tensors on the CPU, finite.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If it is a folder, empty, truncated, another kind of file, a pickle that calls for code, or
+        has no state dict, or several; or if a value is not a number.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"Expected a file of weights, got the folder {path}. Name the file.")
+    if not path.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, "Expected a file of weights, found none. Check the path", str(path)
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        start = file.read(64)
+        file.seek(0)
+        if not start:
+            raise CheckpointError(
+                f"Expected a file of weights, got an empty one: {path}. Fetch or save it again."
+            )
+        # A safetensors file begins with a length of 8 bytes, whose first may be a pickle's, 0x80.
+        if start[4:9] == b"\0\0\0\0{":
+            kind, tensors, metadata = _from_safetensors(file, path)
+        elif start.startswith((b"PK\x03\x04", b"\x80")):
+            kind, tensors, metadata = _from_pickle(file, path)
+        else:
+            guess = next((what for magic, what in STRANGERS if start.startswith(magic)), None)
+            raise CheckpointError(
+                f"Expected a safetensors file or one that torch.save wrote, got "
+                f"{guess or f'one that begins with {start[:12]!r}'}: {path}."
+            )
+    _check_values(tensors, path)
+    return Contents(kind, tensors, metadata, digest)
+
+
+def write_safetensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, *, metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file whole or not at all; the same contents give the same bytes.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+    path : Path
+        An earlier file is replaced at the end; its folder is made if need be.
+    metadata : mapping of str to str
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; an earlier file is as it was.
+    """
+    content = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})
+    # The library writes metadata in a random order: the header is written here, sorted.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(content[8:end])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.write(memoryview(content)[end:])
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the rename lasts through a power cut, too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _from_safetensors(file: BinaryIO, path: Path) -> tuple[str, dict, dict]:
+    content = file.read()
+    try:
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
+    end = 8 + int.from_bytes(content[:8], "little")
+    return "safetensors", tensors, json.loads(content[8:end]).get("__metadata__", {})
+
+
+def _from_pickle(file: BinaryIO, path: Path) -> tuple[str, dict, dict]:
+    # From memory: torch words the end of a truncated file differently for every kind of stream.
+    stream = io.BytesIO(file.read())
+    try:
+        with torch.serialization.safe_globals(NUMPY_SCALARS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what is wrong with it is said below
+            saved = torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        called = re.search(r"GLOBAL (\S+)|(?:function|but got) (<.*?>)", str(error))
+        if called:
+            raise _refused(path, called[1] or called[2]) from error
+        raise _damaged(path, error) from error
+    except Exception as error:
+        if "TorchScript" in str(error):
+            raise _refused(path, "TorchScript") from error
+        raise _damaged(path, error) from error
+    return _state_dict(saved, path)
+
+
+def _state_dict(saved: object, path: Path) -> tuple[str, dict, dict]:
+    """Find the one state dict in what was saved."""
+    if _is_state_dict(saved):
+        return "torch", dict(saved), {}
+    entries = saved if isinstance(saved, Mapping) else {}
+    found = {key: value for key, value in entries.items() if _is_state_dict(value)}
+    if "state_dict" in found:
+        found = {"state_dict": found["state_dict"]}
+    if len(found) != 1:
+        raise CheckpointError(
+            f"Expected one state dict in {path}, got {sorted(map(str, found)) or 'none'} in a "
+            f"{type(saved).__name__} of {sorted(map(str, entries))[:12]}. Save the one that is "
+            "meant: torch.save(model.state_dict(), file)."
+        )
+    metadata = {}
+    for key, value in entries.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, str | int | float) or _is_texts(plain):
+            metadata[str(key)] = plain
+    kind = "lightning" if "pytorch-lightning_version" in entries else "torch"
+    return kind, dict(*found.values()), metadata
+
+
+def _is_state_dict(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
+    )
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for item in value.items() for text in item
+    )
+
+
+def _check_values(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    odd = [
+        key
+        for key, value in tensors.items()
+        if value.layout != torch.strided or value.is_quantized or value.is_meta
+    ]
+    if odd:
+        raise CheckpointError(
+            f"Expected dense tensors, got sparse, quantised or absent ones in {path}: {odd[:5]}. "
+            "Convert them before saving."
+        )
+    bad = [
+        key
+        for key, value in tensors.items()
+        # torchxrayvision marks by NaN the outputs that it did not train.
+        if not key.endswith("op_threshs") and not bool(torch.isfinite(value).all())
+    ]
+    if bad:
+        raise CheckpointError(
+            f"Expected numbers, got NaN or infinity in {len(bad)} tensors of {path}: {bad[:5]}. "
+            "That training diverged: take an earlier checkpoint."
+        )
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    # torch surrounds its reason with the advice to run what is in the file: not repeated here.
+    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+    said = f"{type(error).__name__}: {reason.partition('. ')[0]}".rstrip(": ")
+    return CheckpointError(
+        f"Expected a whole file of weights, got a damaged or truncated one, or a pickle of "
+        f"something else: {path} ({said}). Fetch or save it again."
+    )
+
+
+def _refused(path: Path, called: str) -> CheckpointError:
+    return CheckpointError(
+        f"Expected nothing but tensors in {path}, got a pickle that calls for {called}: to open it "
+        "would run code, so nothing of it was run. A whole pickled model is one such file. If you "
+        "trust where it is from, convert it once, on a machine with nothing to lose: "
+        "model = torch.load(file, map_location='cpu', weights_only=False); "
+        "torch.save(model.state_dict(), 'state.pt'). For torchxrayvision's: torch.save("
+        "torchxrayvision.models.DenseNet(weights='densenet121-res224-nih').state_dict(), "
+        "'state.pt')."
+    )

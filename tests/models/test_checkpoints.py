@@ -1,0 +1,656 @@
+"""Checkpoints: every format that people have gives the source's logits; nothing else gets in."""
+
+import io
+import json
+import logging
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import safetensors
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import chexlib
+from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from chexlib.findings import FINDINGS
+from chexlib.models import CheckpointError, CheXNet, load_checkpoint, save_checkpoint
+from chexlib.models.contract import describe
+from chexlib.models.files import read_weights, write_safetensors
+from chexlib.models.formats import XRV_FINDINGS, XRV_WINDOW
+
+PREFIX = "module.densenet121."
+ON_A_FOLDER = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def legacy(state, *, prefix=PREFIX, counters=True, wrapped=True):
+    """Name tensors as zoogzog's and arnoweng's files do."""
+    renamed = {}
+    for name, value in state.items():
+        key = re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name)
+        key = key.replace("classifier.", "classifier.0.") if wrapped else key
+        if counters or not name.endswith("num_batches_tracked"):
+            renamed[prefix + key] = value
+    return renamed
+
+
+def same_logits(path, source, images):
+    model = load_checkpoint(path)
+    assert not model.training
+    assert model.provenance["file"] == Path(path).name
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), source(images), atol=1e-5, rtol=0)
+    return model
+
+
+def saved(path, content, **options):
+    torch.save(content, path, **options)
+    return path
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes short texts as Python 2 did."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def save_text(self, text):
+        raw = text.encode()
+        self.write(pickle.SHORT_BINSTRING + bytes([len(raw)]) + raw)
+        self.memoize(text)
+
+    dispatch[str] = save_text
+
+
+PYTHON_2 = types.SimpleNamespace(
+    __name__="pickle_of_python_2",
+    Pickler=Python2Pickler,
+    dump=lambda value, file, protocol: Python2Pickler(file, protocol).dump(value),
+)
+
+
+class TestLegacyFiles:
+    @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.parametrize("counters", [True, False])
+    def test_of_zoogzog_and_arnoweng(self, tmp_path, make, images, zipped, counters):
+        source = make(growth=32)
+        state = legacy(source.state_dict(), counters=counters)
+        assert f"{PREFIX}features.denseblock1.denselayer1.norm.1.weight" in state
+        optimizer = torch.optim.Adam(source.parameters())
+        content = {"epoch": 7, "state_dict": state, "best_loss": np.float64(0.25),
+                   "optimizer": optimizer.state_dict(), "arch": "densenet121"}  # fmt: skip
+        path = saved(tmp_path / "m.pth.tar", content, _use_new_zipfile_serialization=zipped)
+        model = same_logits(path, source, images)
+        assert model.provenance["format"] == "zoogzog, arnoweng"
+        assert model.provenance["metadata"] == {
+            "epoch": 7, "best_loss": 0.25, "arch": "densenet121"
+        }  # fmt: skip
+        filled = [n for n in model.provenance["notes"] if "num_batches_tracked" in n]
+        assert filled == (
+            [] if counters
+            else ["121 counters num_batches_tracked, unknown to old PyTorch, set to 0"]
+        )  # fmt: skip
+
+    def test_their_sigmoid_is_left_out(self, tmp_path, make, images):
+        source = make()
+        source.classifier = torch.nn.Sequential(source.classifier, torch.nn.Sigmoid())
+        wrapper = torch.nn.Module()
+        wrapper.densenet121 = source
+        parallel = torch.nn.DataParallel(wrapper)
+        path = saved(tmp_path / "m.pth.tar", {"state_dict": parallel.state_dict()})
+        model = load_checkpoint(path)
+        torch.testing.assert_close(model.predict_proba(images), source(images).detach())
+
+    @pytest.mark.parametrize("prefix", ["", "densenet121.", "model._orig_mod.", "a.b.densenet."])
+    @pytest.mark.parametrize("wrapped", [True, False])
+    def test_under_any_prefix_and_bare(self, tmp_path, make, images, prefix, wrapped):
+        source = make()
+        path = saved(tmp_path / "m", legacy(source.state_dict(), prefix=prefix, wrapped=wrapped))
+        notes = same_logits(path, source, images).provenance["notes"]
+        assert notes == ["its outputs have no names: assumed to be in CheXNet's order"]
+
+    def test_of_python_2(self, tmp_path, make, images):
+        source = make()
+        path = saved(
+            tmp_path / "m.pth.tar",
+            {"state_dict": legacy(source.state_dict())},
+            pickle_module=PYTHON_2,
+            _use_new_zipfile_serialization=False,
+        )
+        assert b"U\x0astate_dict" in path.read_bytes()
+        same_logits(path, source, images)
+
+    @pytest.mark.parametrize("name", ["numpy.core.multiarray", "numpy._core.multiarray"])
+    @pytest.mark.parametrize("value", [np.float64(0.5), np.float32(2), np.int64(3), np.bool_(True)])
+    def test_with_numpys_scalars_old_and_new(self, tmp_path, make, name, value):
+        path = saved(
+            tmp_path / "m",
+            {"state_dict": make().state_dict(), "best": value},
+            _use_new_zipfile_serialization=False,
+        )
+        path.write_bytes(
+            path.read_bytes().replace(b"cnumpy._core.multiarray\n", f"c{name}\n".encode())
+        )
+        assert f"c{name}\n".encode() in path.read_bytes()
+        assert load_checkpoint(path).provenance["metadata"] == {"best": value.item()}
+
+
+class TestTorchvision:
+    @pytest.mark.parametrize("blocks", [(6, 12, 24, 16), (6, 12, 32, 32), (6, 12, 48, 32)])
+    def test_every_depth_and_width(self, tmp_path, make, images, blocks):
+        for growth in (3, 12):
+            source = make(growth=growth, blocks=blocks)
+            model = same_logits(saved(tmp_path / "m", source.state_dict()), source, images)
+            assert model.arch == f"densenet{2 * sum(blocks) + 5}"
+            assert model.growth_rate == growth
+            assert model.provenance["format"] == "torchvision"
+
+    def test_full_size(self, tmp_path, make, images):
+        source = make(growth=32)
+        same_logits(saved(tmp_path / "m", source.state_dict()), source, images)
+
+    def test_half_precision_is_computed_as_float32(self, tmp_path, make, images):
+        source = make().half().float()
+        state = {
+            k: v.half() if v.is_floating_point() else v for k, v in source.state_dict().items()
+        }
+        model = same_logits(saved(tmp_path / "m", state), source, images)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert "stored as torch.float16, computed as torch.float32" in model.provenance["notes"]
+
+    def test_an_order_that_is_assumed_is_said_aloud(self, tmp_path, make, caplog):
+        load_checkpoint(saved(tmp_path / "m.pt", make().state_dict()))
+        [record] = [r for r in caplog.records if r.levelno >= logging.WARNING]
+        assert record.getMessage() == (
+            "m.pt (torchvision): its outputs have no names: assumed to be in CheXNet's order."
+        )
+
+
+XRV = """
+import sys, torch, torchxrayvision as xrv
+sys.path.insert(0, sys.argv[1])
+from conftest import randomise
+model = randomise(xrv.models.DenseNet(weights=None), 2)
+model.features.norm0.running_mean *= 1024  # as trained on such values
+model.features.norm0.running_var *= 1024**2
+images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(3))
+scaled = xrv.utils.normalize(images.numpy(), 1)
+with torch.no_grad():
+    logits = model(torch.from_numpy(scaled))
+torch.save({"state_dict": model.state_dict(), "images": images, "logits": logits,
+            "targets": xrv.datasets.default_pathologies}, sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """What it computes, in a process of its own: importing it silences all warnings."""
+    path = tmp_path_factory.mktemp("xrv") / "other.pt"
+    command = [sys.executable, "-c", XRV, str(Path(__file__).parent), str(path)]
+    subprocess.run(command, check=True)
+    return torch.load(path)
+
+
+class TestTorchxrayvision:
+    def test_logits_are_its_own_in_our_order(self, tmp_path, other, caplog):
+        caplog.set_level(logging.INFO)
+        assert tuple(other["targets"]) == XRV_FINDINGS
+        model = load_checkpoint(saved(tmp_path / "xrv.pt", other["state_dict"]))
+        assert model.window == XRV_WINDOW
+        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+        with torch.no_grad():
+            logits = model((other["images"] - mean) / std)
+        expected = other["logits"][:, [other["targets"].index(name) for name in FINDINGS]]
+        assert expected.std() > 0.1
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+        assert model.provenance["format"] == "torchxrayvision"
+        assert [r.getMessage() for r in caplog.records] == [
+            f"xrv.pt (torchxrayvision): {note}." for note in model.provenance["notes"]
+        ]
+        assert "-1024 to 1024" in caplog.text
+        assert "left out Lung Lesion, Fracture, Lung Opacity, Enlarged" in caplog.text
+
+    def test_operating_points_are_left_out_and_absent_findings_named(self, tmp_path, other, caplog):
+        points = torch.full((18,), 0.1)
+        points[[XRV_FINDINGS.index("Hernia"), XRV_FINDINGS.index("Mass"), 17]] = torch.nan
+        state = {**other["state_dict"], "op_threshs": points}
+        model = load_checkpoint(saved(tmp_path / "m", state))
+        plain = load_checkpoint(saved(tmp_path / "plain", other["state_dict"]))
+        for one, two in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one, two, atol=0, rtol=0)
+        assert "not trained on Mass, Hernia" in model.provenance["notes"]
+        assert "not trained on Mass, Hernia" in caplog.text
+        assert not any("not trained" in note for note in plain.provenance["notes"])
+
+    def test_it_is_saved_as_ours_with_its_window(self, tmp_path, other, images):
+        model = load_checkpoint(saved(tmp_path / "m", other["state_dict"]))
+        save_checkpoint(model, tmp_path / "m.safetensors")
+        again = same_logits(tmp_path / "m.safetensors", model, images)
+        assert again.window == XRV_WINDOW
+
+    def test_other_heads_and_channels_are_refused(self, tmp_path, make):
+        for outputs, channels, said in (
+            (18, 3, "got 18 with 3"),
+            (15, 3, "got 15 with 3"),
+            (14, 1, "values of black and white"),
+            (14, 4, r"1 or 3 input channels.*\[8, 4, 7, 7\]"),
+        ):
+            path = saved(tmp_path / "m", make(outputs=outputs, channels=channels).state_dict())
+            with pytest.raises(CheckpointError, match=said):
+                load_checkpoint(path)
+
+
+class Module(pl.LightningModule):
+    def __init__(self, *, told):
+        super().__init__()
+        self.save_hyperparameters({"recipe": "phantom-cpu"})
+        self.model = CheXNet(growth_rate=2)
+        self.loss = torch.nn.BCEWithLogitsLoss(pos_weight=torch.ones(14))
+        self.told = told
+
+    def training_step(self, batch):
+        return self.loss(self.model(batch), torch.ones(len(batch), 14))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters())
+
+    def on_save_checkpoint(self, checkpoint):
+        if self.told:
+            checkpoint["chexlib"] = describe(self.model)
+
+
+class TestLightning:
+    @pytest.mark.parametrize("told", [True, False])
+    def test_a_checkpoint_of_a_run(self, tmp_path, images, told):
+        module = Module(told=told)
+        trainer = pl.Trainer(
+            max_steps=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+            enable_checkpointing=False, accelerator="cpu",
+        )  # fmt: skip
+        trainer.fit(module, torch.utils.data.DataLoader(images, batch_size=2))
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        model = same_logits(tmp_path / "last.ckpt", module.model.eval(), images)
+        assert model.provenance["format"] == "PyTorch Lightning"
+        assert model.provenance["metadata"]["global_step"] == 1
+        assert "left out ['loss.pos_weight']" in model.provenance["notes"]
+        assumed = any("assumed" in note for note in model.provenance["notes"])
+        assert assumed is not told
+
+
+class TestOurs:
+    def test_a_round_trip_is_exact(self, tmp_path, make, images):
+        model = CheXNet(growth_rate=4)
+        model.densenet.load_state_dict(make().state_dict())
+        said = {
+            "recipe": "phantom-cpu",
+            "auroc": {"Mass": np.float32(0.5)},
+            "epochs": 3,
+            "mot": "é",
+        }
+        path = tmp_path / "new" / "m.safetensors"
+        save_checkpoint(model, path, metadata=said)
+        again = load_checkpoint(path)
+        for (name, one), two in zip(
+            model.state_dict().items(), again.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, two), name
+        assert all(p.requires_grad for p in again.parameters())
+        metadata = again.provenance["metadata"]
+        assert again.provenance["format"] == "chexlib safetensors"
+        assert again.provenance["notes"] == []
+        assert json.loads(metadata["findings"]) == list(FINDINGS)
+        assert json.loads(metadata["options"]) == model.options
+        assert json.loads(metadata["input"])["mean"] == list(IMAGENET_MEAN)
+        assert metadata["chexlib"] == chexlib.__version__
+        assert metadata["recipe"] == "phantom-cpu"
+        assert json.loads(metadata["auroc"]) == {"Mass": 0.5}
+        assert metadata["epochs"] == "3"
+        assert metadata["mot"] == "é"
+
+    def test_others_read_it_too(self, tmp_path, make, images):
+        model = CheXNet(growth_rate=4).eval()
+        save_checkpoint(model, tmp_path / "m.safetensors", metadata={"a": "b"})
+        state = safetensors.torch.load_file(tmp_path / "m.safetensors")
+        source = make()
+        source.load_state_dict(state)
+        torch.testing.assert_close(source(images), model(images), atol=0, rtol=0)
+        with safetensors.safe_open(tmp_path / "m.safetensors", "pt") as file:
+            assert file.metadata()["a"] == "b"
+
+    def test_the_same_network_gives_the_same_bytes(self, tmp_path):
+        model, said = CheXNet(growth_rate=2), {k: k for k in "qwertyuiop"}
+        for name, metadata in (("a", said), ("b", dict(reversed(said.items())))):
+            save_checkpoint(model, tmp_path / f"{name}.safetensors", metadata=metadata)
+        one, two = (tmp_path / f"{name}.safetensors" for name in "ab")
+        assert one.read_bytes() == two.read_bytes()
+        assert struct.unpack("<Q", one.read_bytes()[:8])[0] % 8 == 0
+
+    def test_no_length_of_the_header_is_taken_for_a_pickle(self, tmp_path):
+        path, first = tmp_path / "m", set()
+        for length in range(0, 256, 8):
+            write_safetensors({"a": torch.ones(3)}, path, metadata={"note": "x" * length})
+            first.add(path.read_bytes()[0])
+            assert read_weights(path).metadata == {"note": "x" * length}
+        assert first == set(range(0, 256, 8))
+
+    def test_half_is_smaller_and_near(self, tmp_path, make, images):
+        model = CheXNet(growth_rate=12).eval()
+        for half in (False, True):
+            save_checkpoint(model, tmp_path / f"{half}.safetensors", half=half)
+        whole, small = (tmp_path / f"{half}.safetensors" for half in (False, True))
+        assert small.stat().st_size < 0.6 * whole.stat().st_size
+        loaded = load_checkpoint(small)
+        assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+        with torch.no_grad():
+            off = (loaded(images) - model(images)).abs().max() / model(images).abs().max()
+        assert 0 < off < 0.005
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rows_follow_their_names(self, tmp_path, images, seed):
+        model = CheXNet(growth_rate=2).eval()
+        save_checkpoint(model, tmp_path / "m.safetensors")
+        order = np.random.default_rng(seed).permutation(14)
+        names = [FINDINGS[i] for i in order]
+        state = model.densenet.state_dict()
+        state["classifier.weight"] = state["classifier.weight"][order]
+        state["classifier.bias"] = state["classifier.bias"][order]
+        said = describe(model) | {"findings": json.dumps(names)}
+        safetensors.torch.save_file(state, tmp_path / "p.safetensors", said)
+        again = same_logits(tmp_path / "p.safetensors", model, images)
+        assert again.provenance["notes"] == [f"outputs reordered from {', '.join(names)}"]
+
+    @pytest.mark.parametrize(
+        ("key", "value", "said"),
+        [
+            ("findings", [*FINDINGS[:-1], "Tuberculosis"], r"unknown \['Tuberculosis'\].*Hernia"),
+            ("findings", [*FINDINGS[:-1], "Mass"], r"unknown \[\], missing \['Hernia'\]"),
+            ("findings", [*FINDINGS, "Mass"], "each once"),
+            ("findings", FINDINGS[:13], r"missing \['Hernia'\]"),
+            ("findings", 3, "Save it again"),
+            ("input", {"channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}, "normalised as"),
+            ("input", [], "Save it again"),
+            ("options", {"arch": "densenet169", "growth_rate": 2, "window": None}, "densenet169"),
+            ("options", {"arch": "densenet121", "growth_rate": 2, "window": [0, 1]}, "black and"),
+            ("options", {"arch": "densenet121", "growth_rate": 2, "window": [0]}, "Save it again"),
+            ("options", {}, "Save it again"),
+        ],
+    )
+    def test_what_it_says_is_held_against_it(self, tmp_path, key, value, said):
+        model = CheXNet(growth_rate=2)
+        metadata = describe(model) | {key: json.dumps(value)}
+        path = tmp_path / "m.safetensors"
+        safetensors.torch.save_file(model.densenet.state_dict(), path, metadata)
+        with pytest.raises(CheckpointError, match=said):
+            load_checkpoint(path)
+
+    def test_a_file_without_our_metadata_is_as_any_other(self, tmp_path, make, images):
+        source = make()
+        safetensors.torch.save_file(source.state_dict(), tmp_path / "m", {"format": "pt"})
+        model = same_logits(tmp_path / "m", source, images)
+        assert model.provenance["format"] == "safetensors"
+        assert any("assumed" in note for note in model.provenance["notes"])
+
+    def test_a_failed_save_loses_nothing(self, tmp_path, monkeypatch):
+        model, path = CheXNet(growth_rate=2), tmp_path / "m.safetensors"
+        save_checkpoint(model, path)
+        before = path.read_bytes()
+
+        def full(_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(CheXNet(growth_rate=3), path)
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_what_cannot_be_saved_is_refused(self, tmp_path, make):
+        path, model = tmp_path / "m.safetensors", CheXNet(growth_rate=2)
+        with pytest.raises(ValueError, match=r"Expected a CheXNet, got DenseNet"):
+            save_checkpoint(make(), path)
+        with pytest.raises(ValueError, match=r"\.safetensors, got .*m\.pt"):
+            save_checkpoint(model, tmp_path / "m.pt")
+        with pytest.raises(ValueError, match=r"got \['findings'\]"):
+            save_checkpoint(model, path, metadata={"findings": "mine"})
+        with pytest.raises(ValueError, match="metadata 'run', got object"):
+            save_checkpoint(model, path, metadata={"run": object()})
+        with torch.no_grad():
+            model.classifier.bias[3] = torch.nan
+        with pytest.raises(ValueError, match=r"NaN or infinity in classifier\.bias"):
+            save_checkpoint(model, path)
+        assert not list(tmp_path.iterdir())
+
+
+class TestEveryKeyCounts:
+    @ON_A_FOLDER
+    @given(data=st.data())
+    def test_a_missing_one_is_named(self, tmp_path, make, data):
+        state = make().state_dict()
+        del state[(name := data.draw(st.sampled_from([*state])))]
+        with pytest.raises(CheckpointError) as got:
+            load_checkpoint(saved(tmp_path / "m", state))
+        assert name in str(got.value)
+
+    @pytest.mark.parametrize(
+        "extra",
+        ["features.norm6.weight", "classifier.2.weight", "op_threshs", "loss.weight", "fc.bias",
+         "features.denseblock1.denselayer1.norm.3.weight"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("prefix", ["", "module."])
+    def test_an_unexpected_one_is_named(self, tmp_path, make, extra, prefix):
+        state = {prefix + key: value for key, value in make().state_dict().items()}
+        state[extra] = torch.ones(14)
+        with pytest.raises(CheckpointError, match=re.escape(f"1 unexpected ['{extra}']")):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+    def test_all_that_differs_is_listed(self, tmp_path, make):
+        state = make().state_dict()
+        del state["classifier.bias"], state["features.norm0.num_batches_tracked"]
+        state["head.bias"] = torch.ones(14)
+        state["features.norm0.weight"] = torch.ones(9)
+        state["features.norm0.bias"] = torch.ones(8, dtype=torch.int64)
+        with pytest.raises(CheckpointError) as got:
+            load_checkpoint(saved(tmp_path / "m", state))
+        assert (
+            "2 missing ['features.norm0.num_batches_tracked', 'classifier.bias'], "
+            "1 unexpected ['head.bias'] and 2 of another shape or type "
+            "['features.norm0.weight [9] for [8]', 'features.norm0.bias [8] for [8]']"
+        ) in str(got.value)
+
+    def test_a_head_of_two_lengths_is_not_cut_to_fit(self, tmp_path, make):
+        state = make(outputs=18, channels=1).state_dict()
+        state["classifier.bias"] = torch.ones(20)
+        with pytest.raises(CheckpointError, match=r"classifier\.bias \[20\] for \[14\]"):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+    def test_two_keys_for_one_tensor_or_two_networks_are_refused(self, tmp_path, make):
+        state = make().state_dict()
+        with pytest.raises(CheckpointError, match="Expected one key for classifier"):
+            load_checkpoint(
+                saved(tmp_path / "m", state | {"classifier.0.bias": state["classifier.bias"]})
+            )
+        two = {f"{name}.{key}": value for name in ("net", "ema") for key, value in state.items()}
+        with pytest.raises(CheckpointError, match=r"got \['net.', 'ema.'\]"):
+            load_checkpoint(saved(tmp_path / "m", two))
+
+    def test_another_network_is_refused(self, tmp_path, make):
+        with pytest.raises(CheckpointError, match="Expected one DenseNet"):
+            load_checkpoint(saved(tmp_path / "m", torch.nn.Linear(2, 2).state_dict()))
+        with pytest.raises(CheckpointError, match=r"blocks \(6, 12, 36, 24\)"):
+            load_checkpoint(saved(tmp_path / "m", make(blocks=(6, 12, 36, 24)).state_dict()))
+        state = make().state_dict() | {"features.conv0.weight": torch.ones(10, 3, 7, 7)}
+        with pytest.raises(CheckpointError, match="of another shape"):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+
+class Writes:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+class Calls(Writes):
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+class TestNothingRuns:
+    @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.parametrize("kind", [Writes, Calls])
+    def test_a_file_that_would_run_code_is_refused(self, tmp_path, make, monkeypatch, kind, zipped):
+        # Not even where somebody made it torch's default.
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        trap = tmp_path / "ran"
+        content = {"state_dict": make().state_dict(), "epoch": kind(trap)}
+        path = saved(tmp_path / "m.pt", content, _use_new_zipfile_serialization=zipped)
+        torch.load(path, weights_only=False)
+        assert trap.exists()  # it does run code
+        trap.unlink()
+        with pytest.raises(CheckpointError, match=r"m\.pt, got a pickle that calls for") as got:
+            load_checkpoint(path)
+        assert not trap.exists()
+        assert "nothing of it was run" in str(got.value)
+        assert "torch.save(model.state_dict(), 'state.pt')" in str(got.value)
+
+    def test_a_plain_pickle_is_refused(self, tmp_path):
+        trap = tmp_path / "ran"
+        for protocol in range(6):
+            path = tmp_path / "m.pkl"
+            path.write_bytes(pickle.dumps(Calls(trap), protocol=protocol))
+            with pytest.raises(CheckpointError, match=r"calls for|begins with|pickle of") as got:
+                load_checkpoint(path)
+            assert not trap.exists()
+            assert "weights_only" not in str(got.value).partition("If you trust")[0]
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"model": m, "epoch": 1}])
+    @pytest.mark.filterwarnings("ignore:Couldn't retrieve source")
+    def test_a_whole_module_is_refused_with_the_way_out(self, tmp_path, make, images, zipped, wrap):
+        source = make()
+        path = saved(tmp_path / "m.pt", wrap(source), _use_new_zipfile_serialization=zipped)
+        with pytest.raises(CheckpointError, match="densenet.DenseNet") as got:
+            load_checkpoint(path)
+        recipe = re.search(r"(model = torch\.load.*?); (torch\.save\(model.*?'state\.pt'\))",
+                           str(got.value))  # fmt: skip
+        names = {"torch": torch, "file": path}
+        exec(recipe[1], names)
+        names["model"] = names["model"]["model"] if wrap(1) != 1 else names["model"]
+        exec(recipe[2].replace("state.pt", str(tmp_path / "state.pt")), names)
+        same_logits(tmp_path / "state.pt", source, images)
+
+    @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+    def test_a_torchscript_archive_is_refused(self, tmp_path):
+        path = tmp_path / "m.pt"
+        torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(str(path))
+        with pytest.raises(CheckpointError, match="calls for TorchScript"):
+            load_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a small checkpoint in every container."""
+    model, folder = CheXNet(growth_rate=1), tmp_path_factory.mktemp("whole")
+    save_checkpoint(model, folder / "m.safetensors")
+    contents = [(folder / "m.safetensors").read_bytes()]
+    for zipped in (True, False):
+        stream = io.BytesIO()
+        state = {"state_dict": model.densenet.state_dict()}
+        torch.save(state, stream, _use_new_zipfile_serialization=zipped)
+        contents.append(stream.getvalue())
+    return contents
+
+
+class TestBadFiles:
+    def test_absent_folder_and_empty(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"Expected a file of weights.*nowhere\.pt"):
+            load_checkpoint(tmp_path / "nowhere.pt")
+        with pytest.raises(CheckpointError, match="got the folder"):
+            load_checkpoint(tmp_path)
+        (tmp_path / "m").touch()
+        with pytest.raises(CheckpointError, match="got an empty one"):
+            load_checkpoint(str(tmp_path / "m"))
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"<!DOCTYPE html><html>quota exceeded", "web page"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (b"\x89HDF\r\n\x1a\n", "Keras"),
+            (b"\x1f\x8b\x08", "unpack it first"),
+            (b"hello, world", "begins with b'hello, world'"),
+        ],
+    )
+    def test_files_of_another_kind(self, tmp_path, content, said):
+        (tmp_path / "m").write_bytes(content)
+        with pytest.raises(CheckpointError, match=said):
+            load_checkpoint(tmp_path / "m")
+
+    @ON_A_FOLDER
+    @given(kind=st.integers(0, 2), share=st.floats(0, 1, exclude_max=True))
+    def test_truncated_anywhere(self, tmp_path, whole, kind, share):
+        content = whole[kind]
+        (tmp_path / "m").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(
+            CheckpointError, match=r"Expected .*(Fetch or save|begins|Save the one)"
+        ):
+            load_checkpoint(tmp_path / "m")
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf])
+    def test_values_that_are_no_numbers(self, tmp_path, make, value):
+        state = make().state_dict()
+        state["features.norm5.bias"][3] = value
+        with pytest.raises(CheckpointError, match=r"1 tensors .*features\.norm5\.bias.*diverged"):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+    def test_negative_variances(self, tmp_path, make):
+        state = make().state_dict()
+        state["features.norm5.running_var"][3] = -1
+        with pytest.raises(CheckpointError, match=r"negative ones in .*norm5\.running_var"):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+    def test_tensors_that_are_not_dense(self, tmp_path, make):
+        state = make().state_dict()
+        state["classifier.weight"] = state["classifier.weight"].to_sparse()
+        with pytest.raises(CheckpointError, match="Expected dense tensors"):
+            load_checkpoint(saved(tmp_path / "m", state))
+
+    @pytest.mark.parametrize("content", [3, [torch.ones(2)], {}, {"epoch": 3}, {"a": {"b": 1}}])
+    def test_no_state_dict(self, tmp_path, content):
+        with pytest.raises(CheckpointError, match="Expected one state dict"):
+            load_checkpoint(saved(tmp_path / "m", content))
+
+    def test_several_state_dicts(self, tmp_path, make, images):
+        one, two = make(seed=1), make(seed=2)
+        states = {"student": one.state_dict(), "teacher": two.state_dict()}
+        with pytest.raises(CheckpointError, match=r"got \['student', 'teacher'\]"):
+            load_checkpoint(saved(tmp_path / "m", states))
+        named = {"state_dict": one.state_dict(), "ema": two.state_dict()}
+        same_logits(saved(tmp_path / "m", named), one, images)
+
+
+def test_loading_leaves_chance_alone(tmp_path, make):
+    path = saved(tmp_path / "m", make().state_dict())
+    before = torch.get_rng_state()
+    load_checkpoint(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loaded_network_does_not_share_memory_with_another(tmp_path, make):
+    path = saved(tmp_path / "m", make().state_dict())
+    one, two = load_checkpoint(path), load_checkpoint(path)
+    with torch.no_grad():
+        one.classifier.weight.zero_()
+    assert two.classifier.weight.abs().sum() > 0
