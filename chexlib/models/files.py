@@ -60,8 +60,8 @@ class Contents:
     tensors : dict of str to Tensor
         The state dict, under the file's own keys.
     metadata : dict
-        What else is said: a safetensors file's metadata, or the numbers and texts beside the state
-        dict of a pickle, such as its epoch.
+        What else is said: a safetensors file's metadata, or the numbers, texts and dicts of texts
+        beside the state dict of a pickle, such as its epoch.
     sha256 : str
         Of the whole file, 64 hexadecimal digits.
     """
@@ -214,7 +214,9 @@ def _state_dict(saved: object, path: Path) -> tuple[str, dict, dict]:
     metadata = {}
     for key, value in entries.items():
         plain = value.item() if isinstance(value, np.generic) else value
-        if isinstance(plain, str | int | float) or _is_texts(plain):
+        if isinstance(plain, Mapping):  # what a training kept beside its texts is its own affair
+            plain = {k: v for k, v in plain.items() if isinstance(k, str) and isinstance(v, str)}
+        if isinstance(plain, int | float) or (isinstance(plain, str | dict) and plain):
             metadata[str(key)] = plain
     kind = "lightning" if "pytorch-lightning_version" in entries else "torch"
     return kind, dict(*found.values()), metadata
@@ -225,12 +227,6 @@ def _is_state_dict(value: object) -> bool:
         isinstance(value, Mapping)
         and len(value) > 0
         and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
-    )
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(text, str) for item in value.items() for text in item
     )
 
 

@@ -265,7 +265,11 @@ class Module(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint):
         if self.told:
-            checkpoint["chexlib"] = describe(self.model)
+            checkpoint["chexlib"] = {
+                **describe(self.model),
+                "history": [{"epoch": 0}],
+                "total": 0.5,
+            }
 
 
 class TestLightning:
