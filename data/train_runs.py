@@ -1,0 +1,167 @@
+"""Train the runs behind chapters 4, 5 and 10: `python data/train_runs.py [NAME…]`.
+
+Each run goes to a folder of its own under the cache folder, is resumed where it was stopped, and is
+not trained again once it is finished, so the command can be stopped and repeated at any time. Two
+runs go side by side, one thread each: on two cores that is faster than one after the other, and no
+result depends on what else the machine does. `make tables` turns finished runs into figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chexlib.data.home import cache_home
+
+# Small films and three passes over 9,964 of them: four minutes a run on one core.
+SMALL = {"cache_size": 64, "size": 64, "epochs": 3}
+# What the paper says of its optimiser, on the small films.
+PAPER = {
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "plateau",
+    "batch_size": 16,
+    "keep": "lowest loss",
+}
+NOISE: dict[str, dict[str, Any]] = {
+    "measured": {"kind": "measured"},
+    "symmetric": {"kind": "symmetric"},
+    "halved": {"kind": "measured", "scale": 0.5},
+    "raised": {"kind": "measured", "scale": 1.5},
+    "doubled": {"kind": "measured", "scale": 2.0},
+    "cue": {"kind": "cue", "cue": "device_tube"},
+}
+SHORTCUT = {"finding": "Nodule", "cue": "marker", "with_finding": 0.95, "without": 0.2}
+
+
+def _noisy(kind: str) -> dict[str, Any]:
+    return {"data_options": {"noise": NOISE[kind]}}
+
+
+# What is varied: name, seeds, values beside SMALL.
+VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "true": (5, {}),
+    "measured": (3, _noisy("measured")),
+    "corrected": (3, {**_noisy("measured"), "loss": "corrected-bce"}),
+    "symmetric": (2, _noisy("symmetric")),
+    "cue": (2, _noisy("cue")),
+    "halved": (1, _noisy("halved")),
+    "raised": (1, _noisy("raised")),
+    "doubled": (1, _noisy("doubled")),
+    "weighted": (1, {"loss": "weighted-bce"}),
+    "paper": (1, PAPER),
+    "paper-slow": (1, {**PAPER, "learning_rate": 1e-4}),
+    "paper-crop": (1, {**PAPER, "augment": "inception"}),
+    "paper-crop-both": (1, {**PAPER, "augment": "inception", "augment_validation": True}),
+    "zoogzog": (
+        1,
+        {
+            **PAPER,
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-5,
+            "augment": "inception",
+            "augment_validation": True,
+            "plateau_patience": 5,
+            "ten_crop": True,
+        },
+    ),
+}
+# At full size: the shipped model, and two for chapter 10.
+LARGE: dict[str, dict[str, Any]] = {
+    "default": {"epochs": 8},
+    "shortcut": {"epochs": 4, "data_options": {"shortcut": SHORTCUT}},
+    "random-labels": {"epochs": 2},
+}
+
+
+def runs() -> dict[str, dict[str, Any]]:
+    """Return the values of every run beside those of ``phantom-cpu``, most wanted first."""
+    most = max(count for count, _ in VARIANTS.values())
+    small = {
+        f"{name}-{seed}": {**SMALL, **values, "seed": seed}
+        for seed in range(most)
+        for name, (count, values) in VARIANTS.items()
+        if seed < count
+    }
+    return {**LARGE, **small}
+
+
+def folder_of(name: str) -> Path:
+    """Return where a run is kept."""
+    return cache_home() / "runs" / name
+
+
+def train(name: str) -> tuple[str, float]:
+    """Train one run, on one thread; return its name and the minutes it took."""
+    import torch
+
+    torch.set_num_threads(1)
+    from chexlib.data import open_dataset
+    from chexlib.training import RECIPES, fit
+
+    recipe = RECIPES["phantom-cpu"].with_values(**runs()[name])
+    start, data = time.monotonic(), None
+    if name == "random-labels":  # each film has another film's labels: nothing can be learned
+        data = {
+            split: open_dataset("phantom", split, size=recipe.cache_size)
+            for split in ("train", "val", "test")
+        }
+        order = np.random.default_rng(0).permutation(len(data["train"]))
+        data["train"] = replace(data["train"], labels=data["train"].labels[order])
+    fit(recipe, folder_of(name), data=data)
+    return name, (time.monotonic() - start) / 60
+
+
+def prepare(names: list[str]) -> None:
+    """Simulate the films of the runs first, with all cores, so that two runs do not both wait."""
+    from chexlib.data import open_dataset
+    from chexlib.training import RECIPES
+    from chexlib.training.fit import data_options
+
+    asked: list[dict[str, Any]] = []
+    for name in names:
+        options = data_options(RECIPES["phantom-cpu"].with_values(**runs()[name]))
+        options.pop("noise", None)
+        if options not in asked:
+            asked.append(options)
+            for split in ("train", "val", "test"):
+                print(open_dataset("phantom", split, **options), flush=True)
+
+
+def main() -> int:
+    """Train what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs; all of them by default")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs side by side")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(runs())
+    if unknown:
+        parser.error(f"expected names of {', '.join(runs())}, got {', '.join(sorted(unknown))}")
+    wanted: list[str] = options.names or list(runs())
+    names = [name for name in wanted if not (folder_of(name) / "metrics.json").is_file()]
+    prepare(names)
+    failed = 0
+    call: Callable[[str], tuple[str, float]] = train
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        tasks = {pool.submit(call, name): name for name in names}
+        for number, task in enumerate(as_completed(tasks), start=1):
+            error = task.exception()
+            failed += error is not None
+            text = f"failed: {error}" if error else f"{task.result()[1]:.1f} min"
+            print(f"{number}/{len(tasks)} {tasks[task]}: {text}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
