@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,33 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from chexlib.models import save_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytorch_lightning import Trainer
 
     from chexlib.training.module import Training
 
-__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints", "write_atomically"]
+__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints", "remove_drafts", "write_atomically"]
+
+
+DRAFT = "draft-"
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say what a full disk means for a run, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"Expected room for {path.name} in {path.parent}, found the disk full. Free some space "
+            "and repeat: the run goes on where it was last kept",
+            str(path),
+        ) from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -32,19 +54,43 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     path : Path
     write : callable
         Called with the path of the draft.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, such as on a full disk; an earlier file is as it was.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    draft = Path(name)
-    try:
-        write(draft)
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
+    with disk_errors(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{DRAFT}")
+        os.close(handle)
+        draft = Path(name)
+        try:
+            write(draft)
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":  # the new name lasts through a power cut, too
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what a killed run had begun to write; a draft of the weights may be as large."""
+    for draft in (*folder.glob(f".*.{DRAFT}*"), *folder.glob(".best.safetensors.*")):
         draft.unlink(missing_ok=True)
-        raise
+
+
+def _save(checkpoint: dict[str, Any], draft: Path) -> None:
+    # Through a file of Python's: torch's own writer does not say why it failed.
+    with draft.open("wb") as file:
+        torch.save(checkpoint, file)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -58,7 +104,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda draft: torch.save(checkpoint, draft))
+        write_atomically(Path(path), lambda draft: _save(checkpoint, draft))
 
     def load_checkpoint(
         self,
@@ -88,13 +134,16 @@ class ResumePoints(Checkpoint):
     ) -> None:
         """Keep, unless the epoch ends here: then validation comes first."""
         if (batch_idx + 1) % self.every == 0 and not trainer.is_last_batch:
-            module.check_finite()
-            trainer.save_checkpoint(self.path)
+            self._keep(trainer, module)
 
-    def on_train_epoch_end(self, trainer: Trainer, _module: Training) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Training) -> None:
         """Keep. Lightning calls this after the module's own, for a subclass of Checkpoint."""
         self.stopped = trainer.should_stop
-        trainer.save_checkpoint(self.path)
+        self._keep(trainer, module)
+
+    def _keep(self, trainer: Trainer, module: Training) -> None:
+        module.check_finite(weights=True)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def state_dict(self) -> dict[str, bool]:
         """Return whether training was over before its last epoch."""
@@ -119,6 +168,7 @@ class KeepBest(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, module: Training) -> None:
         """Compare, keep, and stop a run that has not become better for too long."""
+        module.check_finite(weights=True)
         recipe, row = module.recipe, module.history[-1]
         score = {
             "lowest loss": row["val_loss"],
@@ -128,11 +178,11 @@ class KeepBest(Checkpoint):
         if score < self.best:
             self.best, self.best_epoch = score, row["epoch"]
             if trainer.is_global_zero:
-                save_checkpoint(
-                    module.model,
-                    self.folder / "best.safetensors",
-                    metadata={**self.metadata, "epoch": str(row["epoch"])},
-                )
+                path = self.folder / "best.safetensors"
+                with disk_errors(path):
+                    save_checkpoint(
+                        module.model, path, metadata={**self.metadata, "epoch": str(row["epoch"])}
+                    )
         if trainer.is_global_zero:
             history = pd.DataFrame(module.history)
             write_atomically(

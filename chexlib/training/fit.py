@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import warnings
+import signal
+import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import DDPStrategy
+from filelock import FileLock, Timeout
+from pytorch_lightning.utilities import rank_zero_only
 
 from chexlib.data.dataset import open_dataset
 from chexlib.data.phantom import Shortcut
 from chexlib.models import CheXNet
-from chexlib.training.checkpointing import AtomicCheckpoints, KeepBest, ResumePoints
+from chexlib.training.checkpointing import KeepBest, ResumePoints, remove_drafts
 from chexlib.training.judge import judge
 from chexlib.training.loaders import Films, data_hash
 from chexlib.training.losses import make_loss
 from chexlib.training.module import Training
+from chexlib.training.progress import FilmsBar, judging_bar
+from chexlib.training.quiet import quiet_lightning
 from chexlib.training.recipes import RECIPES, Recipe
 from chexlib.training.run import Run, environment, open_run, write_json
+from chexlib.training.trainer import lay_out, make_trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chexlib.data.dataset import Dataset
 
-__all__ = ["fit"]
+__all__ = ["data_options", "fit"]
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +64,12 @@ def fit(
         Show a bar with films a second, the time left, and the last validation.
     checkpoint_every : int
         Steps between two resume points within an epoch; each epoch ends with one.
-    accelerator, devices, num_nodes
-        As for Lightning's ``Trainer``. Started by ``torchrun``, the processes that it started are
-        used, whatever ``devices`` says.
+    accelerator : {"auto", "cpu", "gpu"}
+    devices : int or "auto"
+        Processes a node, each with a device of its own: all GPUs of the node by default, or one CPU
+        process. Started by ``torchrun``, the processes that it started are used, whatever
+        ``devices`` and ``num_nodes`` say; nodes share the folder.
+    num_nodes : int
     data : dict of Dataset, optional
         ``train``, ``val`` and ``test`` instead of those that the recipe names.
 
@@ -74,17 +81,28 @@ def fit(
     Raises
     ------
     ValueError
-        If the folder holds a run of another recipe or other data, or a value does not fit.
+        If the folder holds a run of another recipe or other data, there are fewer films than a
+        batch takes, or a value does not fit.
     FileNotFoundError
         If the images are not in a cache yet.
+    RuntimeError
+        If another process is training in the folder.
+    OSError
+        If the disk is full; what was kept before is there, and the same call goes on.
     chexlib.training.module.NonFiniteLossError
-        If the loss is not a number, naming the films.
+        If the loss, or a weight, is not a number, naming the films.
 
     Notes
     -----
     On a CPU, a run that was killed and resumed ends with the weights, bit for bit, of one that was
     not, with the same number of threads: what happens to a film depends on seed, epoch and film
     alone, and every resume point holds weights, moments, schedule and step.
+
+    Over several processes ``batch_size`` is that of all together, and gradients are averaged. They
+    are those of the whole batch but for batch normalisation, which sees each process's films alone
+    (on GPUs, ``sync_batchnorm`` makes it see all): the same recipe on two processes is another run
+    of the same kind, with other weights. Before each validation all processes take the running
+    statistics of the first; validation is over every film once, and the same on all.
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     folder = Path(folder)
@@ -98,8 +116,75 @@ def fit(
             split: open_dataset(recipe.dataset, split, **data_options(recipe))
             for split in ("train", "val", "test")
         }
-    hashes = {split: data_hash(films) for split, films in data.items()}
+    if len(data["train"]) < recipe.batch_size:
+        raise ValueError(
+            f"Expected at least a batch of {recipe.batch_size} training films, got "
+            f"{len(data['train'])}. Take a smaller batch_size, or more films."
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    with _alone(folder) if first else nullcontext(), quiet_lightning():
+        return _fit(
+            recipe,
+            folder,
+            data,
+            first=first,
+            progress=progress,
+            checkpoint_every=checkpoint_every,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+        )
+
+
+def _fit(
+    recipe: Recipe,
+    folder: Path,
+    data: dict[str, Dataset],
+    *,
+    first: bool,
+    progress: bool,
+    checkpoint_every: int,
+    **place: Any,
+) -> Run:
+    metadata = _begin(recipe, folder, data, first=first)
+    train = data["train"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = CheXNet(arch=recipe.arch, growth_rate=recipe.growth_rate, weights=recipe.weights)
+    names = train.cache.index["image"].tolist()
+    loss = make_loss(recipe, train.labels.mean(0))
+    module = Training(model, recipe, loss, names=names)
+    resume = ResumePoints(folder, every=checkpoint_every)
+    bar = [FilmsBar()] if progress else []
+    trainer = make_trainer(
+        recipe,
+        folder,
+        callbacks=[KeepBest(folder, metadata), resume, *bar],
+        progress=progress,
+        **place,
+    )
+    device = trainer.strategy.root_device
+    lay_out(module, recipe, device)
+    if not _is_over(resume.path):
+        with _plain_interrupt():
+            trainer.fit(
+                module,
+                datamodule=Films(recipe, train, data["val"]),
+                ckpt_path=resume.path if resume.path.is_file() else None,
+                weights_only=True,
+            )
+    if trainer.global_rank == 0:
+        with judging_bar() if progress else nullcontext() as step:
+            judge(recipe, folder, data["test"], val=data["val"], device=device, step=step)
+    return open_run(folder, finished=trainer.global_rank == 0)
+
+
+def _begin(
+    recipe: Recipe, folder: Path, data: dict[str, Dataset], *, first: bool
+) -> dict[str, str]:
+    """Check what is there, write down recipe and environment; return what the weights shall say."""
+    hashes = {split: data_hash(films) for split, films in data.items()}
     place = environment()
     known = folder / "environment.json"
     if known.is_file():
@@ -116,44 +201,15 @@ def fit(
                 before["threads"],
                 place["threads"],
             )
-    if int(os.environ.get("RANK", "0")) == 0:
+    if first:
+        remove_drafts(folder)
         write_json(folder / "config.json", recipe.to_dict())
         write_json(known, {**place, "data": hashes})
-
-    train = data["train"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = CheXNet(arch=recipe.arch, growth_rate=recipe.growth_rate, weights=recipe.weights)
-    names = train.cache.index["image"].tolist()
-    loss = make_loss(recipe, train.labels.mean(0))
-    module = Training(model, recipe, loss, names=names)
-    metadata = {
+    return {
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
         "data": json.dumps(hashes),
         "command": _command(recipe),
     }
-    resume = ResumePoints(folder, every=checkpoint_every)
-    best = KeepBest(folder, metadata)
-    trainer = _trainer(
-        recipe,
-        folder,
-        callbacks=[best, resume],
-        progress=progress,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-    )
-    _prepare(module, recipe, trainer)
-    if not _is_over(resume.path):
-        trainer.fit(
-            module,
-            datamodule=Films(recipe, train, data["val"]),
-            ckpt_path=resume.path if resume.path.is_file() else None,
-            weights_only=True,
-        )
-    if trainer.global_rank == 0:
-        judge(recipe, folder, data["test"])
-    return open_run(folder, finished=trainer.global_rank == 0)
 
 
 def data_options(recipe: Recipe) -> dict[str, Any]:
@@ -188,59 +244,37 @@ def _is_over(path: Path) -> bool:
     return any(state.get("stopped", False) for state in kept.values())
 
 
-def _trainer(
-    recipe: Recipe,
-    folder: Path,
-    *,
-    callbacks: list,
-    progress: bool,
-    accelerator: str,
-    devices: int | str,
-    num_nodes: int,
-) -> Trainer:
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes already
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
-    elif devices == "auto":
-        devices = torch.cuda.device_count() if gpu else 1
-    distributed = int(devices) * num_nodes > 1
-    precision = recipe.precision
-    if precision == "auto":
-        mixed = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "16-mixed"
-        precision = mixed if gpu else "32-true"
-    return Trainer(
-        accelerator="gpu" if gpu else "cpu",
-        devices=int(devices),
-        num_nodes=num_nodes,
-        # Validation may have a batch more on one process, and buffers sent at each forward pass
-        # would wait for all: they are sent once, before validation.
-        strategy=DDPStrategy(broadcast_buffers=False) if distributed else "auto",
-        precision=precision,
-        max_epochs=recipe.epochs,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[*callbacks, *([TQDMProgressBar()] if progress else [])],
-        enable_progress_bar=progress,
-        plugins=[AtomicCheckpoints()],
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-        sync_batchnorm=recipe.sync_batchnorm and gpu,
-        benchmark=gpu,
-        inference_mode=False,  # with it, batch statistics could not be sent between processes
-    )
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from the folder; a lock ends with the process that holds it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"Expected the folder {folder} for this run alone, found another process that trains "
+            "in it. Wait for it, or take another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _prepare(module: Training, recipe: Recipe, trainer: Trainer) -> None:
-    """Lay out and compile for the device; on a CPU neither unless the recipe asks for it."""
-    gpu = trainer.strategy.root_device.type == "cuda"
-    if recipe.channels_last is True or (recipe.channels_last == "auto" and gpu):
-        module.model.to(memory_format=torch.channels_last)
-        module.channels_last = True
-    if recipe.compile is True or (recipe.compile == "auto" and gpu):
-        module._network[0] = torch.compile(module.model)
+@contextmanager
+def _plain_interrupt() -> Iterator[None]:
+    """Pass Ctrl-C on as what it is: Lightning ends the program, and no later one is heard."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main and handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _command(recipe: Recipe) -> str:

@@ -13,9 +13,13 @@ from chexlib.models import load_checkpoint
 from chexlib.training.checkpointing import write_atomically
 from chexlib.training.predict import predict
 from chexlib.training.run import write_json
+from chexlib.training.thresholds import choose_thresholds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    import torch
 
     from chexlib.data.dataset import Dataset
     from chexlib.training.recipes import Recipe
@@ -58,14 +62,45 @@ def auroc_with_intervals(
     }
 
 
-def judge(recipe: Recipe, folder: Path, films: Dataset) -> None:
+def judge(
+    recipe: Recipe,
+    folder: Path,
+    films: Dataset,
+    *,
+    val: Dataset | None = None,
+    device: str | torch.device = "cpu",
+    step: Callable[[int, int], None] | None = None,
+) -> None:
     """Write ``predictions.csv``, ``labels.csv`` and, last, ``metrics.json`` of a run.
 
     Metrics are against the labels of the data set; where the truth is known and is another, against
     that as well.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folder : Path
+        Of the run, with ``best.safetensors``.
+    films : Dataset
+        To test on.
+    val : Dataset, optional
+        To choose ``thresholds.csv`` on.
+    device : str or torch.device
+    step : callable, optional
+        Called with the numbers of films done and of all.
     """
     model = load_checkpoint(folder / "best.safetensors")
-    scores = predict(model, films, size=recipe.size, ten_crop=recipe.ten_crop)
+    options = {"size": recipe.size, "ten_crop": recipe.ten_crop, "device": device}
+    total = len(films) + (0 if val is None else len(val))
+    told = (lambda done, _: step(total - len(films) + done, total)) if step else None
+    if val is not None:
+        first = (lambda done, _: step(done, total)) if step else None
+        table = choose_thresholds(val.labels, predict(model, val, step=first, **options))
+        write_atomically(
+            folder / "thresholds.csv",
+            lambda draft: table.to_csv(draft, index=False, float_format="%.6g"),
+        )
+    scores = predict(model, films, step=told, **options)
     predictions = pd.DataFrame(scores, columns=list(FINDINGS))
     predictions.insert(0, "Image Index", films.films["image"].to_numpy())
     write_atomically(
@@ -73,8 +108,8 @@ def judge(recipe: Recipe, folder: Path, films: Dataset) -> None:
         lambda draft: predictions.to_csv(draft, index=False, float_format="%.6g"),
     )
     judged = films.truth if films.truth is not None else films.labels
-    table = nih_table(films.films, judged)
-    write_atomically(folder / "labels.csv", lambda draft: table.to_csv(draft, index=False))
+    labels = nih_table(films.films, judged)
+    write_atomically(folder / "labels.csv", lambda draft: labels.to_csv(draft, index=False))
     metrics: dict[str, Any] = {
         "films": len(films),
         "patients": int(films.films["patient"].nunique()),

@@ -106,6 +106,11 @@ class Films(LightningDataModule):
         super().__init__()
         self.recipe, self.train, self.val = recipe, train, val
 
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch: whole batches of all processes together."""
+        return len(self.train) // self.recipe.batch_size
+
     def _loader(self, films: Dataset, *, train: bool) -> Epoch:
         recipe, strategy = self.recipe, self.trainer.strategy
         world = self.trainer.world_size

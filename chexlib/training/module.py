@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from chexlib.metrics import auroc
+from chexlib.models.contract import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ __all__ = ["NonFiniteLossError", "Training"]
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss of a batch is not a number; the message names its films."""
+    """The loss of a batch, or what it made of the weights, is no number; its films are named."""
 
 
 class Training(LightningModule):
@@ -60,6 +61,7 @@ class Training(LightningModule):
         self._total = torch.zeros(())  # of the epoch's losses, on the device
         self._steps = 0
         self._checked: tuple[torch.Tensor, np.ndarray] | None = None
+        self._rows = np.empty(0, np.int64)  # of the last batch
         self._judged: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._began = time.monotonic()
         self._plateau: ReduceLROnPlateau | None = None
@@ -78,6 +80,7 @@ class Training(LightningModule):
     def training_step(self, batch: tuple, _batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch."""
         images, labels, rows = batch
+        self._rows = rows
         loss = self.loss(self._network[0](self._laid_out(images)), labels)
         self._watch(loss, rows)
         self._total = self._total.to(loss.device) + loss.detach()
@@ -101,18 +104,31 @@ class Training(LightningModule):
             self.check_finite()
             self._checked = (loss.detach(), rows)
 
-    def check_finite(self) -> None:
-        """Raise if the loss that was kept is not finite; before a checkpoint is written, too."""
-        if self._checked is None:
-            return
-        (loss, rows), self._checked = self._checked, None
-        if not bool(torch.isfinite(loss)):
-            films = [self.names[row] if row < len(self.names) else str(row) for row in rows]
-            raise NonFiniteLossError(
-                f"Expected a finite loss, got {float(loss)} in epoch {self.current_epoch}, step "
-                f"{self._steps}, of the films {', '.join(films)}. Look at these films, lower the "
-                "learning rate, or train with precision=32-true; the last checkpoint is sound."
-            )
+    def check_finite(self, *, weights: bool = False) -> None:
+        """Raise if the loss that was kept is not finite.
+
+        Parameters
+        ----------
+        weights : bool
+            Look at all weights as well, before they are written: the gradient of a finite loss may
+            be none.
+        """
+        if self._checked is not None:
+            (loss, rows), self._checked = self._checked, None
+            if not bool(torch.isfinite(loss)):
+                raise self._not_finite("loss", str(float(loss)), rows)
+        if weights:
+            for name, tensor in self.model.state_dict().items():
+                if not bool(torch.isfinite(tensor).all()):
+                    raise self._not_finite("weights", f"others in {name}", self._rows)
+
+    def _not_finite(self, what: str, found: str, rows: np.ndarray) -> NonFiniteLossError:
+        films = [self.names[row] if row < len(self.names) else str(row) for row in rows]
+        return NonFiniteLossError(
+            f"Expected finite {what}, got {found} in epoch {self.current_epoch}, after step "
+            f"{self._steps}, of the films {', '.join(films)}. Look at these films, lower the "
+            "learning rate, or train with precision=32-true; the last checkpoint is sound."
+        )
 
     # ---- validation
 
@@ -191,13 +207,16 @@ class Training(LightningModule):
         )
         if recipe.schedule != "one-cycle":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Lightning's own estimate would set the loader up now, and a run that resumes would then
+        # begin its epoch anew: the loader's place is only taken up when it is set up later.
+        steps = recipe.epochs * self.trainer.datamodule.steps
         cycle = OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.2)
         return [optimizer], [{"scheduler": cycle, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what this class knows beyond weights and optimiser."""
         checkpoint["chexlib"] = {
+            **describe(self.model),  # so that chexlib.models.load_checkpoint opens the file, too
             "history": [dict(row) for row in self.history],
             "total": float(self._total),
             "steps": self._steps,

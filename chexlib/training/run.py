@@ -31,8 +31,9 @@ class Run:
     folder : Path
         With ``config.json`` (the recipe), ``environment.json`` (versions, threads, hashes of the
         data), ``best.safetensors`` (weights), ``last.ckpt`` (where training stands),
-        ``history.csv`` (a row an epoch), ``tensorboard/``, ``predictions.csv`` and ``labels.csv``
-        (of the test films, for ``chexlib evaluate``), and ``metrics.json``.
+        ``history.csv`` (a row an epoch), ``tensorboard/``, ``thresholds.csv`` (chosen on the
+        validation films, for ``chexlib predict``), ``predictions.csv`` and ``labels.csv`` (of the
+        test films, for ``chexlib evaluate``), and ``metrics.json``.
     recipe : Recipe
     """
 
