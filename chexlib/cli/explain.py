@@ -1,0 +1,239 @@
+"""``chexlib explain``: where a network looks in one film."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from chexlib.cli.shell import one_line_errors, terminal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from chexlib.interpret import Explanation
+
+__all__ = ["explain", "write_whole"]
+
+NOTICE = "Not for clinical use."
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="A frontal radiograph: PNG, JPEG or DICOM.")],
+    *,
+    checkpoint: Annotated[
+        Path, typer.Option(help="Weights, in any format that [cyan]load_checkpoint[/] reads.")
+    ],
+    finding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A finding; repeat it for several. Default: the three most probable.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder. Default: the name of IMAGE with [cyan]-explained[/], here.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="cam, gradcam, layercam, fine, integrated_gradients, smoothgrad or occlusion."
+        ),
+    ] = "cam",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side for the network. Default: as it was trained, or 224.",
+            show_default=False,
+        ),
+    ] = None,
+    cut: Annotated[
+        str, typer.Option(help="Where maps are cut for boxes: wang, otsu, or 0 to 254.")
+    ] = "180",
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom", help="Write DICOM secondary captures, too, of the study IMAGE is from."
+        ),
+    ] = False,
+) -> None:
+    """Show where a network looks in a film: overlays, boxes, and a JSON with what they are.
+
+    A map has a hottest place whatever the probability is: read the two together. Files of the same
+    names are replaced. [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib explain film.png --checkpoint model.safetensors[/]
+
+    [cyan]chexlib explain film.dcm --checkpoint model.safetensors --finding Mass --dicom[/]
+    """
+    with one_line_errors():
+        from chexlib.data import read_radiograph
+        from chexlib.findings import FINDINGS, normalise
+        from chexlib.interpret import METHODS, explain_film
+        from chexlib.models import load_checkpoint
+
+        names = [normalise(name) for name in finding or ()]
+        if method not in METHODS:
+            raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+        pixels = read_radiograph(image)
+        model = load_checkpoint(checkpoint)
+        found = explain_film(
+            model,
+            pixels,
+            list(dict.fromkeys(names)) or 3,
+            method=method,
+            size=size,
+            cut=int(cut) if cut.isdecimal() else cut,
+        )
+        folder = out if out is not None else Path(f"{image.stem}-explained")
+        folder.mkdir(parents=True, exist_ok=True)
+        files = _write_pictures(folder, image, pixels, found, dicom=dicom)
+        size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+        record = _record(image, found, files, size) | {
+            "checkpoint": {"path": checkpoint.name, **model.provenance}
+        }
+        write_whole(folder / f"{image.stem}.json", _json(record))
+        console = terminal()
+        for name in found.findings:
+            console.print(
+                f"{name:20}probability {found.probabilities[name]:.3f}   "
+                f"{len(found.boxes[name])} boxes   {', '.join(files[name].values())}",
+                soft_wrap=True,
+            )
+        console.print(
+            f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} probabilities",
+            soft_wrap=True,
+        )
+        console.print(f"[bold]{NOTICE}[/]")
+
+
+def _write_pictures(
+    folder: Path, image: Path, pixels: np.ndarray, found: Explanation, *, dicom: bool
+) -> dict[str, dict[str, str]]:
+    """Write a figure of each finding, and a secondary capture; return their names."""
+    import dataclasses
+    import io
+
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    from pydicom.uid import generate_uid
+
+    from chexlib.interpret import secondary_capture
+    from chexlib.plots import heatmaps
+
+    source, series = (_header(image), generate_uid()) if dicom else (None, None)
+    files: dict[str, dict[str, str]] = {}
+    for k, name in enumerate(found.findings):
+        one = dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
+        figure = heatmaps.explanation(pixels, one)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=120)
+        plt.close(figure)
+        files[name] = {"png": f"{image.stem}-{name}-{found.method}.png"}
+        write_whole(folder / files[name]["png"], picture.getvalue())
+        if dicom:
+            said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
+            title = f"{found.method} {name.replace('_', ' ')}"
+            overlay = heatmaps.overlay_picture(
+                pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
+            )
+            data = secondary_capture(
+                overlay,
+                title=title,
+                derivation=f"Heat map of a neural network over the film: {said}. {NOTICE}",
+                source=source,
+                series_uid=series,
+                number=k + 1,
+            )
+            files[name]["dicom"] = f"{image.stem}-{name}-{found.method}.dcm"
+            write_whole(folder / files[name]["dicom"], data)
+    return files
+
+
+def _header(image: Path) -> Any:
+    """Return the header of a DICOM file, None for any other."""
+    with image.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return None
+    import pydicom
+
+    return pydicom.dcmread(image, stop_before_pixels=True)
+
+
+def _record(
+    image: Path, found: Explanation, files: dict[str, dict[str, str]], size: dict[str, int]
+) -> dict[str, Any]:
+    """Return what is to be known of the pictures."""
+    import datetime
+    import hashlib
+    from importlib.metadata import version
+
+    def entry(row: int, name: str) -> dict[str, Any]:
+        values = found.maps[row]
+        return {
+            "probability": found.probabilities[name],
+            "logit": found.logits[name],
+            "map": {
+                "cells": list(values.shape),
+                "min": float(values.min()),
+                "mean": float(values.mean()),
+                "max": float(values.max()),
+            },
+            "hottest": {k: round(v, 1) for k, v in zip("xy", found.peaks[name], strict=True)},
+            "boxes": [
+                dict(zip(("x", "y", "width", "height"), box, strict=True))
+                for box in found.boxes[name].round(1).tolist()
+            ],
+            "files": files[name],
+        }
+
+    return {
+        "notice": NOTICE,
+        "image": {
+            "file": image.name,
+            "sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
+            **size,
+        },
+        "method": found.method,
+        "input_size": found.size,
+        "cut": found.cut,
+        "units": "boxes and places in pixels of the image as read; a cam adds to the logit, "
+        "mean of the map + bias = logit",
+        "findings": {name: entry(k, name) for k, name in enumerate(found.findings)},
+        "probabilities": found.probabilities,
+        "made": {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **{name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")},
+        },
+    }
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    import json
+
+    return (json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(draft).chmod(0o644)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

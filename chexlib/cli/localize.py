@@ -1,0 +1,149 @@
+"""``chexlib localize``: does a network look at the right place? The table, with controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from chexlib.cli.explain import write_whole
+from chexlib.cli.shell import one_line_errors, terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["localize"]
+
+SHOWN = ("hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3")
+
+
+def localize(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="[cyan]phantom[/], or where NIH's films are: a folder or archives in any of its "
+            "layouts. Only films with boxes are read."
+        ),
+    ],
+    *,
+    checkpoint: Annotated[
+        Path, typer.Option(help="Weights, in any format that [cyan]load_checkpoint[/] reads.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder. Default: the name of CHECKPOINT with [cyan]-localization[/], here.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="cam, gradcam, layercam, fine, integrated_gradients, smoothgrad or occlusion."
+        ),
+    ] = "cam",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side for the network. Default: as it was trained, or 224.",
+            show_default=False,
+        ),
+    ] = None,
+    patients: Annotated[
+        int | None,
+        typer.Option(min=1, help="Simulated patients; of the phantom only.", show_default=False),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
+) -> None:
+    """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
+
+    Of NIH's films those 880 that radiologists drew boxes on, all in the official test set: a
+    checkpoint that was trained on other splits has seen some of them. Written are
+    [cyan]localization.csv[/] (the table), [cyan]cases.csv[/] (a row a film, finding and source of
+    maps) and [cyan]about.json[/]. [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib localize /data/chest-xray14/images --checkpoint model.safetensors[/]
+
+    [cyan]chexlib localize phantom --checkpoint model.safetensors[/]
+    """
+    with one_line_errors():
+        import json
+        from importlib.metadata import version
+
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from chexlib.interpret import METHODS, trained_size
+        from chexlib.interpret.pipeline import localize as run
+        from chexlib.interpret.pipeline import open_boxed
+        from chexlib.models import load_checkpoint
+
+        if method not in METHODS:
+            raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+        if patients is not None and source != "phantom":
+            raise ValueError("Expected --patients with the phantom only. Leave it out.")
+        model = load_checkpoint(checkpoint)
+        side = trained_size(model) if size is None else size
+        folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
+        columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            tasks: dict[str, int] = {}
+
+            def progress(step: str, done: int, total: int) -> None:
+                if step not in tasks:
+                    tasks[step] = bar.add_task(step)
+                bar.update(tasks[step], completed=done, total=total)
+
+            films = open_boxed(source, size=side, n_patients=patients, progress=progress)
+            found = run(
+                model,
+                films,
+                method=method,
+                batch_size=batch_size,
+                resamples=resamples,
+                seed=seed,
+                progress=progress,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "notice": "Not for clinical use.",
+            "films": films.about,
+            "cases": len(films.cases),
+            "method": method,
+            "input_size": side,
+            "resamples": resamples,
+            "seed": seed,
+            "checkpoint": {"path": checkpoint.name, **model.provenance},
+            "chexlib": version("chexlib"),
+        }
+        write_whole(folder / "localization.csv", found.table.to_csv(index=False).encode())
+        write_whole(folder / "cases.csv", found.cases.to_csv(index=False).encode())
+        text = json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n"
+        write_whole(folder / "about.json", text.encode())
+        _show(found.table, films.about, folder)
+
+
+def _show(table: pd.DataFrame, about: str, folder: Path) -> None:
+    from rich.table import Table
+
+    from chexlib.interpret.table import ALL
+
+    console = terminal()
+    console.print(escape(about), soft_wrap=True)
+    mean = table[table["group"] == ALL]
+    shown = Table(box=None, pad_edge=False, title="mean of findings", title_justify="left")
+    shown.add_column("", no_wrap=True)
+    for metric in SHOWN:
+        shown.add_column(escape(metric), justify="right", no_wrap=True)
+    for name, rows in mean.groupby("source", sort=False):
+        value = rows.set_index("metric")["estimate"]
+        shown.add_row(str(name), *(f"{value[metric]:.2f}" for metric in SHOWN))
+    console.print(shown)
+    console.print(f"[green]ready[/] {escape(str(folder / 'localization.csv'))}", soft_wrap=True)
+    console.print("[bold]Not for clinical use.[/]")

@@ -1,0 +1,206 @@
+"""From a checkpoint and films with boxes to the localisation table, in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from chexlib.data.batches import Batcher
+from chexlib.interpret.attribution import case_maps, heat_of
+from chexlib.interpret.controls import CONTROLS, controls
+from chexlib.interpret.localization import find_cases, score_cases
+from chexlib.interpret.table import localization_table
+from chexlib.metrics.bootstrap import RESAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from chexlib.interpret.localization import Cases
+    from chexlib.models.chexnet import CheXNet
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["BoxedFilms", "Localization", "localize", "open_boxed"]
+
+
+@dataclass(frozen=True)
+class BoxedFilms:
+    """Films with boxes, ready for a network.
+
+    Attributes
+    ----------
+    batcher : Batcher
+    cases : Cases
+        Whose ``film`` is a row of the batcher.
+    about : str
+        One line on what they are.
+    """
+
+    batcher: Batcher
+    cases: Cases
+    about: str
+
+
+@dataclass(frozen=True)
+class Localization:
+    """A localisation table and what it is made of.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Of :func:`chexlib.interpret.localization_table`.
+    cases : DataFrame
+        Scores of each case, with the column ``source``.
+    """
+
+    table: pd.DataFrame
+    cases: pd.DataFrame
+
+
+def open_boxed(
+    source: str | Path,
+    *,
+    size: int,
+    split: str = "test",
+    n_patients: int | None = None,
+    progress: Progress | None = None,
+) -> BoxedFilms:
+    """Open films that have boxes.
+
+    Parameters
+    ----------
+    source : "phantom" or path
+        The simulated films of a split; or where NIH's films are, in any layout that
+        :func:`chexlib.data.find_radiographs` knows. Only those with boxes are read, at most 880:
+        no cache is needed.
+    size : int
+        Pixels a side for the network.
+    split : {"train", "val", "test"}
+        Of the phantom. NIH's boxes are all in the official test set.
+    n_patients : int, optional
+        Simulated ones.
+    progress : callable, optional
+        Called with a step's name and the numbers of films done and of all.
+
+    Returns
+    -------
+    BoxedFilms
+
+    Raises
+    ------
+    ValueError
+        If none of the films has a box, or a film cannot be read.
+    """
+    if source == "phantom":
+        return _phantom(size, split, n_patients, progress)
+    from chexlib.data.cache.workers import resized
+    from chexlib.data.labels import load_boxes
+    from chexlib.data.radiographs import RadiographError
+    from chexlib.data.sources import find_radiographs
+
+    boxes = load_boxes()
+    films = find_radiographs(source)
+    boxed = set(boxes["image"])
+    places = [i for i, name in enumerate(films.names) if name in boxed]
+    if not places:
+        raise ValueError(
+            f"Expected some of NIH's {len(boxed)} films with boxes in {source}, found none among "
+            f"{len(films.names):,} films. They are in the official test set: "
+            "chexlib fetch images"
+        )
+    images = np.empty((len(places), size, size), np.uint8)
+    row = {place: i for i, place in enumerate(places)}
+    done = 0
+    for task in films.tasks(places):
+        for item in task():
+            if isinstance(item.radiograph, RadiographError):
+                raise item.radiograph
+            images[row[item.position]] = resized(item.radiograph.pixels, size)
+            done += 1
+            if progress:
+                progress("reading films", done, len(places))
+    names = [films.names[i] for i in places]
+    # The first part of NIH's file names is the patient.
+    patients = [int(name.split("_")[0]) for name in names]
+    cases = find_cases(boxes, names, patients)
+    whole = boxes["image"].nunique()
+    about = f"NIH: {len(names)} of {whole} films with boxes, {len(cases)} cases"
+    return BoxedFilms(Batcher(images), cases, about)
+
+
+def _phantom(
+    size: int, split: str, n_patients: int | None, progress: Progress | None
+) -> BoxedFilms:
+    from chexlib.data.dataset import open_dataset
+
+    report = None
+    if progress:
+        report = lambda done, total, _bad: progress("simulating films", done, total)  # noqa: E731
+    data = open_dataset("phantom", split, size=size, n_patients=n_patients, progress=report)
+    cases = find_cases(data.boxes, data.films["image"].tolist(), data.patients)
+    batcher = Batcher(data.cache)
+    cases = type(cases)(
+        data.rows[cases.film], cases.finding, cases.patient, cases.truth, cases.image
+    )
+    about = f"phantom, {split}: {len(data):,} simulated films, {len(cases):,} cases"
+    return BoxedFilms(batcher, cases, about)
+
+
+def localize(
+    model: CheXNet,
+    films: BoxedFilms,
+    *,
+    method: str = "cam",
+    names: Sequence[str] = CONTROLS,
+    batch_size: int = 32,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Localization:
+    """Score a method's maps and their controls on films with boxes.
+
+    Parameters
+    ----------
+    model : CheXNet
+    films : BoxedFilms
+    method, batch_size, **options
+        As for :func:`chexlib.interpret.case_maps`.
+    names : sequence of str
+        Controls; see :mod:`chexlib.interpret.controls`.
+    resamples, seed
+        As for :func:`chexlib.interpret.localization_table`; the seed is that of controls as well.
+    progress : callable, optional
+        Called with a step's name and the numbers of cases done and of all.
+
+    Returns
+    -------
+    Localization
+    """
+
+    def step(name: str) -> Callable[[int, int], None] | None:
+        return (lambda done, total: progress(name, done, total)) if progress else None
+
+    cases = films.cases
+    maps = case_maps(
+        model,
+        films.batcher,
+        cases.film,
+        cases.finding,
+        method=method,
+        batch_size=batch_size,
+        progress=step(f"maps: {method}"),
+        **options,
+    )
+    heat = heat_of(maps, method=method, input_size=films.batcher.size)
+    every = {method: heat, **controls(heat, cases, names=names, seed=seed)}
+    scores = {
+        name: score_cases(one, cases, progress=step(f"scores: {name}"))
+        for name, one in every.items()
+    }
+    table = localization_table(scores, resamples=resamples, seed=seed)
+    return Localization(table, pd.concat([f.assign(source=name) for name, f in scores.items()]))
