@@ -8,6 +8,7 @@ CheXNet(densenet121, growth rate 12, 1,005,086 parameters)
 from chexlib.models.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from chexlib.models.chexnet import ARCHITECTURES, CheXNet
 from chexlib.models.cost import Cost, cost
+from chexlib.models.shipped import phantom_checkpoint
 
 __all__ = [
     "ARCHITECTURES",
@@ -16,5 +17,6 @@ __all__ = [
     "Cost",
     "cost",
     "load_checkpoint",
+    "phantom_checkpoint",
     "save_checkpoint",
 ]
