@@ -83,17 +83,21 @@ def test_help_teaches(run, arguments):
     result = run(*arguments)
     for words in ("Not for clinical use", "chexlib fetch --list", "chexlib findings", "info"):
         assert words in result.output
-    for later in ("train", "predict", "explain"):
-        assert not re.search(rf"^\W*{later}\b", result.output, re.MULTILINE)
+    for command in ("train", "predict", "evaluate", "explain"):
+        assert re.search(rf"^\W*{command}\b", result.output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "fetch", "findings", "info"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "explain", "fetch", "findings", "info", "predict", "train"]
+)
 def test_every_command_has_help(run, command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "Usage: " in result.output
     if command != "info":
-        example = "predictions.csv" if command == "evaluate" else "--"
+        example = {"evaluate": "predictions.csv", "predict": "film", "explain": "film"}.get(
+            command, "--"
+        )
         assert f"chexlib {command} {example}" in result.output
 
 

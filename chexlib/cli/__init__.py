@@ -13,7 +13,11 @@ import typer
 from chexlib.cli.about import findings, info
 from chexlib.cli.cache import cache
 from chexlib.cli.evaluate import evaluate
+from chexlib.cli.explain import explain
 from chexlib.cli.fetch import fetch
+from chexlib.cli.localize import localize
+from chexlib.cli.predict import predict
+from chexlib.cli.train import train
 
 __all__ = ["app"]
 
@@ -24,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
-Data, metrics and figures behind the CheXNet book. [bold]Not for clinical use.[/]
+Data, training, metrics and figures behind the CheXNet book. [bold]Not for clinical use.[/]
 
 The book needs nothing from here: its label tables come with the package. Fetch files to rebuild
 the derived tables, to see the NIH films, or to work with published weights.
@@ -39,7 +43,13 @@ the derived tables, to see the NIH films, or to work with published weights.
 
 [cyan]chexlib cache SOURCE[/]      decode films once, for training
 
+[cyan]chexlib train[/]             a network by a recipe, on one CPU, one GPU or many nodes
+
+[cyan]chexlib predict FILM[/]      the 14 probabilities of a film, or of a folder of them
+
 [cyan]chexlib evaluate FILE[/]     a report on your own model's predictions
+
+[cyan]chexlib explain FILM[/]      where a network looks
 """,
 )
 
@@ -62,5 +72,5 @@ def main(
     """Hold the options of the program itself; its help text is that of ``app``."""
 
 
-for command in (fetch, cache, evaluate, findings, info):
+for command in (fetch, cache, train, predict, evaluate, explain, localize, findings, info):
     app.command()(command)

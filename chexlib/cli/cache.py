@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import films_bar, one_line_errors, terminal
 
 if TYPE_CHECKING:
     from chexlib.data.cache import ImageCache
@@ -73,13 +71,13 @@ def cache(
         films = find_radiographs(source)
         console.print(f"{len(films.names):,} films in {escape(str(source))}", soft_wrap=True)
         if verify:
-            with _bar("checked", "wrong") as progress:
+            with films_bar("checked", "wrong") as progress:
                 ImageCache.open(folder).verify(films, progress=progress)
             console.print(
                 f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True
             )
             return
-        with _bar("read", "rejected") as progress:
+        with films_bar("read", "rejected") as progress:
             built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
         _tell(built, console)
 
@@ -96,38 +94,3 @@ def _tell(built: ImageCache, console: Console) -> None:
             f"[yellow]{rejected:,} rejected[/]: see {escape(str(built.folder / 'rejected.csv'))}",
             soft_wrap=True,
         )
-
-
-@contextlib.contextmanager
-def _bar(verb: str, bad: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Show how many films are done, how fast, and how long it will take."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[bad]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(verb, total=None, rate="", bad="")
-
-        def report(done: int, total: int, wrong: int) -> None:
-            speed = bars.tasks[0].speed
-            bars.update(
-                task,
-                completed=done,
-                total=total,
-                rate=f"{speed:,.0f} films/s" if speed else "",
-                bad=f"{wrong:,} {bad}" if wrong else "",
-            )
-
-        yield report

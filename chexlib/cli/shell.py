@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["one_line_errors", "terminal"]
+__all__ = ["films_bar", "one_line_errors", "terminal"]
 
 
 def terminal() -> Console:
@@ -31,3 +31,43 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. Repeat the command to go on where it stopped.")
         raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def films_bar(
+    verb: str, bad: str, *, transient: bool = False
+) -> Iterator[Callable[[int, int, int], None]]:
+    """Show how many films are done, how fast, and how long it will take.
+
+    Yields what to call with the numbers of films done, of all, and of ``bad`` ones.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
+        task = bars.add_task(verb, total=None, rate="", bad="")
+
+        def report(done: int, total: int, wrong: int) -> None:
+            speed = bars.tasks[0].speed
+            bars.update(
+                task,
+                completed=done,
+                total=total,
+                rate=f"{speed:,.0f} films/s" if speed else "",
+                bad=f"{wrong:,} {bad}" if wrong else "",
+            )
+
+        yield report

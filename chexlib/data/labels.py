@@ -27,8 +27,8 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     path : path, optional
-        Another file in the format of ``Data_Entry_2017_v2020.csv``. By default the published table,
-        whose row count is checked too.
+        Another file in the format of ``Data_Entry_2017_v2020.csv``, of images of any names. By
+        default the published table, whose names and row count are checked too.
 
     Returns
     -------
@@ -73,7 +73,8 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
         "spacing_y": "y]",
     }
     check = Checker(path, raw, (*columns.values(), "Finding Labels"))
-    check.image_names("Image Index")
+    if published:  # one's own films, and the phantom's, have other names
+        check.image_names("Image Index")
     check.unique("Image Index")
     for column in ("Patient ID", "Follow-up #", "Patient Age"):
         check.whole_numbers(column, low=0)
@@ -87,6 +88,7 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
         check.rows(112_120)
 
     out = pd.DataFrame({name: raw[column] for name, column in columns.items()})
+    out["image"] = out["image"].astype("str")
     out["sex"] = pd.Categorical(out["sex"], categories=SEXES)
     out["view"] = pd.Categorical(out["view"], categories=VIEWS)
     positive, no_finding = _split_findings(check, "Finding Labels")

@@ -5,7 +5,9 @@
 0.001
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 
 from chexlib.training.recipes import RECIPES, Recipe
 
@@ -28,3 +30,19 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(_LATER[name]), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """A package whose ``fit`` and ``predict`` stay the functions.
+
+    Python binds a module to its package when it is first imported, here over the function of the
+    same name.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _LATER and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import tempfile
 from contextlib import contextmanager
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 
     from chexlib.training.module import Training
 
-__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints", "remove_drafts", "write_atomically"]
+__all__ = [
+    "AtomicCheckpoints",
+    "KeepBest",
+    "ResumePoints",
+    "disk_errors",
+    "remove_drafts",
+    "write_atomically",
+]
 
 
 DRAFT = "draft-"
@@ -88,9 +96,10 @@ def remove_drafts(folder: Path) -> None:
 
 
 def _save(checkpoint: dict[str, Any], draft: Path) -> None:
-    # Through a file of Python's: torch's own writer does not say why it failed.
-    with draft.open("wb") as file:
-        torch.save(checkpoint, file)
+    # By way of memory: torch's own writers do not say why a disk refused.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    draft.write_bytes(content.getbuffer())
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

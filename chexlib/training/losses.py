@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce_with_logits
 from torch.nn.functional import logsigmoid
-from torchvision.ops import sigmoid_focal_loss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -81,8 +80,9 @@ def focal(*, gamma: float = 2.0, alpha: float = -1.0) -> Loss:
 
     References
     ----------
-    Lin et al., Focal loss for dense object detection, ICCV 2017 (arXiv:1708.02002), equation 5;
-    torchvision's implementation.
+    Lin et al., Focal loss for dense object detection, ICCV 2017 (arXiv:1708.02002), equation 5.
+    torchvision's ``sigmoid_focal_loss`` is the same, but for its gradient at gamma between 0 and 1,
+    which is no number where a film is very easy.
     """
     if gamma < 0 or not (alpha == -1 or 0 <= alpha <= 1):
         raise ValueError(
@@ -90,7 +90,12 @@ def focal(*, gamma: float = 2.0, alpha: float = -1.0) -> Loss:
         )
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma, reduction="mean")
+        positive = labels > 0
+        of_label = torch.where(positive, logits, -logits)
+        loss = -(gamma * logsigmoid(-of_label)).exp() * logsigmoid(of_label)
+        if alpha != -1:
+            loss = loss * (alpha * labels + (1 - alpha) * (1 - labels))
+        return loss.mean()
 
     return loss
 
@@ -125,8 +130,11 @@ def asymmetric(
         # log(1 - p) from the logit is exact where p rounds to 1; a clip moves p away from 1.
         shifted = (p - clip).clamp(min=0)
         negative = torch.log1p(-shifted) if clip else logsigmoid(-logits)
-        gains = labels * (1 - p) ** gamma_positive * logsigmoid(logits)
-        gains = gains + (1 - labels) * shifted**gamma_negative * negative
+        # A power of 0 has no gradient below the first: by logarithms, and not where it counts none.
+        easy = shifted == 0
+        power = torch.where(easy, 1, shifted) ** gamma_negative
+        gains = labels * (gamma_positive * logsigmoid(-logits)).exp() * logsigmoid(logits)
+        gains = gains + (1 - labels) * torch.where(easy, 0, power * negative)
         return -gains.mean()
 
     return loss
@@ -237,9 +245,6 @@ def _shares(
     shares = torch.as_tensor(values, dtype=torch.float64)
     inside = (shares > low) & (shares < high) if strictly else (shares >= low) & (shares <= high)
     if not bool(inside.all()):
-        between = "between" if strictly else "from"
-        raise ValueError(
-            f"Expected {what} {between} {low:g} and {high:g} for each finding, got "
-            f"{shares.tolist()}."
-        )
+        between = f"between {low:g} and {high:g}" if strictly else f"from {low:g} to {high:g}"
+        raise ValueError(f"Expected {what} {between} for each finding, got {shares.tolist()}.")
     return shares

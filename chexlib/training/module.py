@@ -133,7 +133,11 @@ class Training(LightningModule):
     # ---- validation
 
     def on_validation_start(self) -> None:
-        """Give every process the batch statistics of the first: each saw films of its own."""
+        """Give every process the batch statistics of the first: each saw films of its own.
+
+        Weights that are no numbers are not validated.
+        """
+        self.check_finite(weights=True)
         if self.trainer.world_size > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)

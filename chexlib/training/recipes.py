@@ -6,6 +6,7 @@ What a paper or a repository did not say is this project's choice, and its comme
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,22 @@ CHOICES: dict[str, tuple] = {
     "channels_last": ("auto", True, False),
     "compile": ("auto", True, False),
 }
+WHOLE = {
+    "cache_size": 1,
+    "size": 1,
+    "batch_size": 1,
+    "epochs": 1,
+    "plateau_patience": 0,
+    "seed": 0,
+    "growth_rate": 1,
+    "patience": 1,
+}
+KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
+    (("learning_rate", "weight_decay"), (int, float), "as a number"),
+    (("augment_validation", "ten_crop", "sync_batchnorm"), bool, "true or false"),
+    (("data_options", "loss_options"), dict, "as a dict"),
+    (("name", "about"), str, "as text"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +129,22 @@ class Recipe:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"Expected {name} among {known}, got {getattr(self, name)!r}.")
-        for name in ("cache_size", "size", "batch_size", "epochs"):
+        for name, least in WHOLE.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Expected {name} as a whole number from 1 up, got {value!r}.")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.seed < 0:
+            left_out = value is None and name in ("growth_rate", "patience")
+            if not left_out and (type(value) is not int or value < least):
+                raise ValueError(
+                    f"Expected {name} as a whole number from {least} up, got {value!r}."
+                )
+        for names, kinds, said in KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, kinds) or (isinstance(value, bool) != (kinds is bool)):
+                    raise ValueError(f"Expected {name} {said}, got {value!r}.")
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
-                "Expected a learning rate above 0, and weight decay and seed from 0 up, got "
-                f"{self.learning_rate}, {self.weight_decay} and {self.seed}."
+                "Expected a learning rate above 0 and weight decay from 0 up, got "
+                f"{self.learning_rate} and {self.weight_decay}."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,7 +234,7 @@ _ALL = (
         learning_rate=2e-3,
         weight_decay=1e-4,
         schedule="one-cycle",
-        epochs=6,
+        epochs=5,
         keep="last",
         channels_last=True,
     ),

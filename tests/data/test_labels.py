@@ -65,10 +65,18 @@ def test_another_file_of_the_format(tmp_path):
     assert labels["no_finding"].tolist() == [False, True, False]
 
 
+def test_films_of_ones_own_have_names_of_their_own(tmp_path):
+    names = ["P4000001_000.png", "17", "chest/anna.dcm"]
+    rows = [",".join([name, row.split(",", 1)[1]]) for name, row in zip(names, ROWS, strict=True)]
+    assert load_labels(write(tmp_path, *rows))["image"].tolist() == names
+    numbers = [",".join([str(k), row.split(",", 1)[1]]) for k, row in enumerate(ROWS)]
+    assert load_labels(write(tmp_path, *numbers))["image"].tolist() == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("row", "column", "message"),
     [
-        (ROWS[2].replace("00000002_000.png", "2.png"), "Image Index", "an image name"),
+        (ROWS[2].replace("00000002_000.png", ""), "Image Index", "a value"),
         (ROWS[0], "Image Index", "no row twice"),
         (ROWS[2].replace("Pleural_Thickening", "Broken rib"), "Finding Labels", "known labels"),
         (ROWS[2].replace("Pleural_Thickening", "Mass|Mass"), "Finding Labels", "no label twice"),

@@ -25,11 +25,12 @@ def films(split, n=None):
         row, column = divmod(k, 4)
         pixels[labels[:, k], 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 100
     pixels = pixels.astype(np.uint8)
-    names = [f"{split}_{i:03d}.png" for i in range(n)]
+    first = {"train": 1, "val": 1001, "test": 2001}[split]  # patients, in NIH's names of images
+    names = [f"{first + i // 2:08d}_{i % 2:03d}.png" for i in range(n)]
     frame = pd.DataFrame(
         {
             "image": names,
-            "patient": np.arange(n) // 2 + 1,
+            "patient": first + np.arange(n) // 2,
             "follow_up": np.arange(n) % 2,
             "age": rng.integers(20, 80, n),
             "sex": rng.choice(["F", "M"], n),

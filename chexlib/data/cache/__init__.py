@@ -20,7 +20,7 @@ import pandas as pd
 
 from chexlib.data.cache.build import Builder, Progress, disk_errors
 from chexlib.data.cache.index import PENDING, read_index
-from chexlib.data.cache.workers import cores
+from chexlib.data.cache.workers import cores, refuse_unguarded
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -120,11 +120,14 @@ class ImageCache:
         ------
         ValueError
             If an option is outside its range or the cache has another size.
+        RuntimeError
+            In a process that imports a script without the guard ``if __name__ == "__main__":``.
         OSError
             If the disk is full: what is done stays, and the same call goes on.
         """
         from filelock import FileLock
 
+        refuse_unguarded()
         if not 16 <= size <= 2048:
             raise ValueError(f"Expected a size from 16 to 2048 pixels, got {size}.")
         workers = cores() if workers is None else workers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -140,11 +141,49 @@ def _result(item: Item, size: int) -> Result:
     return Result(item.position, item.sha256, pixels, film.pixels.shape, film.spacing, film.view)
 
 
+GUARD = (
+    'Expected a script that does its work under `if __name__ == "__main__":`, got one that does it '
+    "when it is imported, as every process that helps it does first. Put the work into a function "
+    '`main()`, and end the script with\n\n    if __name__ == "__main__":\n        main()\n'
+)
+
+
+def refuse_unguarded() -> None:
+    """Raise in a child that runs its parent's script again on its way up.
+
+    It would do what the parent does, and wait for the parent, which waits for it.
+
+    Raises
+    ------
+    RuntimeError
+        Naming the guard that the script lacks.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(GUARD)
+
+
 def processes(count: int) -> ProcessPoolExecutor:
-    """Return a pool whose workers use one core each and end with this process."""
+    """Return a pool whose workers use one core each and end with this process.
+
+    Raises
+    ------
+    RuntimeError
+        If they end before they have begun, as they do where a script is without a guard.
+    """
+    refuse_unguarded()
     # Forking would copy the locks of threads, such as torch's, in whatever state they are.
     context = multiprocessing.get_context("forkserver")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        pool.shutdown(wait=False)
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        raise RuntimeError(
+            f"Expected processes that help this one, got ones that ended as they began; they run "
+            f"{script} first. {GUARD}"
+        ) from None
+    return pool
 
 
 def _begin() -> None:

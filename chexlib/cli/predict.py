@@ -1,0 +1,165 @@
+"""``chexlib predict``: probabilities of one's own films."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from chexlib.cli.shell import films_bar, one_line_errors, terminal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+__all__ = ["predict"]
+
+NOTICE = "Not for clinical use."
+
+
+def predict(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A film (PNG, JPEG, DICOM), a folder or an archive of films, or a CSV with a "
+            "column [cyan]path[/].",
+        ),
+    ],
+    *,
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            help="The folder of a run of [cyan]chexlib train[/], or weights in any format that "
+            "[cyan]load_checkpoint[/] reads."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV to write. Default: predictions.csv for several films, none for one.",
+            show_default=False,
+        ),
+    ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of [cyan]finding[/] and [cyan]threshold[/], such as operating_points.csv of "
+            "[cyan]chexlib evaluate[/]. Default: the run's own, chosen on its validation films.",
+            show_default=False,
+        ),
+    ] = None,
+    rule: Annotated[
+        str, typer.Option(help="Which thresholds: youden, max_f1 or sensitivity_0.90.")
+    ] = "youden",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier CSV.")] = False,
+) -> None:
+    """Predict the 14 findings of films: a table for one, a CSV for several.
+
+    Films are brought to the network as in its training. Stopped at any moment, the same command
+    goes on with the films that are left. [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib predict film.png --checkpoint runs/phantom-cpu-1a2b3c[/]
+
+    [cyan]chexlib predict /data/films --checkpoint model.safetensors --out films.csv[/]
+
+    [cyan]chexlib predict film.dcm --checkpoint runs/mine --rule sensitivity_0.90[/]
+    """
+    with one_line_errors():
+        from chexlib.data.sources import find_radiographs
+        from chexlib.training.files import Predictor, predict_files
+        from chexlib.training.thresholds import read_thresholds
+
+        films = find_radiographs(source)
+        several = len(films.names) > 1 or source.is_dir() or source.suffix.lower() == ".csv"
+        if several and out is None:
+            out = Path("predictions.csv")
+        if out is not None and out.exists() and not force:
+            raise ValueError(
+                f"Expected a new file, got {out}, which is there. Take another --out, or --force."
+            )
+        chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
+        predictor = Predictor.open(checkpoint, device=device)
+        if chosen is None and predictor.thresholds is not None:
+            chosen = read_thresholds(predictor.thresholds, rule=rule)
+        console = terminal()
+        if not several:
+            _one(predictor, source, out, chosen, console)
+        else:
+            with films_bar("predicted", "rejected") as progress:
+                good, bad = predict_files(predictor, films, out, progress=progress)
+            _several(out, good, bad, chosen, console)
+        if chosen is None:
+            console.print(
+                "No thresholds: give the folder of a run, or --thresholds FILE.", soft_wrap=True
+            )
+        console.print(f"[bold]{NOTICE}[/]")
+
+
+def _one(
+    predictor: object,
+    source: Path,
+    out: Path | None,
+    thresholds: np.ndarray | None,
+    console: Console,
+) -> None:
+    import pandas as pd
+
+    from chexlib.data.cache.workers import resized
+    from chexlib.data.radiographs import read_radiograph
+    from chexlib.findings import FINDINGS, INFO
+    from chexlib.training.checkpointing import write_atomically
+
+    film = resized(read_radiograph(source), predictor.cache_size)
+    scores = predictor(film[None])[0]
+    table = Table(title=escape(source.name), title_justify="left", box=None, pad_edge=False)
+    table.add_column("Finding", style="cyan", no_wrap=True)
+    table.add_column("Probability", justify="right")
+    if thresholds is not None:
+        table.add_column("Threshold", justify="right")
+        table.add_column("")
+    for k, name in enumerate(FINDINGS):
+        cells = [INFO[name].english, f"{scores[k]:.3f}"]
+        if thresholds is not None:
+            known = not math.isnan(thresholds[k])  # validation films had the finding
+            cells.append(f"{thresholds[k]:.3f}" if known else "none")
+            cells.append("[bold]at or above[/]" if known and scores[k] >= thresholds[k] else "")
+        table.add_row(*cells)
+    console.print(table)
+    if out is not None:
+        row = [[source.name, *(f"{value:.6g}" for value in scores)]]
+        frame = pd.DataFrame(row, columns=["Image Index", *FINDINGS])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, lambda draft: frame.to_csv(draft, index=False))
+        console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
+
+
+def _several(
+    out: Path, good: int, bad: int, thresholds: np.ndarray | None, console: Console
+) -> None:
+    from chexlib.data import read_predictions
+    from chexlib.findings import FINDINGS, INFO
+
+    console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
+    if bad:
+        rejected = escape(str(out.with_name(f"{out.stem}-rejected.csv")))
+        console.print(f"[yellow]{bad:,} rejected[/]: see {rejected}", soft_wrap=True)
+    if not good or thresholds is None:
+        return
+    scores = read_predictions(out)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Finding", style="cyan", no_wrap=True)
+    table.add_column("Threshold", justify="right")
+    table.add_column("Films at or above", justify="right")
+    for name, threshold in zip(FINDINGS, thresholds, strict=True):
+        known = not math.isnan(threshold)
+        count = f"{int((scores[name] >= threshold).sum()):,}" if known else ""
+        table.add_row(INFO[name].english, f"{threshold:.3f}" if known else "none", count)
+    console.print(table)

@@ -1,0 +1,202 @@
+"""``chexlib train``: a recipe in, a run's folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from chexlib.cli.shell import films_bar, one_line_errors, terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from chexlib.data.dataset import Dataset
+    from chexlib.training import Recipe, Run
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="A name of [cyan]--list[/].")
+    ] = "phantom-cpu",
+    *,
+    show: Annotated[
+        bool, typer.Option("--list", help="List the recipes and their values; train nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run. Default: [cyan]runs/[/] and the recipe's name with a few "
+            "digits that stand for its values.",
+            show_default=False,
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another value, such as [cyan]learning_rate=1e-4[/] or "
+            "[cyan]loss_options.gamma=1[/]; as often as wanted.",
+            show_default=False,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="phantom or chest-xray14; short for --set.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="At most; short for --set.", show_default=False)
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    devices: Annotated[
+        str,
+        typer.Option(help="Processes on this node; by default its GPUs, or one CPU process."),
+    ] = "auto",
+    nodes: Annotated[int, typer.Option(help="Machines, under Slurm or torchrun.")] = 1,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Steps between two points from which a run can go on.")
+    ] = 200,
+) -> None:
+    """Train a network by a recipe, or go on with a run that was stopped.
+
+    Repeat the command after a stop of any kind: the run goes on, and ends as if nothing had
+    happened. Over several processes, start the same command by torchrun; all need the same folder.
+    [bold]Not for clinical use.[/]
+
+    [bold]Examples[/]
+
+    [cyan]chexlib train --list[/]
+
+    [cyan]chexlib train[/]      on simulated films, ten minutes on two cores
+
+    [cyan]chexlib train --recipe chexnet-paper --set seed=1 --out runs/paper-1[/]
+
+    [cyan]torchrun --standalone --nproc-per-node 8 -m chexlib train --recipe chexnet-paper[/]
+    """
+    with one_line_errors():
+        from chexlib.training import RECIPES
+
+        if show:
+            _list(list(RECIPES.values()), terminal())
+            return
+        if recipe not in RECIPES:
+            raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
+        short = {"dataset": dataset, "epochs": epochs}
+        given = {name: value for name, value in short.items() if value is not None}
+        asked = RECIPES[recipe].with_values(values or (), **given)
+        folder = out or Path("runs") / f"{recipe}-{_digits(asked)}"
+        first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+        logging.basicConfig(format="%(message)s", level=logging.WARNING if first else logging.ERROR)
+        console = terminal()
+        if first:
+            _introduce(asked, RECIPES[recipe], folder, console)
+        data = None
+        if not (folder / "metrics.json").is_file():
+            data = _open(asked, console, first=first)
+        from chexlib.training import fit
+
+        run = fit(
+            asked,
+            folder,
+            progress=True,
+            checkpoint_every=checkpoint_every,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            data=data,
+        )
+        if first:
+            _conclude(run, console)
+
+
+def _digits(recipe: Recipe) -> str:
+    """Return what tells a recipe's values from others."""
+    values = {name: value for name, value in recipe.to_dict().items() if name != "about"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def _introduce(recipe: Recipe, plain: Recipe, folder: Path, console: Console) -> None:
+    import torch
+
+    console.print(f"[bold]{escape(recipe.name)}[/]  {escape(recipe.about)}", soft_wrap=True)
+    known = plain.to_dict()
+    for name, value in recipe.to_dict().items():
+        if value != known[name]:
+            console.print(
+                f"  {name} = {escape(json.dumps(value))}, not {escape(json.dumps(known[name]))}",
+                soft_wrap=True,
+            )
+    gpus = torch.cuda.device_count()
+    device = (
+        f"{gpus} x {torch.cuda.get_device_name()}"
+        if gpus
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    console.print(f"  device  {escape(device)}", soft_wrap=True)
+    console.print(f"  folder  {escape(str(folder))}", soft_wrap=True)
+
+
+def _open(recipe: Recipe, console: Console, *, first: bool) -> dict[str, Dataset]:
+    """Open the films; simulated ones are made now, once, where nobody has asked for them before."""
+    from chexlib.data import open_dataset
+    from chexlib.training.fit import data_options
+
+    options, data = data_options(recipe), {}
+    for split in ("train", "val", "test"):
+        if not first or recipe.dataset != "phantom":
+            data[split] = open_dataset(recipe.dataset, split, **options)
+        else:
+            with films_bar(f"simulated, {split}", "rejected", transient=True) as progress:
+                data[split] = open_dataset(recipe.dataset, split, progress=progress, **options)
+        if first:
+            films = data[split]
+            patients = films.films["patient"].nunique()
+            console.print(f"  {split:7} {len(films):,} films of {patients:,} patients")
+    return data
+
+
+def _conclude(run: Run, console: Console) -> None:
+    against = {"truth": "against the truth", "labels": "against the labels"}
+    if run.metrics.get("truth") == run.metrics["labels"]:  # a phantom without noise
+        del against["labels"]
+    for name, said in against.items():
+        if name in run.metrics:
+            mean = run.metrics[name]["mean_auroc"]
+            console.print(
+                f"[green]ready[/] mean AUROC {mean['estimate']:.3f} ({mean['low']:.3f} to "
+                f"{mean['high']:.3f}) {said}, {run.metrics['films']:,} test films of "
+                f"{run.metrics['patients']:,} patients",
+                soft_wrap=True,
+            )
+    folder = escape(str(run.folder))
+    console.print(
+        f"  {folder}\n"
+        f"  [cyan]chexlib predict FILM --checkpoint {folder}[/]\n"
+        f"  [cyan]chexlib evaluate {folder}/predictions.csv --labels {folder}/labels.csv[/]\n"
+        f"  [cyan]tensorboard --logdir {folder}[/]\n"
+        "[bold]Not for clinical use.[/]",
+        soft_wrap=True,
+    )
+
+
+def _list(recipes: list[Recipe], console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Value", style="dim", no_wrap=True)
+    for recipe in recipes:
+        table.add_column(escape(recipe.name), style="cyan", overflow="fold")
+    for name in recipes[0].to_dict():
+        if name not in ("name", "about"):
+            table.add_row(name, *(escape(json.dumps(recipe.to_dict()[name])) for recipe in recipes))
+    console.print(table)
+    for recipe in recipes:
+        console.print(f"\n[bold cyan]{escape(recipe.name)}[/]  {escape(recipe.about)}")

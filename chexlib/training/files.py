@@ -1,0 +1,256 @@
+"""Probabilities of films as people have them: one, a folder, a list; a long job goes on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from chexlib.data.batches import Batcher
+from chexlib.data.cache.workers import cores, resized
+from chexlib.data.radiographs import RadiographError
+from chexlib.findings import FINDINGS
+from chexlib.models import load_checkpoint
+from chexlib.training.checkpointing import disk_errors, write_atomically
+from chexlib.training.run import open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chexlib.data.sources import Source, Task
+    from chexlib.models import CheXNet
+
+__all__ = ["Predictor", "predict_files"]
+
+Film = tuple[int, "np.ndarray | str"]  # position, and uint8 [S, S] or why there is none
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network, and how films are brought to it: as in the run it comes from.
+
+    Attributes
+    ----------
+    model : CheXNet
+        On the device where it is to run.
+    cache_size, size : int
+        Pixels a side that a film is shrunk to first, and of the network's input.
+    ten_crop : bool
+        Whether probabilities are means over ten crops.
+    thresholds : Path or None
+        Of the run's own thresholds.
+    """
+
+    model: CheXNet
+    cache_size: int = 256
+    size: int = 224
+    ten_crop: bool = False
+    thresholds: Path | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: str = "auto") -> Predictor:
+        """Open a run's folder, or a file of weights.
+
+        Parameters
+        ----------
+        path : path
+            A folder of :func:`chexlib.training.fit`, or what :func:`chexlib.models.load_checkpoint`
+            reads. A file that does not say what it was trained on gets films as CheXNet's: 224 px.
+        device : str
+            ``auto`` is a GPU where there is one.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If it is no CheXNet, or the device is not there.
+        """
+        path = Path(path)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            place = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"Expected a device of this machine, got {device!r}: {error}"
+            ) from None
+        if path.is_dir():
+            run = open_run(path)
+            values, model = run.recipe.to_dict(), run.model()
+            own = path / "thresholds.csv"
+        else:
+            model, own = load_checkpoint(path), None
+            said = model.provenance.get("metadata", {}).get("recipe")
+            values = json.loads(said) if said else {}
+        known = {key: values[key] for key in ("cache_size", "size", "ten_crop") if key in values}
+        thresholds = own if own is not None and own.is_file() else None
+        return cls(model.to(place), thresholds=thresholds, **known)
+
+    def __call__(self, films: np.ndarray) -> np.ndarray:
+        """Return probabilities float32 [N, 14] of films uint8 [N, cache_size, cache_size]."""
+        device = next(self.model.parameters()).device
+        batcher, rows = Batcher(films, size=self.size, device=device), np.arange(len(films))
+        if self.ten_crop:
+            found = batcher.ten_crop_mean(self.model.predict_proba, rows)
+        else:
+            found = self.model.predict_proba(batcher(rows))
+        return found.float().cpu().numpy()
+
+    @property
+    def identity(self) -> str:
+        """A hash of weights and options: results of another may not be mixed with these."""
+        digest = hashlib.sha256(repr((self.cache_size, self.size, self.ten_crop)).encode())
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def predict_files(
+    predictor: Predictor,
+    source: Source,
+    out: str | Path,
+    *,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> tuple[int, int]:
+    """Write the predictions of all films of a source, or go on with it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    source : Source
+        From :func:`chexlib.data.find_radiographs`.
+    out : path
+        A CSV as :func:`chexlib.data.read_predictions` reads it, put there once it is whole. Until
+        then what is done stands beside it, in ``out`` with ``.part`` added. Films that cannot be
+        read are listed in a second file, whose name ends in ``-rejected.csv``.
+    progress : callable, optional
+        Called with the numbers of films done, of all, and of rejected ones.
+
+    Returns
+    -------
+    int, int
+        Numbers of films predicted and rejected.
+
+    Raises
+    ------
+    ValueError
+        If what is beside ``out`` is of other films or of another network.
+    OSError
+        If it cannot be written; what is done stays.
+
+    Notes
+    -----
+    Films are read by threads and go through the network as many at a time as a source's tasks hold.
+    The same films stand together whether a job was stopped or not, so that the file is the same.
+    """
+    out = Path(out)
+    part = out.with_name(out.name + ".part")
+    names = "\n".join(source.names)
+    mark = hashlib.sha256(f"{predictor.identity}\n{names}".encode()).hexdigest()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows = _resume(part, mark)
+    left = [i for i in range(len(source.names)) if i not in rows]
+    bad = sum(len(row) == 1 for row in rows.values())
+    if progress:
+        progress(len(rows), len(source.names), bad)
+    with disk_errors(out):
+        with part.open("a", encoding="utf-8", newline="") as file:
+            for films in _read(source.tasks(left), predictor.cache_size):
+                new = _rows(predictor, films)
+                text = csv.writer(file, lineterminator="\n")
+                text.writerows([position, *row] for position, row in new.items())
+                text.writerow(["-"])  # a task is counted when it is whole
+                file.flush()
+                os.fsync(file.fileno())
+                rows |= new
+                bad += sum(len(row) == 1 for row in new.values())
+                if progress:
+                    progress(len(rows), len(source.names), bad)
+        _finish(source, rows, out)
+        part.unlink()
+    return len(rows) - bad, bad
+
+
+def _resume(part: Path, mark: str) -> dict[int, list[str]]:
+    """Return the rows of whole tasks, and leave these alone in the file."""
+    if not part.is_file():
+        write_atomically(part, lambda draft: draft.write_text(mark + "\n", encoding="utf-8"))
+        return {}
+    # The end may be cut anywhere, in the middle of a letter too.
+    with part.open(encoding="utf-8", errors="replace", newline="") as file:
+        first, *lines = list(csv.reader(file)) or [[""]]
+    if first != [mark]:
+        raise ValueError(
+            f"Expected {part} to be of these films and this network, found it of others. Remove "
+            "it, or write to another file."
+        )
+    ends = [number for number, line in enumerate(lines) if line == ["-"]]
+    kept = lines[: ends[-1] + 1] if ends else []
+
+    def write(draft: Path) -> None:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([[mark], *kept])
+
+    write_atomically(part, write)
+    return {int(line[0]): line[1:] for line in kept if line != ["-"]}
+
+
+def _read(tasks: Iterator[Task], size: int) -> Iterator[list[Film]]:
+    """Yield the films of each task in turn, while threads read those to come."""
+
+    def run(task: Task) -> list[Film]:
+        found: list[Film] = []
+        for item in task():
+            film = item.radiograph
+            good = not isinstance(film, RadiographError)
+            found.append((item.position, resized(film.pixels, size) if good else str(film)))
+        return found
+
+    ahead: deque = deque()
+    with ThreadPoolExecutor(cores()) as pool:
+        try:
+            for task in tasks:
+                ahead.append(pool.submit(run, task))
+                if len(ahead) > cores() + 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _rows(predictor: Predictor, films: list[Film]) -> dict[int, list[str]]:
+    """Return 14 numbers for a film that could be read, and the reason for one that could not."""
+    rows = {position: [film] for position, film in films if isinstance(film, str)}
+    good = [(position, film) for position, film in films if not isinstance(film, str)]
+    if good:
+        scores = predictor(np.stack([film for _, film in good]))
+        for (position, _), row in zip(good, scores, strict=True):
+            rows[position] = [f"{value:.6g}" for value in row]
+    return rows
+
+
+def _finish(source: Source, rows: dict[int, list[str]], out: Path) -> None:
+    good = [[source.names[i], *rows[i]] for i in sorted(rows) if len(rows[i]) > 1]
+    bad = [
+        [source.names[i], source.origins[i], *rows[i]] for i in sorted(rows) if len(rows[i]) == 1
+    ]
+    rejected = out.with_name(f"{out.stem}-rejected.csv")
+    if bad:
+        table = pd.DataFrame(bad, columns=["image", "source", "reason"])
+        write_atomically(rejected, lambda draft: table.to_csv(draft, index=False))
+    else:
+        rejected.unlink(missing_ok=True)
+    predictions = pd.DataFrame(good, columns=["Image Index", *FINDINGS])
+    write_atomically(out, lambda draft: predictions.to_csv(draft, index=False))

@@ -1,0 +1,66 @@
+"""One small run in a process of its own: ``run_it.py FOLDER MODE``; under torchrun, in several.
+
+``plain`` is a user's call. ``watched`` tells what each process has before and after it takes the
+first one's batch statistics, and which of them judges. ``frozen`` trains with the statistics that
+batch normalisation has for testing, so that films do not depend on their batch.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from small import films, recipe
+
+from chexlib.models import CheXNet
+from chexlib.training import fit
+from chexlib.training.module import Training
+
+fit_module = sys.modules[fit.__module__]
+VALIDATION = 129  # two batches in one process of two, one in the other
+
+
+def data():
+    return {"train": films("train"), "val": films("val", VALIDATION), "test": films("test")}
+
+
+def frozen(**options):
+    """Return a network that is, and stays, as for testing."""
+    return CheXNet(**options).eval()
+
+
+def watch(folder, rank):
+    start = Training.on_validation_start
+    judge = fit_module.judge
+
+    def buffers(module):
+        return torch.cat([b.detach().double().flatten() for b in module.model.buffers()])
+
+    def watched(self):
+        before = buffers(self)
+        start(self)
+        torch.save((before, buffers(self)), folder / f"buffers-{rank}.pt")
+
+    def told(*arguments, **options):
+        (folder / f"judged-by-{rank}").touch()
+        judge(*arguments, **options)
+
+    Training.on_validation_start = watched
+    fit_module.judge = told
+
+
+def main():
+    torch.set_num_threads(1)
+    folder, mode = Path(sys.argv[1]), sys.argv[2]
+    asked = recipe(epochs=1)
+    if mode == "watched":
+        watch(folder, os.environ["RANK"])
+    if mode == "frozen":
+        fit_module.CheXNet = frozen
+        # Adam divides a gradient by its size: what is rounding in one becomes a step of any sign.
+        asked = recipe(epochs=1, learning_rate=1e-4, weight_decay=0.0)
+    fit(asked, folder, data=data())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""What a call of fit says, shows, refuses and leaves behind."""
+
+import logging
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small import datasets, recipe
+from typer.testing import CliRunner
+
+from chexlib.cli import app
+from chexlib.models import load_checkpoint
+from chexlib.training import checkpointing, fit
+from chexlib.training.module import NonFiniteLossError, Training
+from chexlib.training.predict import predict
+from chexlib.training.quiet import LOGGERS, quiet_lightning
+
+fit_module = sys.modules[fit.__module__]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = fit(recipe(), tmp_path_factory.mktemp("run"), data=datasets())
+    torch.set_num_threads(before)
+    return found
+
+
+# ---- what it says and shows
+
+
+def test_a_user_sees_nothing_that_was_not_asked_for(tmp_path):
+    program = [sys.executable, str(Path(__file__).with_name("run_it.py")), str(tmp_path), "plain"]
+    ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=600)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_warnings_that_mean_something_come_through():
+    levels = [logging.getLogger(name).level for name in LOGGERS]
+    filters = warnings.filters.copy()
+    log = logging.getLogger("pytorch_lightning.anything")
+    with warnings.catch_warnings(record=True) as caught, quiet_lightning():
+        warnings.warn("too hot", UserWarning, stacklevel=1)
+        assert log.isEnabledFor(logging.WARNING)
+        assert not log.isEnabledFor(logging.INFO)
+    assert [str(warning.message) for warning in caught] == ["too hot"]
+    assert [logging.getLogger(name).level for name in LOGGERS] == levels
+    assert warnings.filters == filters
+
+
+def test_the_bar_says_how_far_how_fast_and_how_good(tmp_path, capsys):
+    fit(recipe(), tmp_path, data=datasets(), progress=True)
+    shown = capsys.readouterr().err
+    for words in ("epoch 1/2", "epoch 2/2", "validating", "films/s", "val loss", "AUROC 0."):
+        assert words in shown.replace("film/s", "films/s")
+    assert "96/96 films" in shown  # 2 epochs of 6 steps of 8
+    assert "judging" in shown
+    assert "51/51 films" in shown  # 21 to choose thresholds on, 30 to test on
+
+
+# ---- numbers that are none
+
+
+def names_of(rows):
+    return [f"{1 + row // 2:08d}_{row % 2:03d}.png" for row in rows]
+
+
+def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
+    seen = []
+    step = Training.training_step
+
+    def watched(self, batch, batch_idx):
+        seen.append(batch[2])
+        if len(seen) == 9:  # the third step of the second epoch
+            self.loss = lambda logits, labels: logits.mean() * torch.nan
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Training, "training_step", watched)
+    with pytest.raises(NonFiniteLossError) as caught:
+        fit(recipe(), tmp_path, data=datasets(), checkpoint_every=1)
+    message = str(caught.value)
+    assert message.startswith("Expected finite loss, got nan in epoch 1, after step 2")
+    for name in names_of(seen[-1]):
+        assert name in message
+    assert not set(names_of(seen[-2])) & set(message.replace(",", " ").split())
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 8
+    load_checkpoint(tmp_path / "last.ckpt")  # refuses what is not finite
+    monkeypatch.undo()
+    fit(recipe(), tmp_path, data=datasets())  # and from there it goes on
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path, monkeypatch, every):
+    seen = []
+    step = Training.training_step
+
+    def watched(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        seen.append(batch[2])
+        if len(seen) == 6:  # the loss is 0 more, its gradient is none; the last of the epoch
+            loss = loss + (0 * sum(p.sum() for p in self.model.parameters())).sqrt()
+        return loss
+
+    monkeypatch.setattr(Training, "training_step", watched)
+    with pytest.raises(NonFiniteLossError, match="Expected finite weights, got others in") as error:
+        fit(recipe(), tmp_path, data=datasets(), checkpoint_every=every)
+    assert all(name in str(error.value) for name in names_of(seen[-1]))
+    assert not (tmp_path / "best.safetensors").exists()
+    assert (tmp_path / "last.ckpt").exists() == (every == 1)
+    if every == 1:
+        load_checkpoint(tmp_path / "last.ckpt")
+
+
+# ---- a full disk
+
+
+@pytest.mark.parametrize("which", ["_save", "save_checkpoint"])
+def test_a_full_disk_loses_nothing_and_is_said(run, tmp_path, monkeypatch, which):
+    made, calls = getattr(checkpointing, which), []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def filling(*arguments, **options):
+        calls.append((tmp_path / "last.ckpt").read_bytes() if calls or which != "_save" else b"")
+        if len(calls) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(checkpointing, which, filling)
+    try:
+        with pytest.raises(OSError, match=r"found the disk full\. Free some space") as caught:
+            fit(recipe(), tmp_path, data=datasets(), checkpoint_every=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(tmp_path) in str(caught.value)
+    assert (tmp_path / "last.ckpt").read_bytes() == calls[-1]
+    assert not list(tmp_path.glob(".*.draft-*"))
+    monkeypatch.undo()
+    again = fit(recipe(), tmp_path, data=datasets())
+    weights = [(r.folder / "best.safetensors").read_bytes() for r in (again, run)]
+    assert weights[0] == weights[1]
+
+
+def test_a_disk_that_is_full_when_it_is_flushed(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpointing.os, "fsync", full)
+    with pytest.raises(OSError, match="found the disk full"):
+        checkpointing.write_atomically(path, lambda draft: draft.write_text("after"))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "before"
+
+
+def test_other_errors_of_a_disk_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        checkpointing.write_atomically(tmp_path / "no" / "file", lambda draft: None)
+
+
+# ---- alone, and interrupted
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path, monkeypatch):
+    def inside(*_, **__):
+        with pytest.raises(RuntimeError, match="for this run alone, found another process"):
+            fit_module._alone(tmp_path).__enter__()
+        raise InterruptedError
+
+    monkeypatch.setattr(fit_module, "_fit", inside)
+    with pytest.raises(InterruptedError):
+        fit(recipe(), tmp_path, data=datasets())
+    with fit_module._alone(tmp_path):  # and it is free again
+        pass
+
+
+def test_an_interrupt_stays_one_and_the_next_is_heard(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe(), tmp_path, data=datasets())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ---- what it leaves behind
+
+
+def test_the_folder_of_a_run(run):
+    names = {path.name for path in run.folder.iterdir()} - {".lock"}
+    assert names == {
+        "best.safetensors",
+        "config.json",
+        "environment.json",
+        "history.csv",
+        "labels.csv",
+        "last.ckpt",
+        "metrics.json",
+        "predictions.csv",
+        "tensorboard",
+        "thresholds.csv",
+    }
+    said = load_checkpoint(run.folder / "best.safetensors").provenance["metadata"]
+    assert said["command"].startswith("chexlib train --recipe phantom-cpu --set 'cache_size=32'")
+    assert said["epoch"] == "1"
+
+
+def test_predictions_are_those_of_the_weights(run):
+    test = datasets()["test"]
+    scores = predict(run.model(), test, batch_size=7)
+    assert run.predictions["image"].tolist() == test.films["image"].tolist()
+    np.testing.assert_allclose(run.predictions.iloc[:, 1:], scores, rtol=1e-4, atol=1e-6)
+    seen = []
+    ten = predict(run.model(), test, ten_crop=True, step=lambda done, of: seen.append((done, of)))
+    assert ten.shape == scores.shape
+    assert seen[-1] == (30, 30)
+    assert np.abs(ten - scores).max() > 1e-5
+
+
+def test_chexlib_evaluate_reads_a_run(run, tmp_path):
+    labels, predictions = run.folder / "labels.csv", run.folder / "predictions.csv"
+    out = tmp_path / "report"
+    arguments = [predictions, "--labels", labels, "--out", out, "--resamples", 100]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    ranking = pd.read_csv(out / "ranking.csv").set_index("finding")
+    for name, known in run.metrics["truth"]["auroc"].items():
+        assert ranking.loc[name, "auroc"] == pytest.approx(known["estimate"], abs=1e-4)

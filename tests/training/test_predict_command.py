@@ -1,0 +1,239 @@
+"""`chexlib predict`: films as people have them, thresholds, and a job that goes on."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydicom.data import get_testdata_file
+from small import datasets, films, recipe
+from typer.testing import CliRunner
+
+from chexlib.cli import app
+from chexlib.data import find_radiographs, read_predictions
+from chexlib.findings import FINDINGS, INFO
+from chexlib.metrics import choose
+from chexlib.report.evaluation import RULES as REPORT_RULES
+from chexlib.training import fit
+from chexlib.training.files import Predictor, predict_files
+from chexlib.training.thresholds import RULES, choose_thresholds, read_thresholds
+
+WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
+MANY = 75  # two whole tasks and a part
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = fit(recipe(epochs=1), tmp_path_factory.mktemp("run"), data=datasets())
+    torch.set_num_threads(before)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The test films and more as PNG files, and one that is none."""
+    path = tmp_path_factory.mktemp("films")
+    for part in (films("test"), films("val", MANY - 31)):
+        for name, pixels in zip(part.films["image"], part.cache.images, strict=True):
+            cv2.imwrite(str(path / name), pixels)
+    (path / "00002050_000.png").write_text("no film")
+    return path
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], env=WIDE)
+
+
+def test_one_film(call, run, folder):
+    name = "00002001_000.png"
+    result = call("predict", folder / name, "--checkpoint", run.folder)
+    assert result.exit_code == 0, result.output
+    assert "Not for clinical use." in result.stdout
+    scores = run.predictions.set_index("image").loc[name]
+    chosen = read_thresholds(run.folder / "thresholds.csv")
+    for finding, threshold in zip(FINDINGS, chosen, strict=True):
+        line = next(
+            line for line in result.stdout.splitlines() if line.startswith(INFO[finding].english)
+        )
+        if scores[finding] != pytest.approx(threshold, rel=1e-4):
+            assert ("at or above" in line) == (scores[finding] > threshold)
+        numbers = [float(word) for word in line.split() if word.startswith("0.")]
+        assert numbers == pytest.approx([scores[finding], threshold], abs=6e-4)
+
+
+def test_one_film_from_weights_alone(call, run, tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    shutil.copy(run.folder / "best.safetensors", weights)
+    film = get_testdata_file("RG1_UNCR.dcm")
+    result = call("predict", film, "--checkpoint", weights, "--out", "one.csv")
+    assert result.exit_code == 0, result.output
+    assert "No thresholds: give the folder of a run" in result.stdout
+    assert "Threshold" not in result.stdout
+    assert read_predictions(tmp_path / "one.csv")["image"].tolist() == ["RG1_UNCR.dcm"]
+    assert Predictor.open(weights).size == 32  # as the file says of its training
+    call("predict", film, "--checkpoint", run.folder, "--out", "two.csv")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_a_folder(call, run, folder, tmp_path):
+    result = call("predict", folder, "--checkpoint", run.folder)
+    assert result.exit_code == 0, result.output
+    assert f"ready {MANY - 1} films in predictions.csv" in result.stdout
+    assert "1 rejected: see predictions-rejected.csv" in result.stdout
+    found = read_predictions(tmp_path / "predictions.csv")
+    known = run.predictions
+    shared = found[found["image"].isin(known["image"])]
+    assert shared["image"].tolist() == known["image"].tolist()
+    np.testing.assert_allclose(shared.iloc[:, 1:], known.iloc[:, 1:], rtol=1e-4, atol=1e-6)
+    rejected = pd.read_csv(tmp_path / "predictions-rejected.csv")
+    assert rejected["image"].tolist() == ["00002050_000.png"]
+    assert "expected a PNG, a JPEG or a DICOM file" in rejected["reason"][0]
+    assert not (tmp_path / "predictions.csv.part").exists()
+    line = next(x for x in result.stdout.splitlines() if x.startswith("Atelectasis"))
+    threshold = read_thresholds(run.folder / "thresholds.csv")[0]
+    count = int((found["Atelectasis"] >= threshold).sum())
+    assert line.split()[-1] == str(count)
+
+    again = call("predict", folder, "--checkpoint", run.folder)
+    assert again.exit_code == 1
+    assert "Expected a new file, got predictions.csv" in again.stderr
+    before = (tmp_path / "predictions.csv").read_bytes()
+    assert call("predict", folder, "--checkpoint", run.folder, "--force").exit_code == 0
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+
+
+def test_a_list(call, run, folder, tmp_path):
+    names = ["00002003_000.png", "00002001_001.png"]
+    pd.DataFrame({"path": [folder / name for name in names]}).to_csv("list.csv", index=False)
+    result = call("predict", "list.csv", "--checkpoint", run.folder, "--out", "new/out.csv")
+    assert result.exit_code == 0, result.output
+    assert read_predictions(tmp_path / "new" / "out.csv")["image"].tolist() == names
+
+
+class Stopped(BaseException):
+    pass
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
+    source, predictor = find_radiographs(folder), Predictor.open(run.folder)
+    predict_files(predictor, source, tmp_path / "whole.csv")
+    whole = (tmp_path / "whole.csv").read_bytes()
+    out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+
+    def stop_at(number):
+        def told(done, total, bad):
+            assert total == MANY
+            if done >= number:
+                raise Stopped
+
+        return told
+
+    for number in (0, 1, 33, 65):
+        with pytest.raises(Stopped):
+            predict_files(predictor, source, out, progress=stop_at(number))
+        assert not out.exists()
+    lines = part.read_bytes()
+    rng = np.random.default_rng(1)
+    for end in [len(lines), len(lines) - 1, 30, 65, 66, *rng.integers(66, len(lines), 6)]:
+        part.write_bytes(lines[:end])  # what a kill may leave
+        if end < 64:  # not even the mark is whole
+            with pytest.raises(ValueError, match="of these films and this network"):
+                predict_files(predictor, source, out)
+            continue
+        assert predict_files(predictor, source, out) == (MANY - 1, 1)
+        assert out.read_bytes() == whole
+        out.unlink()
+
+
+def test_parts_of_another_network_are_refused(run, folder, tmp_path):
+    source = find_radiographs(folder)
+    first = Predictor.open(run.folder)
+    other = Predictor(first.model, cache_size=32, size=32, ten_crop=True)
+
+    def stop(*_):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        predict_files(first, source, tmp_path / "out.csv", progress=stop)
+    with pytest.raises(ValueError, match=r"Expected .*out\.csv\.part to be of these films"):
+        predict_files(other, source, tmp_path / "out.csv")
+    ten = predict_files(other, source, tmp_path / "ten.csv")
+    assert ten == (MANY - 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing.png"], "radiographs at nothing.png"),
+        (["film.png", "--device", "abacus"], "a device of this machine"),
+        (["film.png", "--rule", "gut"], "a rule among youden, max_f1, sensitivity_0.90"),
+        (["film.png", "--thresholds", "no.csv"], "a table of thresholds at no.csv"),
+        (["bad.png"], "bad.png"),
+    ],
+)
+def test_it_fails_in_one_line(call, run, folder, tmp_path, words, message):
+    shutil.copy(folder / "00002001_000.png", tmp_path / "film.png")
+    (tmp_path / "bad.png").write_text("no film")
+    result = call("predict", *words, "--checkpoint", run.folder)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert message in last
+    missing = call("predict", "film.png", "--checkpoint", tmp_path)
+    assert "Expected a finished run in" in missing.stderr
+
+
+# ---- thresholds
+
+
+def test_thresholds_are_chosen_and_read_back(tmp_path):
+    val = films("val", 200)
+    val.labels[:, 13] = False  # no film has it
+    scores = np.random.default_rng(0).random((200, 14)) * 0.5 + 0.5 * val.labels
+    table = choose_thresholds(val.labels, scores)
+    assert list(table.columns) == ["rule", "finding", "threshold"]
+    assert list(RULES) == list(REPORT_RULES)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for name in RULES:
+        found = read_thresholds(tmp_path / "t.csv", rule=name)
+        assert np.isnan(found[13])
+        assert ((found[:13] > 0) & (found[:13] < 1)).all()
+        called = scores >= found
+        if name == "sensitivity_0.90":
+            for k in range(13):
+                assert called[val.labels[:, k], k].mean() >= 0.9
+        assert found[0] == pytest.approx(choose(val.labels[:, 0], scores[:, 0], RULES[name]))
+
+
+def test_thresholds_of_a_report(tmp_path):
+    rows = [["youden", "Mass", 0.2], ["youden", "No_Finding", 0.5], ["youden", "Hernia", np.inf]]
+    frame = pd.DataFrame(rows, columns=["rule", "finding", "threshold"])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = read_thresholds(tmp_path / "t.csv")
+    assert dict(zip(FINDINGS, found, strict=True))["Mass"] == 0.2
+    assert found[13] == np.inf
+    assert np.isnan(found).sum() == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a CSV of thresholds"),
+        ("finding,value\nMass,1\n", "the columns rule, finding, threshold"),
+        ("finding,threshold\nMass,0.1\nMass,0.2\n", "one threshold .*a second.* in row 3"),
+        ("finding,threshold\nMass,-1\n", "from 0 up for Mass"),
+        ("finding,threshold\nMass,low\n", "from 0 up for Mass.*'low'"),
+        ("finding,threshold\nUnknown,0.1\n", "findings in the column"),
+    ],
+)
+def test_thresholds_that_are_none(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"Expected .*{message}"):
+        read_thresholds(tmp_path / "t.csv")

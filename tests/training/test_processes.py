@@ -1,0 +1,96 @@
+"""Two processes with half batches, started by torchrun, against one with whole batches."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from run_it import VALIDATION
+from safetensors.torch import load_file
+from small import films, recipe
+
+from chexlib.data.batches import Batcher
+from chexlib.metrics import auroc
+from chexlib.training import open_run
+from chexlib.training.loaders import Films
+
+PROGRAM = str(Path(__file__).with_name("run_it.py"))
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def started(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended
+
+
+def test_validation_is_exact_and_weights_are_those_of_the_first_process(tmp_path):
+    started(*TORCHRUN, PROGRAM, tmp_path, "watched")
+    run = open_run(tmp_path)
+    (mine, kept), (others, taken) = (torch.load(tmp_path / f"buffers-{r}.pt") for r in (0, 1))
+    assert not torch.equal(mine, others)  # each saw films of its own
+    torch.testing.assert_close(kept, mine, rtol=0, atol=0)
+    torch.testing.assert_close(taken, mine, rtol=0, atol=0)
+    model = run.model()
+    found = torch.cat([b.double().flatten() for b in model.buffers()])
+    torch.testing.assert_close(found, mine, rtol=0, atol=0)
+
+    val = films("val", VALIDATION)
+    with torch.no_grad():
+        logits = model(Batcher(val.cache)(val.rows)).double().numpy()
+    loss = np.logaddexp(0, np.where(val.labels, -logits, logits)).mean()
+    last = run.history.iloc[-1]
+    assert last["val_loss"] == pytest.approx(loss, abs=1e-6)
+    assert last["val_auroc"] == pytest.approx(auroc(val.labels, logits).mean(), abs=1e-6)
+    assert [path.name for path in tmp_path.glob("judged-by-*")] == ["judged-by-0"]
+    assert len(run.predictions) == len(films("test"))
+
+
+def test_two_halves_are_one_whole_but_for_batch_normalisation(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    started(PROGRAM, tmp_path / "one", "frozen")
+    started(*TORCHRUN, PROGRAM, tmp_path / "two", "frozen")
+    one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
+    # The same films in the same steps, summed in another order.
+    difference = max(float((one[key] - two[key]).abs().max()) for key in one)
+    assert difference < 5e-6
+    histories = [open_run(tmp_path / name).history.iloc[0] for name in ("one", "two")]
+    for column in ("train_loss", "val_loss", "val_auroc"):
+        assert histories[1][column] == pytest.approx(histories[0][column], abs=1e-6)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    data = Films(recipe(batch_size=9), films("train"), films("val"))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=0)
+    with pytest.raises(ValueError, match=r"that 2 processes can share, got 9\. Take 8"):
+        data.train_dataloader()
+
+
+def test_ranks_share_the_films():
+    def rows(kind, rank, world):
+        data = Films(recipe(), films("train"), films("val"))
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=rank)
+        loader = getattr(data, f"{kind}_dataloader")()
+        parts = [batch[2] for batch in loader]
+        assert len(loader) == len(parts)
+        return parts
+
+    whole = rows("train", 0, 1)
+    halves = [rows("train", rank, 2) for rank in (0, 1)]
+    assert len(whole) == data_steps() == len(halves[0]) == len(halves[1])
+    for step, batch in enumerate(whole):  # the halves of a step make up its whole
+        both = np.concatenate([halves[0][step], halves[1][step]])
+        np.testing.assert_array_equal(np.sort(both), np.sort(batch))
+    judged = np.concatenate([np.concatenate(rows("val", rank, 2)) for rank in (0, 1)])
+    np.testing.assert_array_equal(np.sort(judged), np.arange(len(films("val"))))
+
+
+def data_steps():
+    return len(films("train")) // 8
