@@ -153,7 +153,9 @@ def scratch(tmp_path):
 
 
 def make(folder, *arguments, **variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    # Also without what `make VENV=…` was told, or it would install into that environment.
+    inherited = re.compile("MAKE|(VENV|PYTHON)$")
+    kept = {name: value for name, value in os.environ.items() if not inherited.match(name)}
     return subprocess.run(
         ["make", "-C", folder, *arguments],
         env=kept | variables,

@@ -22,6 +22,7 @@ CHROMIUM = next(
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+PATIENCE = 300_000  # milliseconds until a page counts as hung, on however busy a machine
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -101,6 +102,7 @@ def visit(browser):
         if "://" not in address:
             address = f"{SITE.as_uri()}/{address}"
         context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=offline)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         home = address.split("/book/")[0].split("/search")[0]
@@ -150,6 +152,7 @@ def test_what_goes_wrong_on_a_page_is_noticed(browser, tmp_path):
 
     def troubles_of(name, leaving=None):
         context, troubles = browser.new_context(offline=True), []
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         watch(page, tmp_path.as_uri(), troubles)
         page.route("**/slow*", lambda route: None)  # is never answered
