@@ -1,0 +1,488 @@
+"""Tables of chapter 9: where the book's network looks, on simulated films with known truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from chexlib.data import Batcher, open_dataset
+from chexlib.data.phantom import VERSION, films_of, render
+from chexlib.data.tables import table_folder
+from chexlib.findings import FINDINGS
+from chexlib.interpret import (
+    Heat,
+    case_maps,
+    cell_centres,
+    controls,
+    find_cases,
+    heat_of,
+    localization_table,
+    maps_of,
+    normalise,
+    score_cases,
+    to_levels,
+    truth_mask,
+    upsample,
+    verdicts,
+)
+from chexlib.metrics import auroc, choose, youden
+from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
+from chexlib.models import load_checkpoint, phantom_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from chexlib.data.dataset import Dataset
+    from chexlib.data.phantom import Film
+    from chexlib.interpret import Cases
+    from chexlib.models import CheXNet
+
+SIZE = 112  # pixels a side that the network was trained on
+LARGER = (160, 224)
+MOST = 40  # cases of a finding for methods that cost a pass each
+HALF, HOT = 128, 180  # of 255
+SIDE = 128  # pixels a side at which maps are compared with boxes
+UNLIKELY = 0.02  # a probability below which one would say "no"
+TWICE = 2.0  # a ratio to prevalence above which one would say "more than usual"
+MEAN = "mean of findings"
+PLACES = ("on the lesion", "off-centre", "elsewhere")
+LUNGS = table_folder() / "phantom_lungs.csv"  # what the phantom's anatomy is drawn from
+LICENCE = "figures CC BY 4.0; label rows of NIH, free use with attribution"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the network makes of the test films, and of each film's finding with boxes."""
+
+    model: CheXNet
+    data: Dataset
+    cases: Cases
+    maps: NDArray[np.float32]  # [N, 14, h, w]
+    logits: NDArray[np.float32]  # [N, 14]
+    thresholds: NDArray[np.float64]  # [14], of the logit
+    prevalence: NDArray[np.float64]  # [14], on validation films
+
+    @property
+    def column(self) -> NDArray[np.int64]:
+        """The finding of each case, as a column."""
+        return np.array([FINDINGS.index(name) for name in self.cases.finding])
+
+    @property
+    def called(self) -> NDArray[np.bool_]:
+        """Whether each film is called for each finding [N, 14]."""
+        return self.logits >= self.thresholds
+
+
+@cache
+def _test_films() -> tuple[Dataset, Cases]:
+    data = open_dataset("phantom", "test", size=SIZE)
+    return data, find_cases(data.boxes, data.films["image"].tolist(), data.patients)
+
+
+@cache
+def _seen() -> _Seen:
+    model, (data, cases) = load_checkpoint(phantom_checkpoint()), _test_films()
+    validation = open_dataset("phantom", "val", size=SIZE)
+    _, logits = maps_of(model, Batcher(validation.cache), validation.rows)
+    thresholds = choose(validation.truth, logits, youden)
+    maps, seen = maps_of(model, Batcher(data.cache), data.rows)
+    prevalence = validation.truth.mean(axis=0)
+    return _Seen(model, data, cases, maps, seen, thresholds, prevalence)
+
+
+@cache
+def _judged() -> pd.DataFrame:
+    """Return a row for each case: where its map points, how wide it is, whether it is called."""
+    seen = _seen()
+    maps = seen.maps[seen.cases.film, seen.column]
+    scores = score_cases(Heat(maps, SIZE), seen.cases, size=SIDE, cuts=(HOT,))
+    everywhere = np.ones(len(scores), bool)
+    return scores.assign(
+        place=verdicts(scores, everywhere),
+        called=seen.called[seen.cases.film, seen.column],
+        logit=seen.logits[seen.cases.film, seen.column],
+        warm=_warm(maps),
+        other=score_cases(
+            controls(Heat(maps, SIZE), seen.cases, names=("other film",), size=SIDE)["other film"],
+            seen.cases,
+            size=SIDE,
+            cuts=(HOT,),
+        )["hit"],
+    )
+
+
+def _warm(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of the film on which a map, drawn by its own range, is above half of it."""
+    parts = [
+        (to_levels(upsample(maps[i : i + 256], 96, input_size=SIZE)) >= HALF).mean(axis=(1, 2))
+        for i in range(0, len(maps), 256)
+    ]
+    return np.concatenate(parts)
+
+
+def _wide(judged: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which maps are wider than the median map of their finding."""
+    return (judged["warm"] > judged.groupby("finding")["warm"].transform("median")).to_numpy()
+
+
+def verdict_shares() -> tuple[pd.DataFrame, dict]:
+    """Count what the survey showed: right or wrong, on the lesion or not, focused or not."""
+    judged = _judged()
+    called, place = judged["called"].to_numpy(), judged["place"].to_numpy()
+    every, wide = np.ones(len(judged), bool), _wide(judged)
+    shares = {"called": (called, every)}
+    for answer, chosen in (("called", called), ("missed", ~called)):
+        shares |= {f"{answer}, {p}": (chosen & (place == p), every) for p in PLACES}
+        shares |= {f"{p}, of {answer}": (chosen & (place == p), chosen) for p in PLACES}
+        shares[f"wide, of {answer}"] = (chosen & wide, chosen)
+        shares[f"{answer}, wide and not on the lesion"] = (
+            chosen & wide & (place != PLACES[0]),
+            every,
+        )
+    shares["on the lesion, other film's map"] = (judged["other"].to_numpy(), every)
+    seen = _seen()
+    maps = seen.maps[seen.cases.film, seen.column]
+    other = controls(Heat(maps, SIZE), seen.cases, names=("other film",))["other film"].maps
+    cell, others = (_right_cell(some, seen.cases) for some in (maps, other))
+    shares["right cell, of called"] = (called & cell, called)
+    shares["right cell, of missed"] = (~called & cell, ~called)
+    shares["right cell, other film's map"] = (others, every)
+    shares["area of boxes"] = (judged["area"].to_numpy(), every)
+    draws = Resamples(judged["patient"])
+    found = {name: _ratio(*parts, draws, judged["finding"]) for name, parts in shares.items()}
+    rows = [
+        (name, *line)
+        for name, one in found.items()
+        for line in _lines(one, judged["finding"], judged["patient"])
+    ]
+    columns = ["share", "finding", "n_cases", "n_patients", "estimate", "ci_low", "ci_high"]
+    note = (
+        "thresholds by Youden's index on validation films; on the lesion: at least half of the "
+        "hottest pixels in a box; off-centre: not, but a box around what is above 180 of 255 "
+        "touches one; right cell: the hottest cell is the nearest to the middle of a box, or has "
+        "its own middle in one; wide: more of the film above half of the map's range than on the "
+        "median map of the finding; intervals by patient"
+    )
+    return pd.DataFrame(rows, columns=columns), _provenance(note)
+
+
+def _right_cell(maps: NDArray[np.float32], cases: Cases) -> NDArray[np.bool_]:
+    """Return whether the hottest cell is the nearest to a box's middle, or its middle is in a box.
+
+    What can be asked of so coarse a map: the best cell for the lesion, not a point inside it.
+    """
+    places = cell_centres(maps.shape[-1]) / SIZE
+    right = []
+    for one, boxes in zip(maps, cases.truth, strict=True):
+        row, column = np.unravel_index(one.argmax(), one.shape)
+        start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        nearest = np.abs((start + end)[..., None] / 2 - places).argmin(axis=2)  # x and y
+        here = places[[column, row]]
+        inside = ((start <= here) & (here < end)).all(axis=1)
+        right.append((inside | (nearest == [column, row]).all(axis=1)).any())
+    return np.array(right)
+
+
+def _ratio(top: NDArray, base: NDArray, draws: Resamples, finding: pd.Series) -> Bootstrap:
+    """Return sums over sums, for each finding."""
+    both = np.stack([top, base], axis=1).astype(float)
+    estimates, replicates = [], []
+    for name in FINDINGS:
+        rows = np.flatnonzero(finding == name)
+        sums = draws.select(rows).sums(both[rows])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            estimates.append(both[rows, 0].sum() / both[rows, 1].sum())
+            replicates.append(sums[:, 0] / sums[:, 1])
+    return Bootstrap(np.array(estimates), np.stack(replicates, axis=1), draws)
+
+
+def _lines(found: Bootstrap, finding: pd.Series, patient: pd.Series) -> Iterator[tuple]:
+    """Yield a row for each finding and one for their mean."""
+    low, high = found.interval()
+    for k, name in enumerate(FINDINGS):
+        here = patient[(finding == name).to_numpy()]
+        yield name, len(here), here.nunique(), found.estimate[k], low[k], high[k]
+    mean = found.mean()
+    yield MEAN, len(patient), patient.nunique(), mean.estimate, *mean.interval()
+
+
+def focus() -> tuple[pd.DataFrame, dict]:
+    """Ask whether a picture, or a number, tells right answers from wrong ones."""
+    seen = _seen()
+    patients = pd.Series(seen.data.patients)
+    draws = Resamples(patients)
+    truth, called = seen.data.truth, seen.called
+    # Among called films, is the finding there? Among films with it, is it called?
+    asked = {
+        "right or false alarm": (called, truth),
+        "found or missed": (truth, called),
+    }
+    columns = range(len(FINDINGS))
+    warm = np.stack([_warm(seen.maps[:, k]) for k in columns], axis=1)
+    measures = {
+        "focus": -warm,
+        "height": seen.maps.max((2, 3)),
+        "probability": seen.logits,
+    }
+    rows = []
+    for question, (films, labels) in asked.items():
+        for measure, scores in measures.items():
+            if measure == "probability" and question == "found or missed":
+                continue  # a call is a probability: 1 by definition
+            parts, sizes = [], []
+            for k in columns:
+                here = np.flatnonzero(films[:, k])
+                values = labels[here, k], scores[here, k]
+                parts.append(resampled(auroc, *values, draws.select(here)))
+                width = [float(np.median(warm[here, k][values[0] == is_so])) for is_so in (1, 0)]
+                sizes.append((int(values[0].sum()), int((~values[0]).sum()), *width))
+            found = Bootstrap(
+                np.array([float(p.estimate) for p in parts]),
+                np.stack([p.replicates.reshape(len(draws)) for p in parts], axis=1),
+                draws,
+            )
+            low, high = found.interval()
+            for k, name in enumerate(FINDINGS):
+                rows.append(
+                    (question, measure, name, *sizes[k], found.estimate[k], low[k], high[k])
+                )
+            mean = found.mean()
+            total = np.array(sizes)
+            middle = (*total[:, :2].sum(axis=0).astype(int), *total[:, 2:].mean(axis=0))
+            rows.append((question, measure, MEAN, *middle, mean.estimate, *mean.interval()))
+    names = ["question", "measure", "finding", "n_yes", "n_no", "warm_yes", "warm_no"]
+    note = (
+        "AUROC of telling yes from no; focus: less of the film above half of the map's range; "
+        "height: the map's maximum, in units of the logit; warm: median share of the film above "
+        "half of the range; thresholds by Youden's index on validation films; intervals by patient"
+    )
+    frame = pd.DataFrame(rows, columns=[*names, "auroc", "ci_low", "ci_high"])
+    return frame, _provenance(note)
+
+
+def examples() -> tuple[pd.DataFrame, dict]:
+    """Choose the film with the median probability among those that a rule describes."""
+    seen, judged = _seen(), _judged()
+    called, place, wide = judged["called"], judged["place"], _wide(judged)
+    rules = {
+        "wrong and unfocused": ~called & wide & (place != PLACES[0]),
+        "right and off-centre": called & (place == PLACES[1]),
+        "right and on the lesion": called & (place == PLACES[0]),
+    }
+    films = films_of(seen.data.films)
+    rows = []
+    for finding in FINDINGS:
+        k = FINDINGS.index(finding)
+        for rule, chosen in rules.items():
+            alike = judged[chosen & (judged["finding"] == finding)]
+            if alike.empty:
+                continue
+            one = alike.sort_values(["logit", "image"]).iloc[(len(alike) - 1) // 2]
+            probability, threshold = _sigmoid(np.array([one["logit"], seen.thresholds[k]]))
+            film = films[one["film"]]
+            known = probability, threshold, seen.prevalence[k], _as_json(film)
+            rows.append((finding, rule, len(alike), one["image"], *known))
+    columns = ["finding", "rule", "n_alike", "image", "probability", "threshold"]
+    columns += ["prevalence", "film"]
+    note = (
+        "of the films that a rule describes, that with the median probability; thresholds by "
+        "Youden's index on validation films, whose prevalence is given; film: arguments "
+        "of chexlib.data.phantom.Film"
+    )
+    return pd.DataFrame(rows, columns=columns), _provenance(note)
+
+
+def _as_json(film: Film) -> str:
+    names = ("patient", "follow_up", "view", "sex", "age", "seed")
+    kept = {name: getattr(film, name) for name in names}
+    kept |= {"severity": dict(film.severity), "devices": sorted(film.devices)}
+    return json.dumps(kept)
+
+
+def _sigmoid(logits: NDArray) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-np.asarray(logits, float)))
+
+
+def methods() -> tuple[pd.DataFrame, dict]:
+    """Score finer maps, the copied ones, and the lesion's own effect on the same cases."""
+    model, (data, every) = load_checkpoint(phantom_checkpoint()), _test_films()
+    finding = pd.Series(every.finding)
+    shuffled = finding.sample(frac=1, random_state=0)
+    chosen = shuffled.groupby(shuffled).head(MOST).index
+    cases = every.select(np.sort(chosen))
+    films = films_of(data.films)
+    column = np.array([FINDINGS.index(name) for name in cases.finding])
+    batcher, which = Batcher(data.cache), np.unique(cases.film)
+    place = np.searchsorted(which, cases.film)
+    seen, logits = maps_of(model, batcher, data.rows[which])
+    maps = seen[place, column]
+    twins, _ = _rendered(
+        model,
+        [_without(films[i], name) for i, name in zip(cases.film, cases.finding, strict=True)],
+        SIZE,
+    )
+    heats = {
+        "cam": Heat(maps, SIZE),
+        "other film": controls(Heat(maps, SIZE), cases, names=("other film",), size=SIDE)[
+            "other film"
+        ],
+        "twin": Heat(maps - twins[np.arange(len(cases)), column], SIZE),
+    }
+    rows = data.rows[cases.film]
+    for method in ("copied", "layercam", "fine"):
+        found = case_maps(model, batcher, rows, cases.finding, method=method)
+        heats[method] = heat_of(found, method=method, input_size=SIZE)
+    frames = {
+        name: score_cases(heat, cases, size=SIDE, cuts=(HOT,)) for name, heat in heats.items()
+    }
+    truth, patients = data.truth[which], data.patients[which]
+    answers, cells = {SIZE: logits}, {SIZE: seen.shape[-1]}
+    for size in LARGER:
+        larger, answers[size] = _rendered(model, [films[i] for i in which], size)
+        cells[size] = larger.shape[-1]
+        frames[_name(size)] = score_cases(
+            Heat(larger[place, column], size), cases, size=SIDE, cuts=(HOT,)
+        )
+    for size, n in cells.items():
+        frames[f"best cell {size}"] = frames["cam"].assign(
+            hit=_best_cell(cases, n, size), overlap=np.nan, iou_best=np.nan
+        )
+    table = localization_table(
+        frames, metrics={m: lambda s, m=m: s[m] for m in ("hit", "overlap", "iou_best")}
+    )
+    aurocs = _aurocs(truth, answers, patients)
+    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate"]
+    columns += ["ci_low", "ci_high", "gain", "gain_low", "gain_high"]
+    frame = pd.concat([table, aurocs], ignore_index=True)[columns]
+    frame = frame.dropna(subset="estimate").rename(columns={"group": "finding"})
+    note = (
+        f"at most {MOST} cases of each finding, drawn at random; cam: of {SIZE} px; cam 160, cam "
+        "224: the same network on larger films; twin: the map less that of the same film without "
+        "the finding; other film: the map of another patient with the finding; best cell: a judge "
+        "who knows the answer points at one cell; gain: cam less this one (of the AUROC: this one "
+        f"less that of {SIZE} px), paired; intervals by patient"
+    )
+    return frame, _provenance(note)
+
+
+def _without(film: Film, finding: str) -> Film:
+    """Return the same film of the same patient, the finding taken away."""
+    return replace(film, severity={n: s for n, s in film.severity.items() if n != finding})
+
+
+def _rendered(model: CheXNet, films: list[Film], size: int) -> tuple[NDArray, NDArray]:
+    """Return maps and logits of films, simulated at a size."""
+    maps, logits = [], []
+    for start in range(0, len(films), 64):
+        images = np.stack([render(film, size=size).image for film in films[start : start + 64]])
+        found = maps_of(model, Batcher(images), range(len(images)))
+        maps.append(found[0])
+        logits.append(found[1])
+    return np.concatenate(maps), np.concatenate(logits)
+
+
+def _best_cell(cases: Cases, cells: int, size: int) -> NDArray[np.float64]:
+    """Return the hit of the best cell: of the pixels it makes hottest, the share in the boxes."""
+    single = np.eye(cells**2, dtype=np.float32).reshape(-1, cells, cells)
+    hottest = upsample(single, SIDE, input_size=size).reshape(cells**2, -1)
+    hottest = hottest >= hottest.max(axis=1, keepdims=True) * (1 - 1e-6)
+    weights = hottest / hottest.sum(axis=1, keepdims=True)
+    return np.array([(weights @ truth_mask(boxes, SIDE).ravel()).max() for boxes in cases.truth])
+
+
+def _aurocs(
+    truth: NDArray[np.bool_], answers: Mapping[int, NDArray], patients: NDArray
+) -> pd.DataFrame:
+    """Return AUROC at each size, and the gain over that of the first."""
+    draws = Resamples(patients)
+    found = {size: resampled(auroc, truth, logits, draws) for size, logits in answers.items()}
+    groups = [*((name, truth[:, k]) for k, name in enumerate(FINDINGS)), (MEAN, truth.any(axis=1))]
+    sizes = [(name, int(here.sum()), len(np.unique(patients[here]))) for name, here in groups]
+    rows = []
+    for size, one in found.items():
+        gain = one - found[SIZE]
+        both = [[b.estimate, *b.interval()] for b in (one, gain)]
+        means = [[b.estimate, *b.interval()] for b in (one.mean(), gain.mean())]
+        lines = np.column_stack([np.vstack(both), np.reshape(means, 6)]).T
+        for (name, *n), line in zip(sizes, lines, strict=True):
+            of_gain = line[3:] if size != SIZE else [np.nan] * 3
+            rows.append((_name(size), name, "AUROC", *n, *line[:3], *of_gain))
+    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "ci_low"]
+    return pd.DataFrame(rows, columns=[*columns, "ci_high", "gain", "gain_low", "gain_high"])
+
+
+def _name(size: int) -> str:
+    return "cam" if size == SIZE else f"cam {size}"
+
+
+def scales() -> tuple[pd.DataFrame, dict]:
+    """Count how often each scale paints something hot where nothing is, and where something is."""
+    seen = _seen()
+    bias = seen.model.classifier.bias.detach().numpy()
+    large = [upsample(seen.maps[i : i + 128], 48, input_size=SIZE) for i in _starts(seen.maps)]
+    hot = {
+        "map": [(to_levels(part) >= HOT).any((2, 3)) for part in large],
+        "shared": [(normalise(part, how="shared") * 255 >= HOT).any((2, 3)) for part in large],
+        "ratio": [
+            (normalise(part, how="ratio", bias=bias, prevalence=seen.prevalence) >= TWICE).any(
+                (2, 3)
+            )
+            for part in large
+        ],
+    }
+    truth, probability = seen.data.truth, _sigmoid(seen.logits)
+    kinds = {
+        "absent, unlikely": ~truth & (probability < UNLIKELY),
+        "present, called": truth & seen.called,
+    }
+    draws = Resamples(seen.data.patients)
+    rows = []
+    for scale, parts in hot.items():
+        painted = np.concatenate(parts)
+        for kind, chosen in kinds.items():
+            both = np.stack([(painted & chosen).sum(axis=1), chosen.sum(axis=1)], axis=1)
+            sums = draws.sums(both)
+            share = Bootstrap(
+                np.array(both[:, 0].sum() / both[:, 1].sum()), sums[:, 0] / sums[:, 1], draws
+            )
+            films = both[:, 1] > 0
+            sizes = int(chosen.sum()), len(np.unique(seen.data.patients[films]))
+            rows.append((scale, kind, *sizes, share.estimate, *share.interval()))
+    columns = ["scale", "kind", "n_maps", "n_patients", "hot", "ci_low", "ci_high"]
+    note = (
+        f"hot: somewhere from {HOT} of 255 up (map, shared), or from {TWICE:g} times the "
+        f"prevalence up (ratio); unlikely: probability below {UNLIKELY:g}; called: threshold by "
+        "Youden's index on validation films; intervals by patient"
+    )
+    return pd.DataFrame(rows, columns=columns), _provenance(note)
+
+
+def _starts(values: NDArray) -> range:
+    return range(0, len(values), 128)
+
+
+def _provenance(note: str) -> dict:
+    about = f"phantom {VERSION}; {len(_test_films()[0]):,} test films; {note}"
+    inputs = [phantom_checkpoint(), LUNGS]
+    return {
+        "source": "simulated radiographs, and the book's network",
+        "licence": LICENCE,
+        "inputs": inputs,
+        "note": about,
+    }
+
+
+TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
+    "cam_verdicts": verdict_shares,
+    "cam_focus": focus,
+    "cam_examples": examples,
+    "cam_methods": methods,
+    "cam_scales": scales,
+}
