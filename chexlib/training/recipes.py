@@ -234,7 +234,7 @@ _ALL = (
         learning_rate=2e-3,
         weight_decay=1e-4,
         schedule="one-cycle",
-        epochs=5,
+        epochs=4,
         keep="last",
         channels_last=True,
     ),
