@@ -1,0 +1,519 @@
+"""Tables of chapter 10: whether maps look at the right place, and what they show when they do."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from train_runs import SHORTCUT, folder_of
+
+from chexlib.data import Batcher, open_dataset, package_file
+from chexlib.data.phantom import VERSION, Shortcut, films_of, render
+from chexlib.data.tables import sha256, table_folder
+from chexlib.findings import FINDINGS
+from chexlib.interpret import (
+    BoxedFilms,
+    Heat,
+    cascade,
+    case_maps,
+    cell_centres,
+    compare_models,
+    controls,
+    heat_of,
+    localization_table,
+    maps_of,
+    open_boxed,
+    perturbation_curves,
+    score_cases,
+    shift_equivariance,
+    to_pixels,
+    truth_mask,
+)
+from chexlib.metrics import Resamples, auroc, resampled
+from chexlib.metrics.resampling import Bootstrap
+from chexlib.models import load_checkpoint, phantom_checkpoint
+from chexlib.training.judge import auroc_with_intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chexlib.interpret import Cases
+    from chexlib.models import CheXNet
+
+SIZE = 112
+PER_FINDING = 80  # cases scored of each finding, drawn at random
+PER_FINDING_FEW = 8  # of them with methods that need many passes a film
+PER_FINDING_RUN = 40  # of them with each run
+SHORTCUT_PATIENTS = 350  # of the simulated test patients
+CHECKED = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumothorax")
+SMALL_RUNS = (
+    *("true-0", "measured-0", "corrected-0", "symmetric-0", "cue-0", "doubled-0"),
+    *("weighted-0", "paper-0", "paper-slow-0", "paper-crop-0"),
+)
+SIZES = {"below 1%": 0.01, "1 to 3%": 0.03, "3 to 10%": 0.1, "10 to 30%": 0.3, "above 30%": 1.01}
+SLOW = {
+    "integrated_gradients": {"steps": 8},
+    "smoothgrad": {"samples": 8},
+    "occlusion": {"window": 28, "stride": 14},
+}
+LUNGS = table_folder() / "phantom_lungs.csv"
+LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
+
+
+@cache
+def _model(name: str) -> CheXNet:
+    """Return the book's model, or that of a run."""
+    path = _weights(name)
+    if not path.is_file():
+        command = "python data/train_runs.py " + name
+        if name == "default":
+            command += " && python data/ship_weights.py"
+        raise FileNotFoundError(f"Expected trained weights in {path}, found none: {command}")
+    return load_checkpoint(path)
+
+
+def _weights(name: str):
+    return phantom_checkpoint() if name == "default" else folder_of(name) / "best.safetensors"
+
+
+@cache
+def _boxed() -> BoxedFilms:
+    return open_boxed("phantom", size=SIZE)
+
+
+def _sample(cases: Cases, per_finding: int, findings: tuple[str, ...] = FINDINGS) -> Cases:
+    """Return some cases of each finding, drawn at random, in the order of the book's findings."""
+    rng, name = np.random.default_rng(0), np.array(cases.finding)
+    chosen = []
+    for finding in findings:
+        mine = np.flatnonzero(name == finding)
+        chosen.append(np.sort(rng.permutation(mine)[:per_finding]))
+    return cases.select(np.concatenate(chosen))
+
+
+def _scores(
+    model: CheXNet, films: BoxedFilms, cases: Cases, methods: Mapping[str, dict], *, names: tuple
+) -> dict[str, pd.DataFrame]:
+    """Return scores of methods and of controls (those of the first method's maps)."""
+    every: dict[str, Heat] = {}
+    for method, options in methods.items():
+        maps = case_maps(model, films.batcher, cases.film, cases.finding, method=method, **options)
+        every[method] = heat_of(maps, method=method, input_size=films.batcher.size)
+    first = next(iter(every.values()))
+    every |= controls(first, cases, names=names, prior=_boxed().cases)
+    return {name: score_cases(heat, cases) for name, heat in every.items()}
+
+
+# What needs several tables is computed once.
+@cache
+def _main_scores() -> dict[str, pd.DataFrame]:
+    films = _boxed()
+    cases = _sample(films.cases, PER_FINDING)
+    methods = {"cam": {}, "fine": {}}
+    names = ("random", "centre", "position", "moved", "other film")
+    scores = _scores(_model("default"), films, cases, methods, names=names)
+    size = pd.cut(scores["cam"]["area"], [0, *SIZES.values()], labels=list(SIZES), right=False)
+    return {name: one.assign(size=size.to_numpy()) for name, one in scores.items()}
+
+
+def localization() -> tuple[pd.DataFrame, dict]:
+    """Score the book's model on simulated boxes, by finding and by size, beside controls."""
+    scores = _main_scores()
+    in_order = {
+        name: one.sort_values("size", key=lambda s: s.map(list(SIZES).index), kind="stable")
+        for name, one in scores.items()
+    }
+    parts = {"finding": scores, "size": {k: v.reset_index(drop=True) for k, v in in_order.items()}}
+    tables = [localization_table(one, by=by).assign(by=by) for by, one in parts.items()]
+    frame = pd.concat(tables, ignore_index=True)
+    note = (
+        f"phantom {VERSION}; up to {PER_FINDING} simulated test films a finding, {SIZE} px; means "
+        "with 95% intervals by patient; gain: the class activation map less the other, paired; "
+        "sizes are shares of the film in boxes"
+    )
+    return _rounded(frame), _provenance(note, "default")
+
+
+def methods() -> tuple[pd.DataFrame, dict]:
+    """Score every method on the same few cases."""
+    films = _boxed()
+    cases = _sample(films.cases, PER_FINDING_FEW)
+    every = {"cam": {}, "fine": {}, "layercam": {}, "gradcam": {}, **SLOW, "copied": {}}
+    scores = _scores(_model("default"), films, cases, every, names=("random", "position"))
+    # Two findings may be called by one map: the copied one.
+    frame = localization_table(scores)
+    kept = ("hit", "energy", "overlap", "iou_area", "iou_best", "IoBB > 0.1", "IoU > 0.1")
+    frame = frame[frame["metric"].isin(kept) & (frame["group"] == "mean of findings")]
+    options = ", ".join(f"{m} {o}" for m, o in SLOW.items()).replace("'", "")
+    note = (
+        f"phantom {VERSION}; {PER_FINDING_FEW} simulated test films a finding, {SIZE} px; mean of "
+        f"findings, 95% intervals by patient; gain: cam less the other, paired; {options}"
+    )
+    return _rounded(frame), _provenance(note, "default")
+
+
+# The shortcut: each film with the marker and without it, everything else the same.
+@cache
+def _marked() -> dict:
+    data = open_dataset("phantom", "test", size=SIZE, shortcut=Shortcut(**SHORTCUT))
+    first = data.films["patient"].min()
+    mine = (data.films["patient"] < first + SHORTCUT_PATIENTS).to_numpy()
+    films = data.films[mine].reset_index(drop=True)
+    drawn = np.asarray(data.cache.images)[data.rows[mine]]
+    has = films["device_marker"].to_numpy(bool)
+    turned = films.assign(device_marker=~has)
+    other = np.stack([render(f, size=SIZE).image for f in films_of(turned, seed=0)])
+    with_, without = drawn.copy(), other.copy()
+    with_[~has], without[~has] = other[~has], drawn[~has]
+    apart = np.abs(with_.astype(int) - without) > 30
+    place = np.full((len(films), 2), np.nan)  # row and column of its middle, in pixels
+    for i, mask in enumerate(apart):
+        if mask.sum() >= 5:  # else the collimator hid it
+            place[i] = np.median(np.argwhere(mask), axis=0)
+    return {
+        "films": films,
+        "with": with_,
+        "without": without,
+        "place": place,
+    }
+
+
+def _nodule(model: CheXNet, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return maps [N, h, w] and logits [N] of Nodule."""
+    k = FINDINGS.index("Nodule")
+    maps, logits = maps_of(model, Batcher(images), np.arange(len(images)))
+    return maps[:, k], logits[:, k]
+
+
+@cache
+def _told(run: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    if kind in ("with", "without"):
+        return _nodule(_model(run), _marked()[kind])
+    on = _marked()["films"]["device_marker"].to_numpy(bool) == (kind == "drawn")
+    maps, logits = zip(_told(run, "with"), _told(run, "without"), strict=True)
+    return np.where(on[:, None, None], *maps), np.where(on, *logits)
+
+
+def shortcut() -> tuple[pd.DataFrame, dict]:
+    """AUROC for Nodule as the marker goes with it, is on no film, on all, or goes without it."""
+    marked = _marked()
+    labels = marked["films"]["Nodule"].to_numpy(bool)
+    draws = Resamples(marked["films"]["patient"])
+    kinds = {
+        "as trained": "drawn",
+        "marker on every film": "with",
+        "marker on no film": "without",
+        "the other way round": "turned",
+    }
+    rows = []
+    for run in ("default", "shortcut"):
+        found = {}
+        for name, kind in kinds.items():
+            found[name] = resampled(auroc, labels, _told(run, kind)[1], draws)
+            less = found[name] - found["as trained"]
+            ends, less_ends = found[name].interval(), less.interval()
+            changed = (less.estimate, *less_ends) if name != "as trained" else (np.nan,) * 3
+            counts = (len(labels), int(labels.sum()), len(draws.drawn))
+            rows.append((run, name, *counts, found[name].estimate, *ends, *changed))
+    columns = ["run", "films", "n_films", "n_positive", "n_patients", "estimate", "ci_low"]
+    columns += ["ci_high", "change", "change_low", "change_high"]
+    note = (
+        f"phantom {VERSION}; AUROC for Nodule on {SHORTCUT_PATIENTS} simulated test patients whose "
+        f"side marker is on {SHORTCUT['with_finding']:.0%} of films with a nodule and on "
+        f"{SHORTCUT['without']:.0%} of others, and on the same films with the marker added or "
+        "taken away; 95% intervals by patient; change: less that as trained, paired"
+    )
+    return _rounded(pd.DataFrame(rows, columns=columns)), _provenance(note, "default", "shortcut")
+
+
+def _cell(place: np.ndarray, cells: int, stride: int) -> np.ndarray:
+    """Return the cell whose centre is nearest, for places in pixels [N, 2]."""
+    centres = cell_centres(cells, stride=stride)
+    return np.abs(place[..., None] - centres).argmin(-1)
+
+
+def _cue_cases() -> dict:
+    """Return the films with a nodule whose marker is seen, and the cells of both."""
+    marked, pool = _marked(), _boxed().cases
+    of = {
+        image: truth
+        for image, name, truth in zip(pool.image, pool.finding, pool.truth, strict=True)
+        if name == "Nodule"
+    }
+    images = marked["films"]["image"]
+    chosen = np.flatnonzero(images.isin(of) & ~np.isnan(marked["place"][:, 0]))
+    middles = [
+        [((y + h / 2) * SIZE - 0.5, (x + w / 2) * SIZE - 0.5) for x, y, w, h in of[images[i]]]
+        for i in chosen
+    ]
+    return {"rows": chosen, "nodules": middles, "truth": [of[images[i]] for i in chosen]}
+
+
+def shortcut_maps() -> tuple[pd.DataFrame, dict]:
+    """Say where the map for Nodule is hottest, and what it says of the marker."""
+    marked, cue = _marked(), _cue_cases()
+    rows = cue["rows"]
+    patient = marked["films"]["patient"].to_numpy()[rows]
+    measures: list[tuple[str, str, np.ndarray]] = []
+    for run in ("default", "shortcut"):
+        maps, logit = _told(run, "with")
+        gone, logit_gone = _told(run, "without")
+        for method in ("cam", "layercam"):
+            stride = 32 if method == "cam" else 16
+            if method == "cam":
+                seen, hidden = maps[rows], gone[rows]
+            else:
+                names = ["Nodule"] * len(rows)
+                seen, hidden = (
+                    case_maps(_model(run), Batcher(marked[k]), rows, names, method=method)
+                    for k in ("with", "without")
+                )
+            cells = seen.shape[-1]
+            at = tuple(_cell(marked["place"][rows], cells, stride).T)
+            hottest = np.stack(np.divmod(seen.reshape(len(seen), -1).argmax(1), cells), 1)
+            on_marker = (hottest == np.stack(at, 1)).all(1)
+            near = [_cell(np.array(places), cells, stride) for places in cue["nodules"]]
+            pairs = zip(near, hottest, strict=True)
+            on_nodule = np.array([(cell == hot).all(1).any() for cell, hot in pairs])
+            one = np.arange(len(rows))
+            positive = np.clip(seen, 0, None)
+            share = positive[one, *at] / np.maximum(positive.sum((1, 2)), 1e-9)
+            values = {
+                "hottest cell is the marker's": on_marker,
+                "hottest cell is a nodule's": on_nodule,
+                "share of the map at the marker": share,
+            }
+            if method == "cam":
+                values["map at the marker"] = seen[one, *at] / cells**2
+                change = (seen - hidden)[one, *at] / cells**2
+                values["map at the marker, change"] = change
+                values["logit, change"] = (logit - logit_gone)[rows]
+            measures += [(run, method, name, v.astype(float)) for name, v in values.items()]
+    draws = Resamples(patient)
+    out = []
+    for run, method, name, values in measures:
+        mean, low, high = _mean(values, draws)
+        out.append((run, method, name, len(values), len(np.unique(patient)), mean, low, high))
+    columns = ["run", "method", "measure", "n_films", "n_patients", "estimate", "ci_low", "ci_high"]
+    note = (
+        f"phantom {VERSION}; simulated films with a nodule and a side marker; a map's cells, "
+        "the marker's being the one whose centre is nearest; map and logit of Nodule; change: with "
+        "the marker less without it; 95% intervals by patient"
+    )
+    return _rounded(pd.DataFrame(out, columns=columns)), _provenance(note, "default", "shortcut")
+
+
+def shortcut_films() -> tuple[pd.DataFrame, dict]:
+    """Keep maps for Nodule of the first films with one nodule, a marker, and no other finding."""
+    marked, cue = _marked(), _cue_cases()
+    films, out = marked["films"], []
+    for i, truth in zip(cue["rows"], cue["truth"], strict=True):
+        film = films.iloc[i]
+        if film["severity_Nodule"] < 0.5 or film[list(FINDINGS)].sum() > 1 or len(truth) > 1:
+            continue
+        about = {
+            **{k: film[k] for k in ("patient", "follow_up", "view", "sex", "age")},
+            "severity": film["severity_Nodule"],
+            "devices": " ".join(c[7:] for c in films if c.startswith("device_") and film[c]),
+            **dict(zip(("x", "y", "width", "height"), np.round(truth[0], 4), strict=True)),
+        }
+        for run in ("default", "shortcut"):
+            for kind in ("with", "without"):
+                maps, logits = _told(run, kind)
+                cells = {f"m{r}{c}": maps[i, r, c] for r, c in np.ndindex(maps[i].shape)}
+                out.append({**about, "run": run, "marker": kind, "logit": logits[i], **cells})
+        if len(out) >= 4 * 4:
+            break
+    note = f"phantom {VERSION}; class activation maps of Nodule, cells m(row)(column), {SIZE} px"
+    return _rounded(pd.DataFrame(out)), _provenance(note, "default", "shortcut")
+
+
+def _few(per_finding: int) -> dict[str, np.ndarray]:
+    """Return rows of films with each of the findings that are checked."""
+    cases = _sample(_boxed().cases, per_finding, CHECKED)
+    name = np.array(cases.finding)
+    return {finding: np.flatnonzero(name == finding) for finding in CHECKED}, cases
+
+
+def sanity() -> tuple[pd.DataFrame, dict]:
+    """Draw layers anew, shuffle labels, move the window, and see whether maps notice."""
+    model, shuffled = _model("default"), _model("random-labels")
+    groups, cases = _few(4)
+    batcher = _boxed().batcher
+    ways = {"cam": {}, "layercam": {}, "copied": {}, "integrated_gradients": {"steps": 8}}
+    ways["smoothgrad"] = {"samples": 8}
+    parts = []
+    for finding, mine in groups.items():
+        images, patient = batcher(cases.film[mine]), cases.patient[mine]
+        for method, options in ways.items():
+            given = {"method": method, "kinds": ("spearman",), **options}
+            fallen = cascade(model, images, finding, **given).assign(check="layers drawn anew")
+            other = compare_models(model, shuffled, images, finding, **given)
+            other = other.assign(stage="random labels", check="random labels")
+            both = pd.concat([fallen.astype({"stage": str}), other]).assign(method=method)
+            both["patient"] = patient[both["film"]]
+            parts.append(both.rename(columns={"spearman": "value"}).assign(measure="spearman"))
+        for method in ("cam", "layercam"):
+            moved = shift_equivariance(model, images, finding, method=method, shifts=(4, 8, 16, 32))
+            moved["logit"] = moved["logit"].abs()
+            for measure in ("spearman", "peak", "logit"):
+                one = moved.rename(columns={measure: "value"})[["film", "shift", "value"]]
+                one = one.assign(check="window moved", method=method, measure=measure)
+                one["stage"], one["patient"] = one.pop("shift").astype(str), patient[one["film"]]
+                parts.append(one)
+    every = pd.concat(parts, ignore_index=True)
+    rows = []
+    keys = ["check", "method", "stage", "measure"]
+    for key, part in every.groupby(keys, sort=False):
+        ranked = part[part["value"].notna()]  # a constant map has no rank
+        mean, low, high = _mean(ranked["value"].to_numpy(), Resamples(ranked["patient"]))
+        rows.append((*key, len(ranked), mean, low, high))
+    columns = [*keys, "n", "estimate", "ci_low", "ci_high"]
+    note = (
+        f"phantom {VERSION}; 4 simulated test films of each of {', '.join(CHECKED)}; rank "
+        "correlation of a map with the trained network's own; of windows moved by so many pixels, "
+        "where they overlap: correlation, distance of peaks in pixels, change of the logit"
+    )
+    frame = pd.DataFrame(rows, columns=columns)
+    return _rounded(frame), _provenance(note, "default", "random-labels")
+
+
+def perturbation() -> tuple[pd.DataFrame, dict]:
+    """Take pixels away, or give them, in the order of maps, of chance and of the truth."""
+    model, batcher = _model("default"), _boxed().batcher
+    groups, cases = _few(8)
+    rng = np.random.default_rng(0)
+    curves: list[pd.DataFrame] = []
+    areas: list[tuple] = []
+    for finding, mine in groups.items():
+        some = cases.select(mine)
+        images, names = batcher(some.film), [finding] * len(mine)
+        heat = {
+            method: to_pixels(
+                case_maps(model, batcher, some.film, names, method=method),
+                SIZE,
+                method=method,
+                input_size=SIZE,
+            )
+            for method in ("cam", "layercam")
+        }
+        noise = rng.random((len(mine), SIZE, SIZE))
+        truth = np.stack([truth_mask(boxes, SIZE) for boxes in some.truth])
+        heat |= {"random": noise, "truth": truth + 0.5 * noise}
+        for source, maps in heat.items():
+            for kind in ("deletion", "insertion"):
+                found = perturbation_curves(model, images, maps, finding, kind=kind, steps=14)
+                areas += [
+                    (source, kind, finding, p, a)
+                    for p, a in zip(some.patient, found.area, strict=True)
+                ]
+                mean = found.probability.mean(0)
+                one = {"source": source, "kind": kind, "finding": finding, "share": found.share}
+                curves.append(pd.DataFrame({**one, "probability": mean}))
+    mean = pd.concat(curves).groupby(["source", "kind", "share"], sort=False)["probability"]
+    lines = mean.mean().rename("estimate").reset_index().assign(what="curve")
+    every = pd.DataFrame(areas, columns=["source", "kind", "finding", "patient", "area"])
+    rows = []
+    for (source, kind), part in every.groupby(["source", "kind"], sort=False):
+        draws = Resamples(part["patient"])
+        own = part["area"].to_numpy()
+        chance = every[(every["source"] == "random") & (every["kind"] == kind)]["area"].to_numpy()
+        rows.append((source, kind, *_mean(own, draws), *_mean(own - chance, draws), "area"))
+    columns = ["source", "kind", "estimate", "ci_low", "ci_high", "less_random", "less_random_low"]
+    columns += ["less_random_high", "what"]
+    frame = pd.concat([lines, pd.DataFrame(rows, columns=columns)], ignore_index=True)
+    note = (
+        f"phantom {VERSION}; 8 simulated test films of each of {', '.join(CHECKED)}; mean "
+        "probability of the finding; pixels replaced by the film's mean, or given to the blurred "
+        "film; truth: the boxes first, in random order; areas with 95% intervals by patient, and "
+        "less that in random order, paired"
+    )
+    return _rounded(frame), _provenance(note, "default")
+
+
+def against_auroc() -> tuple[pd.DataFrame, dict]:
+    """Set AUROC beside localisation: of runs; and the AUROC of findings alone."""
+    metrics = {"overlap": lambda s: s["overlap"], "hit": lambda s: s["hit"]}
+    known = json.loads(_model("default").provenance["metadata"]["metrics"])["auroc"]
+    rows = []
+    for finding, area in known.items():
+        ends = [area[k] for k in ("estimate", "low", "high")]
+        rows.append(("finding", finding, SIZE, "", *ends, *[np.nan] * 6))
+    for run in ("default", "shortcut", "random-labels", *SMALL_RUNS):
+        rows += _run_rows(run, metrics)
+    columns = ["by", "name", "size", "metric", "auroc", "auroc_low", "auroc_high", "estimate"]
+    columns += ["ci_low", "ci_high", "gain", "gain_low", "gain_high"]
+    note = (
+        f"phantom {VERSION}; class activation maps on simulated test films; mean of findings for "
+        f"runs ({PER_FINDING_RUN} films a finding; AUROC against the truth on films of all test "
+        f"patients, of the shortcut's run on those of {SHORTCUT_PATIENTS}); gain over the mean "
+        "position of a finding; 95% intervals by patient"
+    )
+    frame = pd.DataFrame(rows, columns=columns)
+    return _rounded(frame), _provenance(note, "default", "shortcut", "random-labels", *SMALL_RUNS)
+
+
+def _own_and_gain(part: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    part = part.set_index("source")
+    own = part.loc["cam", ["estimate", "ci_low", "ci_high"]]
+    return own, part.loc["position", ["gain", "gain_low", "gain_high"]]
+
+
+def _run_rows(run: str, metrics: Mapping[str, Callable]) -> list[tuple]:
+    size = 64 if run in SMALL_RUNS else SIZE
+    data = open_dataset("phantom", "test", size=size)
+    batcher, cases = Batcher(data.cache), _sample(_boxed().cases, PER_FINDING_RUN)
+    if run == "shortcut":  # its own test films have the marker where it was trained to expect it
+        mine = (data.patients < data.patients.min() + SHORTCUT_PATIENTS).nonzero()[0]
+        _, logits = maps_of(_model(run), batcher, data.rows[mine])
+        judged = auroc_with_intervals(data.truth[mine], logits, data.patients[mine])
+    else:
+        judged = json.loads((folder_of(run) / "metrics.json").read_text())["truth"]
+    films = BoxedFilms(batcher, cases, "")
+    scores = _scores(_model(run), films, cases, {"cam": {}}, names=("position",))
+    table = localization_table(scores, metrics=metrics)
+    table = table[table["group"] == "mean of findings"]
+    rows = []
+    for metric, part in table.groupby("metric", sort=False):
+        own, gain = _own_and_gain(part)
+        rows.append(("run", run, size, metric, *judged["mean_auroc"].values(), *own, *gain))
+    return rows
+
+
+def _mean(values: np.ndarray, draws: Resamples) -> tuple[float, float, float]:
+    """Return a mean with its interval by patient."""
+    sums = draws.sums(np.stack([values, np.ones(len(values))], 1))
+    found = Bootstrap(np.asarray(values.mean()), sums[:, 0] / sums[:, 1], draws)
+    return (float(values.mean()), *map(float, found.interval()))
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return figures to four digits: more than any interval here justifies."""
+    return frame.round(4)
+
+
+def _provenance(note: str, *runs: str) -> dict:
+    trained = [f"{run} {sha256(_weights(run))[:12]}" for run in runs if run != "default"]
+    if trained:
+        note += f"; runs of data/train_runs.py, by SHA-256 of their weights: {', '.join(trained)}"
+    return {
+        "source": "simulated radiographs and networks trained on them",
+        "licence": "figures CC BY 4.0; label rows of NIH, free use with attribution",
+        "inputs": [LUNGS, LABELS, phantom_checkpoint()],
+        "note": note,
+    }
+
+
+TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
+    "localization": localization,
+    "localization_methods": methods,
+    "localization_shortcut": shortcut,
+    "localization_shortcut_maps": shortcut_maps,
+    "localization_shortcut_films": shortcut_films,
+    "localization_sanity": sanity,
+    "localization_perturbation": perturbation,
+    "localization_auroc": against_auroc,
+}

@@ -1,0 +1,119 @@
+"""Figures of chapter 10: what is drawn where, and what is refused."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from chexlib.data import Batcher
+from chexlib.interpret import BoxedFilms, find_cases
+from chexlib.plots import localization
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def boxed():
+    pixels = np.zeros((2, 64, 64), np.uint8)
+    boxes = pd.DataFrame(
+        {"image": ["a", "b"], "finding": ["Mass", "Edema"], "x": 0, "y": [0, 512]}
+    ).assign(width=512, height=256)
+    cases = find_cases(boxes, ["a", "b"], [1, 2])
+    return BoxedFilms(Batcher(pixels), cases, "two black films")
+
+
+def edges(ax, style):
+    return [tuple(p.get_bbox().bounds) for p in ax.patches if p.get_linestyle() == style]
+
+
+def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
+    maps = np.zeros((2, 2, 2), np.float32)
+    maps[:, 0, 0] = 1
+    figure = localization.case_sheet(boxed, boxed.cases, maps)
+    assert [ax.get_title() for ax in figure.axes] == ["Mass", "Pulmonary edema"]
+    for ax, y in zip(figure.axes, (0, 128), strict=True):
+        ((left, top, width, height),) = edges(ax, "--")
+        assert (left + 0.5, top + 0.5, width, height) == (0, y, 128, 64)
+        ((left, top, *_),) = edges(ax, "-")
+        assert (left, top) == (-0.5, -0.5)
+    with pytest.raises(ValueError, match="Expected a map for each of 2 cases, got 1"):
+        localization.case_sheet(boxed, boxed.cases, maps[:1])
+
+
+def film_rows():
+    row = {
+        **{"patient": 5, "follow_up": 0, "view": "PA", "sex": "F", "age": 50, "severity": 0.8},
+        **{"devices": "marker tube", "x": 0.2, "y": 0.3, "width": 0.1, "height": 0.1},
+        **{f"m{r}{c}": r + c for r in range(3) for c in range(3)},
+    }
+    return pd.DataFrame(
+        [
+            {**row, "run": run, "marker": "with", "logit": logit}
+            for run, logit in (("book", 0.0), ("clue", 9.0))
+        ]
+    )
+
+
+def test_a_row_of_the_table_is_the_film_it_describes():
+    row = film_rows().iloc[0]
+    film = localization.film_of(row, marker=True)
+    assert film.devices == {"marker", "tube"}
+    assert dict(film.severity) == {"Nodule": 0.8}
+    assert localization.film_of(row, marker=False).devices == {"tube"}
+    assert localization.film_of({**row, "devices": np.nan}, marker=False).devices == frozenset()
+
+
+def test_networks_stand_below_one_another_with_their_answers():
+    figure = localization.shortcut_sheet(film_rows())
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["book: 50%", "clue: 100%"]
+
+
+def test_a_method_without_a_value_at_a_stage_has_a_gap():
+    rows = pd.DataFrame(
+        {
+            "method": ["cam", "cam", "ig"],
+            "stage": ["trained", "head", "head"],
+            "estimate": [1.0, 0.2, 0.5],
+            "ci_low": [1.0, 0.1, 0.4],
+            "ci_high": [1.0, 0.3, 0.6],
+        }
+    )
+    _, ax = plt.subplots()
+    localization.stage_lines(ax, rows, names={"cam": "CAM", "ig": "gradients"})
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", "head"]
+    lines = [c.lines[0].get_ydata().astype(float) for c in ax.containers]
+    np.testing.assert_array_equal(lines[0], [1.0, 0.2])
+    np.testing.assert_array_equal(lines[1], [np.nan, 0.5])
+
+
+def test_curves_stand_in_the_panel_of_their_kind():
+    table = pd.DataFrame(
+        [
+            ("curve", kind, "cam", share, value)
+            for kind, ends in (("deletion", (0.9, 0.1)), ("insertion", (0.1, 0.9)))
+            for share, value in zip((0, 1), ends, strict=True)
+        ],
+        columns=["what", "kind", "source", "share", "estimate"],
+    )
+    figure = localization.perturbation_panels(table, names={"cam": "CAM"})
+    for ax, ends in zip(figure.axes, ((0.9, 0.1), (0.1, 0.9)), strict=True):
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), ends)
+
+
+def test_points_carry_names_unless_none_are_wanted():
+    ends = {"auroc_low": 0.7, "auroc_high": 0.9, "ci_low": 0.1, "ci_high": 0.3}
+    rows = pd.DataFrame({"name": ["Mass", "Edema"], "auroc": 0.8, "estimate": 0.2, **ends})
+    _, ax = plt.subplots()
+    localization.auroc_scatter(ax, rows)
+    assert [t.get_text() for t in ax.texts] == ["Mass", "Edema"]
+    _, ax = plt.subplots()
+    localization.auroc_scatter(ax, rows, labels={})
+    assert not ax.texts
