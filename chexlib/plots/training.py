@@ -221,7 +221,7 @@ def profile(model: CheXNet, *, size: int = 224) -> Figure:
     below.set_xticks(place, names)
     below.set(ylabel="share", ylim=(0, shown.to_numpy().max() * 1.18))
     below.grid(visible=False, axis="x")
-    below.legend(loc="upper left")
+    below.legend(loc="upper right")
     return figure
 
 

@@ -1,0 +1,142 @@
+"""The tables of chapter 4 agree with themselves, and the run that it trains live learns."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chexlib.data import table
+from chexlib.data.phantom import VERSION
+from chexlib.findings import FINDINGS
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "book" / "04_training.ipynb"
+OF_RUNS = (
+    "training_runs",
+    "training_differences",
+    "training_seeds",
+    "training_history",
+    "training_calibration",
+)
+# Mean AUROC of the live run: what other processors and other seeds reach, with room to spare.
+BAND = (0.68, 0.82)
+
+
+@pytest.fixture
+def builders(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
+    import tables_training
+
+    yield tables_training
+    for name in ("tables_training", "train_runs"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+def test_figures_are_those_of_the_phantom_as_it_is(name):
+    assert table(name).attrs["note"].startswith(f"phantom {VERSION}"), (
+        f"The phantom changed since data/{name}.csv: train the runs again "
+        f"(python data/train_runs.py), then python data/make_tables.py {name}"
+    )
+
+
+def test_every_estimate_lies_in_its_interval():
+    for name, value in (
+        ("training_runs", "mean_auroc"),
+        ("training_differences", "difference"),
+        ("training_seeds", "auroc"),
+        ("training_calibration", "gap"),
+    ):
+        frame = table(name)
+        assert ((frame["ci_low"] <= frame[value]) & (frame[value] <= frame["ci_high"])).all(), name
+
+
+def test_differences_are_those_of_the_runs():
+    means = table("training_runs").set_index("run")["mean_auroc"]
+    frame = table("training_differences")
+    expected = means[frame["first"]].to_numpy() - means[frame["second"]].to_numpy()
+    np.testing.assert_allclose(frame["difference"], expected, atol=1e-12)
+
+
+def test_seeds_share_the_films_and_have_all_findings():
+    frame = table("training_seeds")
+    wide = frame.pivot(index="finding", columns="seed", values="auroc")
+    assert len(wide) == len(FINDINGS) + 1
+    assert not wide.isna().any(axis=None)
+    means = wide.loc[list(FINDINGS)].mean()
+    np.testing.assert_allclose(wide.loc["Mean of 14"], means)
+    runs = table("training_runs").set_index("run")["mean_auroc"]
+    for seed, value in wide.loc["Mean of 14"].items():
+        assert runs[f"true-{seed}"] == pytest.approx(value)
+
+
+def test_weights_lift_probabilities_and_the_formula_takes_them_back():
+    frame = table("training_calibration")
+    kinds = frame.pivot(index="finding", columns="probabilities", values="gap")
+    assert (kinds["class weights"] > 0.05).all()
+    assert (kinds["class weights, undone"].abs() < 0.02).all()
+    errors = frame.groupby("probabilities")["calibration_error"].mean()
+    assert errors["class weights, undone"] < errors["class weights"] / 5
+    assert (frame["by_luck"] <= frame["calibration_error"] * 2.5).all()
+
+
+def test_two_thermometers_in_one_network_disagree():
+    # What the chapter says of validation by crops: equal training, opposite verdicts.
+    history = table("training_history").set_index(["run", "epoch"])
+    whole, crops = history.loc["paper-crop-0"], history.loc["paper-crop-both-0"]
+    assert (whole.loc[[0, 1], "train_loss"] == crops.loc[[0, 1], "train_loss"]).all()
+    assert whole["val_loss"].diff()[1] > 0 > crops["val_loss"].diff()[1]
+
+
+def test_quoted_figures_have_their_sources():
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    for name in ("graphics_cards", "training_speed"):
+        for key in table(name)["citation"]:
+            assert f"{{{key}," in bibliography
+
+
+def test_a_missing_run_is_named_with_the_command_that_trains_it(builders, monkeypatch, tmp_path):
+    monkeypatch.setattr(builders, "folder_of", lambda name: tmp_path / name)
+    for name in OF_RUNS:
+        builders.tested.cache_clear()
+        builders.aurocs.cache_clear()
+        builders._draws.cache_clear()
+        with pytest.raises(FileNotFoundError, match=r"python data/train_runs\.py "):
+            builders.TABLES[name]()
+
+
+def test_runs_of_different_films_are_not_compared(builders, monkeypatch):
+    one = builders.Tested(np.eye(14, dtype=bool), np.eye(14), np.arange(14))
+    other = one._replace(labels=~one.labels)
+    monkeypatch.setattr(builders, "tested", lambda name: one if name == "true-0" else other)
+    with pytest.raises(ValueError, match="tested on the films of true-0"):
+        builders.aurocs("paper-0")
+
+
+def _cells():
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_live_run_reaches_what_the_chapter_shows():
+    """Run the chapter's own cells, and compare with its committed output by tolerance."""
+    sources = ["".join(cell["source"]) for cell in _cells()]
+    scope = {}
+    imports, films = sources[0], next(s for s in sources if s.startswith("patients = "))
+    training = next(s for s in sources if "fit(" in s)
+    for source in (imports, films, training):
+        exec(source, scope)
+    reached = scope["metrics"]["truth"]["mean_auroc"]["estimate"]
+    assert BAND[0] <= reached <= BAND[1]
+    assert scope["history"]["train_loss"].iloc[-1] < scope["history"]["train_loss"].iloc[0]
+
+
+def test_what_the_live_run_printed_lies_in_the_same_band():
+    cell = next(cell for cell in _cells() if "fit(" in "".join(cell["source"]))
+    assert "nbval-ignore-output" in cell["metadata"]["tags"]
+    text = "".join("".join(output.get("text", "")) for output in cell["outputs"])
+    (printed,) = re.findall(r"mean AUROC (0\.\d+)", text)
+    assert BAND[0] <= float(printed) <= BAND[1]
