@@ -111,7 +111,7 @@ def explain(
                 soft_wrap=True,
             )
         console.print(
-            f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} probabilities",
+            f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} findings",
             soft_wrap=True,
         )
         console.print(f"[bold]{NOTICE}[/]")

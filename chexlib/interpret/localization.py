@@ -221,7 +221,7 @@ def score_cases(
         part = slice(start, min(start + _AT_ONCE, len(cases)))
         for i, levels in enumerate(heat.levels(part, size), start=start):
             rows.append(_pixels(levels, truth_mask(cases.truth[i], size)))
-            rows[-1] |= _drawn(levels, cases.truth[i] * size, cuts)
+            rows[-1] |= _drawn(levels, size * np.asarray(cases.truth[i]), cuts)
         if progress:
             progress(part.stop, len(cases))
     who = {"film": cases.film, "image": cases.image}

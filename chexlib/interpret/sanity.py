@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "cascade", "compare_models", "randomised", "shift_equivariance"]
 
+_APART = 7_919_000
 STAGES: dict[str, tuple[str, ...]] = {
     "head": ("classifier",),
     "block 4": ("features.norm5", "features.denseblock4"),
@@ -61,7 +62,9 @@ def randomised(model: CheXNet, *, seed: int = 0) -> Iterator[tuple[str, CheXNet]
     """
     network = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Training began at a seed as well, most often 0: with the same, parts would not be drawn
+        # anew but set back to where the network began, and it is still near there.
+        torch.manual_seed(_APART + seed)
         fresh = type(model)(**model.options)
     # torchvision starts the head's bias at 0, and its weights by PyTorch's default: as in training.
     for name, parts in STAGES.items():

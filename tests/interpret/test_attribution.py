@@ -1,0 +1,276 @@
+"""Captum's methods behind one call, each held to what defines it."""
+
+import numpy as np
+import pytest
+import torch
+
+from chexlib.data import Batcher
+from chexlib.findings import FINDINGS
+from chexlib.interpret import (
+    METHODS,
+    as_drawn,
+    attribute,
+    case_maps,
+    class_activation_maps,
+    copied_heat_maps,
+    fine_maps,
+    heat_of,
+    layer_maps,
+    to_pixels,
+)
+from chexlib.interpret.captum_methods import from_grey, to_grey
+from chexlib.models import CheXNet
+
+QUICK = {
+    "integrated_gradients": {"steps": 4},
+    "smoothgrad": {"samples": 4},
+    "occlusion": {"window": 48, "stride": 48},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_the_network_and_its_modes_alone(method, small, images):
+    before = {key: value.clone() for key, value in small.state_dict().items()}
+    small.train()
+    state = torch.get_rng_state()
+    try:
+        maps = attribute(small, images, ["Mass", "hernia"], method=method, **QUICK.get(method, {}))
+        assert small.training
+    finally:
+        small.eval()
+    assert maps.shape[:2] == (3, 2)
+    assert maps.dtype == torch.float32
+    assert torch.isfinite(maps).all()
+    assert not maps.requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.requires_grad and p.grad is None for p in small.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in small.state_dict().items())
+    hooks = [m for m in small.modules() if m._forward_hooks or m._forward_pre_hooks]
+    assert not hooks
+    assert to_pixels(maps, (50, 70), method=method, input_size=96).shape == (3, 2, 50, 70)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_do_not_change_the_maps(method, small, images):
+    options = QUICK.get(method, {})
+    together = attribute(small, images, "Mass", method=method, batch_size=8, **options)
+    seen = []
+    one_by_one = attribute(
+        small,
+        images,
+        "Mass",
+        method=method,
+        batch_size=1,
+        progress=lambda *n: seen.append(n),
+        **options,
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    if method == "smoothgrad":  # its noise belongs to the place in a batch
+        together, one_by_one = together[:0], one_by_one[:0]
+    scale = together.abs().max() if len(together) else 1
+    torch.testing.assert_close(one_by_one / scale, together / scale, atol=1e-4, rtol=0)
+
+
+def test_grad_cam_is_the_cam_without_what_speaks_against(small, images):
+    cam, grad_cam = (attribute(small, images, method=m) for m in ("cam", "gradcam"))
+    assert (cam < 0).any()
+    assert (cam > 0).any()
+    torch.testing.assert_close(grad_cam, cam.clamp_min(0) / 9, atol=1e-6, rtol=1e-5)
+    signed = attribute(small, images, method="gradcam", relu=False)
+    torch.testing.assert_close(signed, cam / 9, atol=1e-6, rtol=1e-5)
+
+
+def test_integrated_gradients_sum_to_the_difference_of_logits(images):
+    # A network as drawn is smooth enough for few steps; what Captum sums does not depend on it.
+    torch.manual_seed(3)
+    model, images = CheXNet(growth_rate=12).eval(), images[:2, :, :64, :64].contiguous()
+    grey = to_grey(images)
+    blank = grey.mean((1, 2, 3), keepdim=True).expand_as(grey)
+    for baseline, start in ((None, blank), (0.25, torch.full_like(grey, 0.25))):
+        maps = attribute(
+            model, images, ["Mass"], method="integrated_gradients", steps=64, baseline=baseline
+        )
+        with torch.no_grad():
+            gain = (model(images) - model(from_grey(start)))[:, FINDINGS.index("Mass")]
+        assert gain.abs().min() > 0.005
+        torch.testing.assert_close(maps.sum((1, 2, 3)), gain, atol=4e-3, rtol=0.05)
+
+
+def test_occluding_everything_costs_the_whole_difference(small, images):
+    maps = attribute(small, images, method="occlusion", window=96, stride=96)
+    blank = to_grey(images).mean((1, 2, 3), keepdim=True).expand(-1, 1, 96, 96)
+    with torch.no_grad():
+        loss = small(images) - small(from_grey(blank))
+    torch.testing.assert_close(maps[:, :, 10, 80], loss, atol=1e-5, rtol=1e-4)
+    assert maps.std((2, 3)).max() == 0
+
+
+def test_occlusion_of_one_square_is_a_forward_pass_of_its_own(small, images):
+    film = images[:1]
+    maps = attribute(small, film, ["Edema", "Mass"], method="occlusion", window=48, stride=48)
+    grey = to_grey(film)
+    grey[:, :, 48:, :48] = grey.mean()
+    rows = [FINDINGS.index("Edema"), FINDINGS.index("Mass")]
+    with torch.no_grad():
+        loss = (small(film) - small(from_grey(grey)))[0, rows]
+    torch.testing.assert_close(maps[0, :, 60, 10], loss, atol=1e-5, rtol=1e-4)
+
+
+def test_smoothgrad_is_seeded_and_without_noise_the_gradient(small, images):
+    noisy = {"method": "smoothgrad", "samples": 3}
+    a, b, c = (attribute(small, images[:1], "Mass", seed=s, **noisy) for s in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    still = attribute(small, images[:1], "Mass", noise=1e-7, **noisy)
+    grey = to_grey(images[:1]).requires_grad_()
+    small(from_grey(grey))[0, FINDINGS.index("Mass")].backward()
+    small.zero_grad(set_to_none=True)
+    scale = grey.grad.abs().max()
+    torch.testing.assert_close(still / scale, grey.grad.abs() / scale, atol=0.02, rtol=0)
+
+
+def test_a_network_of_one_channel(images):
+    model = CheXNet(growth_rate=12, window=(-1024, 1024)).eval()
+    for method in ("gradcam", "fine", "integrated_gradients"):
+        maps = attribute(model, images, "Mass", method=method, **QUICK.get(method, {}))
+        assert torch.isfinite(maps).all()
+
+
+class TestFine:
+    def test_twice_the_cells_in_0_to_1(self, small, images):
+        for how in ("product", "maximum"):
+            maps = fine_maps(small, images, how=how)
+            assert maps.shape == (3, 14, 6, 6)
+            assert (maps >= 0).all()
+            assert (maps <= 1 + 1e-6).all()
+
+    def test_it_is_hot_only_where_the_cam_speaks_for_the_finding(self, small, images):
+        cam = to_pixels(class_activation_maps(small, images).clamp_min(0), 96, input_size=96)
+        fine = fine_maps(small, images)
+        # Cells of stride 16 have their middle at 16 j + 6.5.
+        at = cam[:, :, 6::16, 6::16]
+        assert (fine[at == 0] < 0.02).all()
+
+    def test_layer_cam_is_as_autograd_has_it(self, small, images):
+        kept = {}
+        relu = small.densenet.features.transition3.relu
+
+        def keep(_module, _inputs, output):
+            kept["maps"] = output
+            output.retain_grad()
+
+        hook = relu.register_forward_hook(keep)
+        small(images)[:, 4].sum().backward()
+        hook.remove()
+        small.zero_grad(set_to_none=True)
+        expected = (kept["maps"].grad.clamp_min(0) * kept["maps"]).sum(1).detach()
+        torch.testing.assert_close(layer_maps(small, images, "Mass")[:, 0], expected)
+
+    def test_an_unknown_way(self, small, images):
+        with pytest.raises(ValueError, match="Expected a way to combine"):
+            fine_maps(small, images, how="sum")
+
+
+class TestCopiedBug:
+    def test_it_is_the_same_for_all_findings(self, small, images):
+        maps = copied_heat_maps(small, images)
+        assert maps.shape == (3, 14, 3, 3)
+        assert (maps == maps[:, :1]).all()
+
+    def test_and_no_class_activation_map(self, small, images):
+        true, copied = class_activation_maps(small, images), copied_heat_maps(small, images)
+        # Not even by a factor and an offset.
+        for finding in range(14):
+            pair = np.stack([true[:, finding].flatten(1), copied[:, finding].flatten(1)], 1)
+            assert max(abs(np.corrcoef(two)[0, 1]) for two in pair) < 0.999
+        assert (true - true[:, :1]).abs().max() > 0.1
+
+    def test_it_does_what_the_copied_lines_do(self, small, images):
+        features = small.densenet.features
+        weights = list(features.parameters())[-2]
+        assert weights is features.norm5.weight
+        with torch.no_grad():
+            output = features(images)
+            heat = sum(weights[i] * output[0, i] for i in range(len(weights)))
+        torch.testing.assert_close(copied_heat_maps(small, images)[0, 0], heat)
+
+    def test_changing_the_head_changes_nothing(self, small, images):
+        before = copied_heat_maps(small, images)
+        head = small.classifier.weight.data
+        kept = head.clone()
+        try:
+            head.mul_(-3)
+            assert torch.equal(copied_heat_maps(small, images), before)
+            assert attribute(small, images).sign().ne(0).any()
+        finally:
+            head.copy_(kept)
+
+    def test_what_is_negative_is_painted_hot(self):
+        drawn = as_drawn(np.array([[-0.02, 1.0], [0.5, 0.0]]), 2)
+        assert drawn.tolist() == [[251, 255], [127, 0]]
+
+
+class TestRefused:
+    def test_names_and_shapes(self, small, images):
+        with pytest.raises(ValueError, match="Expected a method among"):
+            attribute(small, images, method="gradcam++")
+        with pytest.raises(ValueError, match="Did you mean 'Mass'"):
+            attribute(small, images, "Maas")
+        with pytest.raises(ValueError, match="at least one finding"):
+            attribute(small, images, [])
+        with pytest.raises(ValueError, match="Expected images"):
+            attribute(small, images[:0])
+        with pytest.raises(ValueError, match="Expected images"):
+            attribute(small, images, batch_size=0)
+
+    def test_options_of_another_method(self, small, images):
+        with pytest.raises(ValueError, match=r"Expected options of cam, got \['steps'\]"):
+            attribute(small, images, steps=3)
+
+    @pytest.mark.parametrize(
+        ("method", "options", "message"),
+        [
+            ("integrated_gradients", {"steps": 0}, "steps from 1 up"),
+            ("integrated_gradients", {"baseline": 2}, "baseline from 0"),
+            ("smoothgrad", {"samples": 0}, "samples from 1 up"),
+            ("smoothgrad", {"noise": 0}, "noise above 0"),
+            ("occlusion", {"window": 200}, "window inside the film"),
+            ("occlusion", {"window": 8, "stride": 9}, "stride of at most the window"),
+        ],
+    )
+    def test_options_out_of_range(self, small, images, method, options, message):
+        with pytest.raises(ValueError, match=message):
+            attribute(small, images, "Mass", method=method, **options)
+
+    def test_colour(self, small):
+        with pytest.raises(ValueError, match="three copies of a grey film"):
+            attribute(small, torch.rand(1, 3, 96, 96), "Mass", method="occlusion")
+
+
+class TestCases:
+    FILMS = np.random.default_rng(0).integers(0, 256, (4, 64, 64), dtype=np.uint8)
+
+    @pytest.mark.parametrize("method", ["cam", "gradcam", "fine"])
+    def test_a_map_for_each_pair(self, small, method):
+        batcher, seen = Batcher(self.FILMS), []
+        rows, names = [2, 0, 2, 3, 1], ["Mass", "Edema", "hernia", "Mass", "Mass"]
+        maps = case_maps(
+            small,
+            batcher,
+            rows,
+            names,
+            method=method,
+            batch_size=2,
+            progress=lambda *n: seen.append(n),
+        )
+        assert seen[-1][0] == seen[-1][1]
+        for found, row, name in zip(maps, rows, names, strict=True):
+            alone = attribute(small, batcher([row]), name, method=method)[0, 0]
+            np.testing.assert_allclose(found, alone, atol=1e-4)
+        heat = heat_of(maps, method=method, input_size=64)
+        assert heat.stride == (16 if method == "fine" else 32)
+        assert heat_of(maps, method="occlusion", input_size=64).input_size is None
+
+    def test_a_finding_for_each_film(self, small):
+        with pytest.raises(ValueError, match="Expected a finding for each film"):
+            case_maps(small, Batcher(self.FILMS), [0, 1], ["Mass"])

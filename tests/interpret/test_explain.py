@@ -1,0 +1,350 @@
+"""One film explained, in figures, JSON and DICOM; and the table for those with NIH's films."""
+
+import io
+import json
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from chexlib.cli.explain import explain, write_whole
+from chexlib.cli.localize import localize
+from chexlib.data import data_home, package_file
+from chexlib.findings import FINDINGS
+from chexlib.interpret import (
+    cell_centres,
+    class_activation_maps,
+    explain_film,
+    secondary_capture,
+    trained_size,
+)
+from chexlib.models import save_checkpoint
+from chexlib.plots import heatmaps
+
+RNG = np.random.default_rng(0)
+FILM = np.asarray(
+    Image.fromarray(RNG.integers(0, 256, (9, 8), dtype=np.uint8)).resize((160, 180), 3)
+)
+app = typer.Typer()
+app.command()(explain)
+app.command()(localize)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_checkpoint(small, path, metadata={"recipe": {"size": 96}})
+    return path
+
+
+@pytest.fixture(scope="module")
+def png(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "film.png"
+    Image.fromarray(FILM).save(path)
+    return path
+
+
+class TestExplainFilm:
+    def test_probabilities_maps_and_places(self, small):
+        found = explain_film(small, FILM, ["Mass", "Edema"], size=96)
+        assert found.findings == ("Mass", "Edema")
+        assert found.heat.shape == (2, 180, 160)
+        mean = found.maps.mean(axis=(1, 2)) + small.classifier.bias[[4, 9]].detach().numpy()
+        np.testing.assert_allclose(mean, [found.logits[n] for n in found.findings], atol=1e-4)
+        for k, name in enumerate(found.findings):
+            row, column = np.unravel_index(found.maps[k].argmax(), (3, 3))
+            x, y = found.peaks[name]
+            assert (x, y) == pytest.approx(
+                (cell_centres(3)[column] * 160 / 96, cell_centres(3)[row] * 180 / 96)
+            )
+            # The film is hottest there, too.
+            assert found.heat[k][int(y), int(x)] >= found.heat[k].max() - 0.05 * np.ptp(
+                found.heat[k]
+            )
+            for x, y, width, height in found.boxes[name]:
+                assert 0 <= x < x + width <= 160
+                assert 0 <= y < y + height <= 180
+
+    def test_the_most_probable(self, small):
+        found = explain_film(small, FILM, 2, size=64)
+        order = sorted(FINDINGS, key=lambda name: -found.probabilities[name])
+        assert list(found.findings) == order[:2]
+
+    def test_nothing_for_the_finding_is_no_box(self, small):
+        head = small.classifier.weight.data
+        kept = head.clone()
+        try:
+            head[4] = -head[4].abs()
+            assert len(explain_film(small, FILM, "Mass", size=64, cut="wang").boxes["Mass"]) == 0
+        finally:
+            head.copy_(kept)
+
+    def test_a_method_of_pixels(self, small):
+        options = {"window": 32, "stride": 32, "size": 64}
+        found = explain_film(small, FILM, "Mass", method="occlusion", **options)
+        assert found.heat.shape == (1, 180, 160)
+
+    def test_refused(self, small):
+        for film in (FILM.astype(float), FILM[None]):
+            with pytest.raises(ValueError, match="Expected a film as uint8"):
+                explain_film(small, film)
+        with pytest.raises(ValueError, match="size from 32"):
+            explain_film(small, FILM, size=16)
+        with pytest.raises(ValueError, match="1 to 14 findings"):
+            explain_film(small, FILM, 0)
+
+    def test_the_size_of_training(self, small):
+        assert trained_size(small) == 224
+        from copy import copy
+
+        told = copy(small)
+        told.provenance = {"metadata": {"recipe": '{"size": 112}'}}
+        assert trained_size(told) == 112
+
+
+class TestFigures:
+    def test_overlay_is_clear_where_weak_and_a_bar_has_its_range(self):
+        figure, ax = plt.subplots()
+        heat = np.linspace(0, 1, FILM.size).reshape(FILM.shape)
+        shown = heatmaps.overlay(ax, FILM, heat, boxes=[(1, 2, 30, 40)], truth=[(5, 5, 9, 9)])
+        bar = heatmaps.colour_bar(shown, ax, label="added to the logit")
+        assert bar.ax.get_ylabel() == "added to the logit"
+        assert (bar.vmin, bar.vmax) == (0, 1)
+        layer = ax.images[1].get_array()
+        assert layer[0, 0, 3] == 0
+        assert layer[-1, -1, 3] == pytest.approx(heatmaps.ALPHA)
+        assert len(ax.patches) == 2
+        plt.close(figure)
+
+    def test_the_colours_brighten_evenly(self):
+        from skimage.color import rgb2lab
+
+        colours = mpl.colormaps[heatmaps.COLOURS](np.linspace(0, 1, 64))[:, :3]
+        steps = np.diff(rgb2lab(colours[None])[0, :, 0])
+        assert (steps > 0).all()
+        assert steps.std() < 0.35 * steps.mean()
+
+    def test_picture_pixel_for_pixel(self):
+        heat = np.zeros(FILM.shape)
+        heat[50:60, 40:50] = 1
+        picture = heatmaps.overlay_picture(FILM, heat, boxes=[(100, 100, 20, 20)])
+        assert picture.shape == (180, 160, 3)
+        assert (picture[0, 0] == FILM[0, 0]).all()
+        top = np.array(mpl.colormaps[heatmaps.COLOURS](1.0)[:3])
+        mixed = 0.35 * FILM[55, 45] + 0.65 * 255 * top
+        np.testing.assert_allclose(picture[55, 45], mixed, atol=1)
+        assert (picture[100, 100:120] == 255).all()
+        written = heatmaps.overlay_picture(FILM, heat, text="NOT FOR CLINICAL USE")
+        changed = (written != heatmaps.overlay_picture(FILM, heat)).any(axis=2)
+        assert changed.any()
+        assert not changed[:150].any()
+
+    def test_a_constant_map_shows_the_film(self):
+        picture = heatmaps.overlay_picture(FILM, np.full(FILM.shape, 3.0))
+        assert (picture == FILM[..., None]).all()
+
+    def test_several_maps_of_a_film(self):
+        maps = {name: RNG.random(FILM.shape) for name in ("cam", "copied", "occlusion")}
+        figure = heatmaps.heat_maps(
+            FILM, maps, limits=(0, 1), columns=2, boxes={"cam": [(0, 0, 9, 9)]}
+        )
+        assert [ax.get_title() for ax in figure.axes if ax.get_label() == "film"] == list(maps)
+        assert [ax for ax in figure.axes if ax.get_label() == "colour bar"]
+        figure.canvas.draw()
+        plt.close(figure)
+        plt.close(heatmaps.heat_maps(FILM, maps))
+
+    def test_refused(self):
+        _, ax = plt.subplots()
+        with pytest.raises(ValueError, match="of one shape"):
+            heatmaps.overlay(ax, FILM, np.zeros((7, 7)))
+        with pytest.raises(ValueError, match="of one shape"):
+            heatmaps.overlay_picture(FILM, np.zeros((7, 7)))
+        with pytest.raises(ValueError, match="limits with low <= high"):
+            heatmaps.overlay(ax, FILM, np.zeros(FILM.shape), limits=(1, 0))
+        plt.close("all")
+
+
+class TestSecondaryCapture:
+    PICTURE = RNG.integers(0, 256, (33, 41, 3), dtype=np.uint8)
+    SOURCE = package_file("data_store", "data", "RG1_UNCR.dcm")
+
+    def made(self, source=None, **options):
+        given_as = {"title": "cam Mass", "derivation": "how", "source": source} | options
+        return pydicom.dcmread(io.BytesIO(secondary_capture(self.PICTURE, **given_as)))
+
+    def test_pixels_come_back(self):
+        np.testing.assert_array_equal(self.made().pixel_array, self.PICTURE)
+
+    def test_patient_and_study_are_the_sources(self):
+        source = pydicom.dcmread(self.SOURCE, stop_before_pixels=True)
+        made = self.made(source)
+        for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate", "StudyID"):
+            assert made[keyword].value == source[keyword].value
+        assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+        assert made.file_meta.MediaStorageSOPInstanceUID == made.SOPInstanceUID
+        assert made.SeriesInstanceUID != source.SeriesInstanceUID
+        assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert list(made.ImageType) == ["DERIVED", "SECONDARY"]
+        assert "NOT FOR CLINICAL USE" in made.SeriesDescription
+        assert "OtherPatientIDs" not in made
+
+    def test_names_in_other_scripts_survive(self):
+        source = pydicom.Dataset()
+        source.SpecificCharacterSet = "ISO_IR 192"
+        source.PatientName, source.StudyInstanceUID = "王^小明", "1.2.3"
+        assert str(self.made(source).PatientName) == "王^小明"
+
+    def test_what_is_unknown_is_flagged(self):
+        made = self.made()
+        assert made.BurnedInAnnotation == "YES"
+        assert made.PatientID == ""
+        source = pydicom.Dataset()
+        source.BurnedInAnnotation, source.LossyImageCompression = "NO", "01"
+        made = self.made(source)
+        assert (made.BurnedInAnnotation, made.LossyImageCompression) == ("NO", "01")
+
+    def test_long_texts_fit(self):
+        made = self.made(title="x" * 100, derivation="y" * 2000)
+        assert len(made.SeriesDescription) <= 64
+        assert made.SeriesDescription.endswith("NOT FOR CLINICAL USE")
+        assert len(made.DerivationDescription) <= 1024
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match="Expected a picture as uint8"):
+            secondary_capture(self.PICTURE[..., 0], title="", derivation="")
+
+
+class TestCommand:
+    def test_png_in_figures_and_json_out(self, png, checkpoint, tmp_path):
+        out = tmp_path / "out"
+        result = run("explain", png, "--checkpoint", checkpoint, "--out", out, "--finding", "mass")
+        assert result.exit_code == 0, result.output
+        assert "Not for clinical use" in result.output
+        assert sorted(p.name for p in out.iterdir()) == ["film-Mass-cam.png", "film.json"]
+        said = json.loads((out / "film.json").read_text())
+        assert said["notice"] == "Not for clinical use."
+        assert said["input_size"] == 96  # as the checkpoint was trained
+        assert set(said["probabilities"]) == set(FINDINGS)
+        mass = said["findings"]["Mass"]
+        assert mass["map"]["cells"] == [3, 3]
+        assert mass["probability"] == said["probabilities"]["Mass"]
+        assert said["checkpoint"]["sha256"]
+        assert Image.open(out / "film-Mass-cam.png").format == "PNG"
+        again = run("explain", png, "--checkpoint", checkpoint, "--out", out, "--finding", "mass")
+        assert again.exit_code == 0
+
+    def test_a_real_dicom_in_and_secondary_captures_out(self, checkpoint, tmp_path):
+        source = package_file("data_store", "data", "RG1_UNCR.dcm")
+        options = ["--out", tmp_path, "--dicom", "--size", 64, "--finding", "Mass"]
+        result = run("explain", source, "--checkpoint", checkpoint, *options)
+        assert result.exit_code == 0, result.output
+        made = pydicom.dcmread(tmp_path / "RG1_UNCR-Mass-cam.dcm")
+        film = pydicom.dcmread(source, stop_before_pixels=True)
+        assert made.StudyInstanceUID == film.StudyInstanceUID
+        assert made.pixel_array.shape == (1955, 1841, 3)
+        assert made.pixel_array.std() > 10
+
+    def test_the_three_most_probable_of_a_png_with_dicom(self, png, checkpoint, tmp_path):
+        result = run("explain", png, "--checkpoint", checkpoint, "--out", tmp_path, "--dicom")
+        assert result.exit_code == 0, result.output
+        made = [pydicom.dcmread(p) for p in tmp_path.glob("*.dcm")]
+        assert len({m.SOPInstanceUID for m in made}) == 3
+        assert len({m.SeriesInstanceUID for m in made}) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--finding", "Maas"], "Did you mean 'Mass'"),
+            (["--method", "lime"], "Expected a method among"),
+            (["--cut", "x"], "Expected a cut"),
+        ],
+    )
+    def test_errors_are_one_line(self, png, checkpoint, options, message, tmp_path):
+        result = run("explain", png, "--checkpoint", checkpoint, "--out", tmp_path / "o", *options)
+        assert result.exit_code == 1
+        assert message in result.output
+        assert "Traceback" not in result.output
+        assert not (tmp_path / "o").exists()
+
+    def test_no_film_and_no_weights(self, png, checkpoint, tmp_path):
+        assert (
+            "nothing.png"
+            in run("explain", tmp_path / "nothing.png", "--checkpoint", checkpoint).output
+        )
+        assert run("explain", png, "--checkpoint", tmp_path / "no.safetensors").exit_code == 1
+
+    def test_a_file_is_replaced_whole_or_not_at_all(self, tmp_path, monkeypatch):
+        path = tmp_path / "a"
+        write_whole(path, b"old")
+        monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            write_whole(path, b"new")
+        assert [p.name for p in tmp_path.iterdir()] == ["a"]
+        assert path.read_bytes() == b"old"
+
+
+class TestLocalize:
+    def test_phantom(self, checkpoint, tmp_path, monkeypatch):
+        monkeypatch.setenv("CHEXLIB_CACHE", str(tmp_path / "cache"))
+        out = tmp_path / "out"
+        options = ["--size", 32, "--patients", 5, "--resamples", 100, "--out", out]
+        result = run("localize", "phantom", "--checkpoint", checkpoint, *options)
+        assert result.exit_code == 0, result.output
+        table = pd.read_csv(out / "localization.csv")
+        assert table["source"].unique().tolist()[0] == "cam"
+        assert {"random", "centre", "position", "moved", "other film"} < set(table["source"])
+        cases = pd.read_csv(out / "cases.csv")
+        assert len(cases) % 6 == 0
+        about = json.loads((out / "about.json").read_text())
+        assert about["cases"] == len(cases) // 6
+
+    def test_films_without_boxes(self, png, checkpoint):
+        result = run("localize", png.parent, "--checkpoint", checkpoint)
+        assert result.exit_code == 1
+        assert "found none among 1 films" in result.output
+
+    def test_options_that_do_not_fit(self, png, checkpoint):
+        result = run("localize", png.parent, "--checkpoint", checkpoint, "--patients", 3)
+        assert "phantom only" in result.output
+        result = run("localize", "phantom", "--checkpoint", checkpoint, "--method", "lime")
+        assert "Expected a method among" in result.output
+
+    @pytest.mark.real_data("nih_sample/images")
+    def test_the_boxed_films_of_nih(self, checkpoint, tmp_path):
+        # The path from files to the table; the weights are random, so its values mean nothing.
+        source = data_home() / "nih_sample"
+        options = ["--size", 96, "--resamples", 100, "--out", tmp_path]
+        result = run("localize", source, "--checkpoint", checkpoint, *options)
+        assert result.exit_code == 0, result.output
+        assert "8 of 880 films with boxes, 8 cases" in result.output
+        table = pd.read_csv(tmp_path / "localization.csv")
+        cam = table[(table["source"] == "cam") & (table["metric"] == "hit")].set_index("group")
+        assert cam.loc["Nodule", "n_cases"] == 3
+        assert cam.loc["Cardiomegaly", "n_patients"] == 3
+        assert np.isnan(cam.loc["Pneumonia", "ci_low"])  # one patient has no interval
+        cases = pd.read_csv(tmp_path / "cases.csv")
+        area = cases[cases["source"] == "cam"].set_index("image")["area"]
+        assert area["00008386_000.png"] == pytest.approx(58.51 * 47.68 / 1024**2, rel=0.1)
+
+
+def test_the_map_of_a_film_is_that_of_its_batch(small):
+    # The command's path and the batches of evaluation see the same film.
+    from chexlib.data import Batcher
+    from chexlib.data.cache.workers import resized
+
+    images = Batcher(resized(FILM, 96)[None])([0])
+    expected = class_activation_maps(small, images)[0, 4]
+    found = explain_film(small, FILM, "Mass", size=96).maps[0]
+    torch.testing.assert_close(torch.from_numpy(found), expected)

@@ -1,0 +1,342 @@
+"""Scores of synthetic maps whose scores are known, controls, and the table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chexlib.findings import FINDINGS
+from chexlib.interpret import (
+    CONTROLS,
+    METRICS,
+    Cases,
+    Heat,
+    controls,
+    find_cases,
+    localization_table,
+    published_localization,
+    score_cases,
+    to_levels,
+    truth_mask,
+    upsample,
+    verdicts,
+)
+
+SEEDS = st.integers(0, 2**32 - 1)
+QUARTER = np.array([[0.25, 0.25, 0.5, 0.5]])
+
+
+def cases_of(truths, findings=None, patients=None):
+    n = len(truths)
+    findings = findings or ["Mass"] * n
+    patients = np.arange(n) if patients is None else np.asarray(patients)
+    return Cases(
+        np.arange(n), list(findings), patients, list(truths), [f"{i}.png" for i in range(n)]
+    )
+
+
+def scored(heat, truth, **options):
+    return score_cases(np.asarray(heat, np.float32)[None], cases_of([truth]), **options).iloc[0]
+
+
+class TestKnownMaps:
+    def test_the_boxes_themselves_score_1(self):
+        row = scored(truth_mask(QUARTER, 64), QUARTER, size=64)
+        for score in ("hit", "energy", "overlap", "iou_area", "iou_best", "iou_wang", "iobb_180"):
+            assert row[score] == 1, score
+        assert row["area"] == 0.25
+        assert row["boxes_wang"] == 2  # the same box at 60 and at 180
+        assert row["boxes_otsu"] == 1
+
+    def test_everything_else_scores_0(self):
+        row = scored(~truth_mask(QUARTER, 64), QUARTER, size=64)
+        for score in ("hit", "energy", "overlap", "iou_area", "iou_best"):
+            assert row[score] == 0, score
+        assert row["iou_wang"] == 0.25  # a frame's box is the whole film
+
+    def test_a_constant_map_scores_as_chance(self):
+        row = scored(np.full((64, 64), 5.0), QUARTER, size=64)
+        for score in ("hit", "energy", "overlap"):
+            assert row[score] == pytest.approx(0.25), score
+        assert row["iou_area"] == row["iou_best"] == row["boxes_wang"] == 0
+
+    def test_half_of_the_box(self):
+        left = truth_mask([[0.25, 0.25, 0.25, 0.5]], 64)
+        row = scored(left, QUARTER, size=64)
+        assert row["hit"] == row["energy"] == row["iobb_60"] == 1
+        assert row["iou_area"] == row["iou_best"] == row["iou_60"] == 0.5
+        # The other half is taken from 3.5 times as many cold pixels, all alike.
+        assert row["overlap"] == pytest.approx(0.5 + 0.5 * 512 / 3584)
+
+    def test_two_levels(self):
+        heat = 0.4 * truth_mask([[0, 0, 1, 0.5]], 64) + 0.6 * truth_mask([[0, 0, 0.5, 0.5]], 64)
+        row = scored(heat, [[0, 0, 0.5, 0.5]], size=64)
+        share = 102 / 255  # thresholds below the lower of the two levels
+        assert row["iou_area"] == pytest.approx(share * 0.5 + (1 - share))
+        assert row["energy"] == pytest.approx(1 / 1.4, abs=1e-3)
+        assert row["iou_60"] == 0.5
+        assert row["iou_180"] == row["iou_wang"] == 1
+
+    def test_the_best_of_several_true_boxes(self):
+        truth = np.array([[0, 0, 0.25, 0.25], [0.5, 0.5, 0.5, 0.5]])
+        row = scored(truth_mask(truth[1:], 64), truth, size=64)
+        assert row["n_truth"] == 2
+        assert row["iou_wang"] == 1
+        assert row["iou_best"] == pytest.approx(0.8)
+
+    @settings(max_examples=15)
+    @given(SEEDS)
+    def test_against_plain_loops(self, seed):
+        rng = np.random.default_rng(seed)
+        heat = rng.normal(size=(6, 6))
+        x, y = rng.uniform(0, 0.7, 2)
+        truth = np.array([[x, y, *rng.uniform(0.05, 0.3, 2)]])
+        row = scored(heat, truth, size=24)
+        levels = to_levels(upsample(heat, 24))
+        mask = truth_mask(truth, 24)
+        curve = [(mask & (levels >= t)).sum() / (mask | (levels >= t)).sum() for t in range(1, 256)]
+        assert row["iou_area"] == pytest.approx(np.mean(curve))
+        assert row["iou_best"] == pytest.approx(np.max(curve))
+        assert row["hit"] == pytest.approx(mask[levels == levels.max()].mean())
+        assert row["energy"] == pytest.approx(levels[mask].sum() / levels.sum())
+        # Ties broken at random, many times over.
+        draws = [
+            mask.ravel()[np.lexsort((rng.random(576), -levels.ravel().astype(int)))][: mask.sum()]
+            for _ in range(400)
+        ]
+        assert row["overlap"] == pytest.approx(np.mean(draws), abs=0.05)
+
+    @given(SEEDS, st.sampled_from(["lr", "ud"]))
+    def test_mirrored_maps_and_boxes_score_the_same(self, seed, way):
+        rng = np.random.default_rng(seed)
+        heat = rng.normal(size=(7, 7)).astype(np.float32)
+        box = (rng.integers(0, 8, 2) / 16).tolist() + (rng.integers(1, 8, 2) / 16).tolist()
+        mirrored = {
+            "lr": (heat[:, ::-1], [1 - box[0] - box[2], box[1], box[2], box[3]]),
+            "ud": (heat[::-1], [box[0], 1 - box[1] - box[3], box[2], box[3]]),
+        }[way]
+        a, b = (scored(h, np.array([t]), size=32) for h, t in ((heat, box), mirrored))
+        names = ["hit", "energy", "overlap", "iou_area", "iou_best", "iou_wang", "iobb_otsu"]
+        np.testing.assert_allclose(a[names].astype(float), b[names].astype(float), atol=2e-2)
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match="Expected a map"):
+            score_cases(np.zeros((2, 4, 4)), cases_of([QUARTER]))
+        with pytest.raises(ValueError, match="Expected a map"):
+            score_cases(np.zeros((1, 4)), cases_of([QUARTER]))
+
+    def test_progress_and_order(self):
+        seen = []
+        truths = [QUARTER] * 70
+        heat = np.random.default_rng(0).normal(size=(70, 4, 4))
+        table = score_cases(heat, cases_of(truths), size=16, progress=lambda *n: seen.append(n))
+        assert seen == [(32, 70), (64, 70), (70, 70)]
+        np.testing.assert_array_equal(table["film"], range(70))
+        alone = score_cases(heat[40:41], cases_of(truths).select([40]), size=16)
+        assert alone["overlap"].item() == table["overlap"][40]
+
+
+class TestFindCases:
+    BOXES = pd.DataFrame(
+        {
+            "image": ["c", "a", "a", "a", "z"],
+            "finding": ["Mass", "Mass", "Edema", "Mass", "Mass"],
+            "x": [0, 0, 512, 256, 0],
+            "y": [0, 0, 512, 0, 0],
+            "width": [1024, 256, 512, 128, 10],
+            "height": [1024, 256, 512, 128, 10],
+        }
+    )
+
+    def test_films_findings_and_shares(self):
+        cases = find_cases(self.BOXES, ["a", "b", "c"], [7, 8, 9])
+        assert cases.film.tolist() == [0, 0, 2]
+        assert cases.finding == ["Mass", "Edema", "Mass"]
+        assert cases.patient.tolist() == [7, 7, 9]
+        assert cases.truth[0].tolist() == [[0, 0, 0.25, 0.25], [0.25, 0, 0.125, 0.125]]
+        assert len(cases.select([False, True, True])) == 2
+        only = find_cases(self.BOXES, ["a"], [7], findings=["oedema"])
+        assert only.finding == ["Edema"]
+
+    def test_none(self):
+        with pytest.raises(ValueError, match="Expected boxes on some of 1 films"):
+            find_cases(self.BOXES, ["b"], [1])
+
+
+class TestControls:
+    N = 300
+    RNG = np.random.default_rng(3)
+    HEAT = Heat(RNG.normal(size=(N, 7, 7)).astype(np.float32), 224)
+    CORNERS = RNG.uniform(0, 0.7, (N, 2))
+    CASES = cases_of(
+        [np.array([[x, y, 0.3, 0.3]]) for x, y in CORNERS],
+        findings=[FINDINGS[i % 3] for i in range(N)],
+        patients=np.arange(N) // 2,
+    )
+
+    def test_all_of_them_are_seeded(self):
+        first, again = (controls(self.HEAT, self.CASES, seed=1) for _ in range(2))
+        assert tuple(first) == CONTROLS
+        for name in CONTROLS:
+            np.testing.assert_array_equal(
+                first[name].levels(slice(0, 5), 64), again[name].levels(slice(0, 5), 64)
+            )
+        few = controls(self.HEAT, self.CASES, names=["moved"], seed=1)
+        np.testing.assert_array_equal(few["moved"].roll, first["moved"].roll)
+
+    def test_moving_keeps_the_area_at_every_threshold(self):
+        moved = controls(self.HEAT, self.CASES, names=["moved"], size=64)["moved"]
+        part = slice(0, 20)
+        a, b = self.HEAT.levels(part, 64), moved.levels(part, 64)
+        np.testing.assert_array_equal(np.sort(a.reshape(20, -1)), np.sort(b.reshape(20, -1)))
+        assert (a != b).any(axis=(1, 2)).all()
+
+    def test_noise_scores_as_chance(self):
+        noise = controls(self.HEAT, self.CASES, names=["random"])["random"]
+        scores = score_cases(noise, self.CASES, size=64)
+        area = scores["area"].mean()
+        for score in ("hit", "energy", "overlap"):
+            error = scores[score].std() / np.sqrt(self.N)
+            assert abs(scores[score].mean() - area) < 4 * error + 0.005, score
+
+    def test_the_centre_is_hottest_in_the_middle(self):
+        centre = controls(self.HEAT, self.CASES, names=["centre"])["centre"]
+        levels = centre.levels(slice(0, 1), 64)[0]
+        assert levels[31:33, 31:33].min() == 255
+        np.testing.assert_array_equal(levels, levels[::-1, ::-1])
+
+    def test_a_position_is_learned_from_other_patients(self):
+        # The first patient has the only lesion in the corner: it must not point there.
+        truths = [np.array([[0, 0, 0.2, 0.2]])] * 2 + [np.array([[0.6, 0.6, 0.2, 0.2]])] * 4
+        cases = cases_of(truths, patients=[0, 0, 1, 2, 3, 4])
+        heat = Heat(np.zeros((6, 7, 7), np.float32), 224)
+        position = controls(heat, cases, names=["position"])["position"]
+        scores = score_cases(position, cases, size=64)
+        assert scores["hit"].tolist() == [0, 0, 1, 1, 1, 1]
+        prior = controls(heat, cases, names=["position"], prior=cases.select([0]))["position"]
+        assert score_cases(prior, cases, size=64)["hit"][2:].tolist() == [0] * 4
+        lonely = cases_of([QUARTER], findings=["Hernia"])
+        alone = controls(Heat(np.zeros((1, 7, 7), np.float32)), lonely, names=["position"])
+        assert (alone["position"].maps == 0).all()
+
+    def test_other_films_are_of_other_patients_with_the_finding(self):
+        marked = Heat(np.arange(self.N, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2)), 224)
+        other = controls(marked, self.CASES, names=["other film"])["other film"]
+        partner = other.maps[:, 0, 0].astype(int)
+        finding, patient = np.array(self.CASES.finding), self.CASES.patient
+        assert (finding[partner] == finding).all()
+        assert (patient[partner] != patient).all()
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match="Expected controls among"):
+            controls(self.HEAT, self.CASES, names=["luck"])
+        with pytest.raises(ValueError, match="Expected controls among"):
+            controls(Heat(np.zeros((1, 7, 7))), self.CASES)
+
+
+LESIONS = [
+    np.array([[*corner, 0.3, 0.3]]) for corner in np.random.default_rng(5).uniform(0, 0.7, (240, 2))
+]
+GOOD = np.stack([truth_mask(t, 32) for t in LESIONS]) + np.random.default_rng(6).normal(
+    0, 0.8, (240, 32, 32)
+)
+MANY = cases_of(
+    LESIONS,
+    findings=["Mass"] * 160 + ["Edema"] * 80,
+    patients=np.r_[np.arange(160) // 4, 100 + np.arange(80)],
+)
+
+
+class TestTable:
+    def tables(self, **options):
+        heat = Heat(GOOD.astype(np.float32))
+        both = {"map": heat, **controls(heat, MANY, names=["moved"], size=32)}
+        scores = {name: score_cases(one, MANY, size=32) for name, one in both.items()}
+        return scores, localization_table(scores, resamples=400, **options)
+
+    def test_estimates_and_intervals(self):
+        scores, table = self.tables()
+        assert table.columns.tolist()[:3] == ["source", "group", "metric"]
+        assert len(table) == 2 * 3 * len(METRICS)
+        at = table.set_index(["source", "group", "metric"])
+        mass = scores["map"][:160]
+        row = at.loc["map", "Mass", "hit"]
+        assert row["estimate"] == pytest.approx(mass["hit"].mean())
+        assert (row["n_cases"], row["n_patients"]) == (160, 40)
+        assert row["ci_low"] <= row["estimate"] <= row["ci_high"]
+        mean = at.loc["map", "mean of findings", "hit"]["estimate"]
+        edema = at.loc["map", "Edema", "hit"]["estimate"]
+        assert mean == pytest.approx((row["estimate"] + edema) / 2)
+        share = at.loc["moved", "Mass", "IoU > 0.1"]["estimate"]
+        assert share == pytest.approx((scores["moved"]["iou_wang"][:160] > 0.1).mean())
+        assert (table["ci_low"] <= table["ci_high"]).all()
+
+    def test_a_map_that_is_better_gains_over_the_control(self):
+        _, table = self.tables()
+        assert table[table["source"] == "map"]["gain"].isna().all()
+        at = table.set_index(["source", "group", "metric"])
+        gain = at.loc["moved", "Mass", "energy"]
+        expected = at.loc["map", "Mass", "energy"]["estimate"] - gain["estimate"]
+        assert gain["gain"] == pytest.approx(expected)
+        assert 0 < gain["gain_low"] < gain["gain"] < gain["gain_high"]
+
+    def test_patients_are_resampled_not_films(self):
+        # Four equal films of each patient say no more than one.
+        truths = [LESIONS[i // 4] for i in range(240)]
+        heat = np.repeat(GOOD[:60], 4, axis=0).astype(np.float32)
+        same = [
+            score_cases(heat, cases_of(truths, patients=np.arange(240) // k), size=32)
+            for k in (4, 1)
+        ]
+        width = []
+        for scores in same:
+            row = localization_table({"map": scores}, resamples=600)
+            row = row[(row["group"] == "Mass") & (row["metric"] == "energy")].iloc[0]
+            width.append(row["ci_high"] - row["ci_low"])
+        assert width[0] / width[1] == pytest.approx(2, rel=0.2)
+
+    def test_by_size(self):
+        scores, _ = self.tables()
+        for frame in scores.values():
+            frame["size"] = pd.cut(frame["film"], [-1, 100, 300], labels=["first", "rest"])
+        table = localization_table(scores, by="size", resamples=100)
+        assert table["group"].unique().tolist() == ["first", "rest", "mean of size"]
+
+    def test_one_patient_has_no_interval(self):
+        scores = score_cases(
+            np.ones((3, 4, 4)) * np.arange(4),
+            cases_of([QUARTER] * 3, findings=["Mass", "Mass", "Edema"]),
+        )
+        table = localization_table({"map": scores, "same": scores}, resamples=100)
+        sure = table.groupby("group")[["ci_low", "gain_high"]].agg(lambda v: v.notna().any())
+        assert sure.loc["Mass"].all()
+        assert not sure.loc["Edema"].any()
+        assert not sure.loc["mean of findings"].any()
+
+    def test_other_cases_are_refused(self):
+        scores, _ = self.tables()
+        for wrong in ({}, {"map": scores["map"], "few": scores["map"][:-1]}):
+            with pytest.raises(ValueError, match="Expected scores of the same cases"):
+                localization_table(wrong)
+
+
+def test_verdicts_count_the_three_pictures():
+    scores = pd.DataFrame({"hit": [1, 0, 0, 1.0], "iou_180": [0.4, 0.1, 0, 0.9]})
+    said = verdicts(scores, [True, True, True, False])
+    assert said.tolist() == ["on the lesion", "off-centre", "elsewhere", "missed"]
+    with pytest.raises(ValueError, match="Expected a call"):
+        verdicts(scores, [True])
+
+
+def test_published_numbers_carry_the_names_of_ours():
+    table = published_localization()
+    assert len(table) == 48
+    assert set(table["metric"]) <= set(METRICS)
+    assert set(table["finding"]) <= set(FINDINGS)
+    wide = table.pivot(index="finding", columns="metric", values="estimate")
+    for kind, cuts in (("IoBB", (0.1, 0.25, 0.5)), ("IoU", (0.1, 0.3, 0.5))):
+        values = wide[[f"{kind} > {t:g}" for t in cuts]].to_numpy()
+        assert (np.diff(values, axis=1) <= 0).all()
+    # A box of IoU above T has an IoBB above T.
+    assert (wide["IoBB > 0.1"] >= wide["IoU > 0.1"]).all()
