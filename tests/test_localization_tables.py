@@ -1,0 +1,135 @@
+"""The tables of chapter 10 agree with the phantom and the weights as they are, and with logic."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chexlib.data import table
+from chexlib.data.phantom import VERSION
+from chexlib.data.tables import sha256
+from chexlib.findings import FINDINGS
+from chexlib.interpret import CONTROLS
+from chexlib.models import phantom_checkpoint
+
+ROOT = Path(__file__).parents[1]
+NAMES = (
+    "localization",
+    "localization_methods",
+    "localization_shortcut",
+    "localization_shortcut_maps",
+    "localization_shortcut_films",
+    "localization_sanity",
+    "localization_perturbation",
+    "localization_auroc",
+)
+
+
+@pytest.fixture
+def builders(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
+    yield
+    for name in ("tables_localization", "train_runs"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_those_of_the_phantom_and_the_weights_as_they_are(name):
+    about = table(name).attrs
+    rebuild = f"run python data/make_tables.py {name}"
+    assert about["note"].startswith(f"phantom {VERSION}"), f"The phantom changed: {rebuild}"
+    weights = phantom_checkpoint()
+    assert about[f"sha256 {weights.name}"] == sha256(weights), f"The weights changed: {rebuild}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimates_lie_in_their_intervals(name):
+    frame = table(name)
+    for middle, low, high in (
+        ("estimate", "ci_low", "ci_high"),
+        ("gain", "gain_low", "gain_high"),
+        ("auroc", "auroc_low", "auroc_high"),
+        ("change", "change_low", "change_high"),
+    ):
+        if not {middle, low, high} <= set(frame):
+            continue
+        there = frame[low].notna()
+        assert (frame.loc[there, low] <= frame.loc[there, middle] + 1e-4).all()
+        assert (frame.loc[there, middle] <= frame.loc[there, high] + 1e-4).all()
+
+
+def test_every_finding_is_scored_beside_every_control():
+    frame = table("localization")
+    by = frame[frame["by"] == "finding"]
+    assert set(by["source"]) == {"cam", "fine", *CONTROLS}
+    for _, part in by.groupby(["source", "metric"]):
+        assert list(part["group"])[-1] == "mean of findings"
+        assert set(part["group"]) == {*FINDINGS, "mean of findings"}
+        others = part["estimate"].iloc[:-1]
+        assert part["estimate"].iloc[-1] == pytest.approx(others.mean(), abs=1e-3)
+
+
+def test_what_a_map_gains_is_the_difference():
+    wide = table("localization").set_index(["by", "group", "metric", "source"])
+    both = wide["estimate"].unstack("source")
+    for name in CONTROLS:
+        gain = wide.xs(name, level="source")["gain"]
+        expected = (both["cam"] - both[name]).reindex(gain.index)
+        np.testing.assert_allclose(gain, expected, atol=2e-4)
+
+
+def test_scores_fall_as_the_bar_rises():
+    wide = table("localization").pivot(
+        index=["by", "source", "group"], columns="metric", values="estimate"
+    )
+    for name, bars in (("IoBB", (0.1, 0.25, 0.5)), ("IoU", (0.1, 0.3, 0.5))):
+        steps = wide[[f"{name} > {bar:g}" for bar in bars]].to_numpy()
+        assert (np.diff(steps, axis=1) <= 0).all()
+    assert (wide["iou_area"] <= wide["iou_best"]).all()
+
+
+def test_noise_scores_what_noise_must():
+    frame = table("localization")
+    overlap = frame[(frame["metric"] == "overlap") & (frame["by"] == "size")]
+    noise = overlap[overlap["source"] == "random"].set_index("group")["estimate"]
+    assert noise["below 1%"] < 0.05
+    assert noise["above 30%"] > 0.25
+
+
+def test_the_clue_is_used_by_the_network_that_was_given_it():
+    exam = table("localization_shortcut").set_index(["run", "films"])
+    clue = exam.loc["shortcut"]
+    assert clue.loc["as trained", "ci_low"] > clue.loc["marker on every film", "ci_high"]
+    assert clue.loc["the other way round", "change_high"] < 0
+    counts = exam[["n_films", "n_positive", "n_patients"]].drop_duplicates()
+    assert len(counts) == 1  # the same films throughout
+
+
+def test_the_copied_map_does_not_notice_another_head():
+    frame = table("localization_sanity").set_index(["method", "stage", "measure"])["estimate"]
+    assert frame["copied", "head", "spearman"] == 1
+    assert frame["cam", "head", "spearman"] < 0.9
+    assert (frame.xs("trained", level="stage") == 1).all()
+
+
+def test_curves_of_both_ends_meet():
+    frame = table("localization_perturbation")
+    curves = frame[frame["what"] == "curve"]
+    ends = curves[curves["share"].isin([0, 1])].groupby(["kind", "share"])["estimate"]
+    assert (ends.max() - ends.min() < 1e-3).all()  # no order matters where all or nothing is there
+
+
+def test_missing_weights_name_the_command(builders, monkeypatch, tmp_path):
+    import tables_localization
+
+    monkeypatch.setattr(tables_localization, "folder_of", lambda name: tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"python data/train_runs\.py shortcut"):
+        tables_localization._model("shortcut")
+
+
+def test_a_cell_is_that_of_the_nearest_centre(builders):
+    from tables_localization import _cell
+
+    places = np.array([[0.0, 111.0], [15.5, 50.0]])
+    np.testing.assert_array_equal(_cell(places, 3, 32), [[0, 2], [0, 1]])
