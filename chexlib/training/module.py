@@ -218,11 +218,16 @@ class Training(LightningModule):
         return [optimizer], [{"scheduler": cycle, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what this class knows beyond weights and optimiser."""
+        """Add what this class knows beyond weights and optimiser, of every process."""
+        totals = [float(self._total)]
+        if self.trainer.world_size > 1:
+            gathered: list = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, totals[0])
+            totals = gathered
         checkpoint["chexlib"] = {
             **describe(self.model),  # so that chexlib.models.load_checkpoint opens the file, too
             "history": [dict(row) for row in self.history],
-            "total": float(self._total),
+            "totals": totals,
             "steps": self._steps,
             "plateau": self._plateau.state_dict() if self._plateau else None,
         }
@@ -238,7 +243,11 @@ class Training(LightningModule):
         kept = getattr(self, "_kept", None)
         if kept is None:
             return
-        self._total = torch.tensor(kept["total"], device=self.device)
+        # Of a run that another number of processes began, the mean.
+        totals = kept["totals"] if "totals" in kept else [kept["total"]]
+        same = len(totals) == self.trainer.world_size
+        total = totals[self.global_rank] if same else float(np.mean(totals))
+        self._total = torch.tensor(total, device=self.device)
         self._steps = kept["steps"]
         if self._plateau is not None:
             self._plateau.load_state_dict(kept["plateau"])

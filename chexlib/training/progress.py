@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class FilmsBar(ProgressBar):
             unit="film",
             disable=not self.enabled,
             dynamic_ncols=True,
+            mininterval=0.1 if _is_watched() else 30,
             smoothing=0,
             bar_format="{desc} {bar} {n_fmt}/{total_fmt} films "
             "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
@@ -92,6 +94,11 @@ class FilmsBar(ProgressBar):
             loss, area = last["val_loss"], last["val_auroc"]
             self.bar.set_postfix_str(f"val loss {loss:.4f}, AUROC {area:.3f}", refresh=False)
         self.bar.refresh()
+
+
+def _is_watched() -> bool:
+    """Return whether somebody looks on: a file of a batch system need not hold every step."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 @contextmanager

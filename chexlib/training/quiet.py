@@ -18,6 +18,7 @@ LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
 SAYS_NOTHING = (
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning's use of torch
     r"The number of training batches .* is smaller than the logging interval",
+    r"It is recommended to use `self\.log\(.*sync_dist=True",  # the values are the same on all
     r"The `srun` command is available",  # Slurm's head node, where one process is meant
 )
 

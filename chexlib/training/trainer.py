@@ -50,7 +50,7 @@ def make_trainer(
         num_nodes=num_nodes,
         # Validation may have a batch more on one process, and buffers sent at each forward pass
         # would wait for all: they are sent once, before validation.
-        strategy=DDPStrategy(broadcast_buffers=False) if devices * num_nodes > 1 else "auto",
+        strategy=DDPStrategy(forward_sync_buffers=False) if devices * num_nodes > 1 else "auto",
         precision=precision,
         max_epochs=recipe.epochs,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from run_it import VALIDATION
+from run_it import VALIDATION, data
 from safetensors.torch import load_file
 from small import films, recipe
 
 from chexlib.data.batches import Batcher
 from chexlib.metrics import auroc
-from chexlib.training import open_run
+from chexlib.models import CheXNet
+from chexlib.training import fit, open_run
 from chexlib.training.loaders import Films
 
 PROGRAM = str(Path(__file__).with_name("run_it.py"))
@@ -49,48 +50,63 @@ def test_validation_is_exact_and_weights_are_those_of_the_first_process(tmp_path
     assert [path.name for path in tmp_path.glob("judged-by-*")] == ["judged-by-0"]
     assert len(run.predictions) == len(films("test"))
 
+    # Batch normalisation saw half batches: another run of the same kind, as fit's notes say.
+    alone = fit(recipe(epochs=1), tmp_path / "alone", data=data())
+    difference, _ = apart(run.folder, alone.folder)
+    assert 1e-4 < difference < 0.02  # six steps of at most 0.002
+    assert last["val_loss"] == pytest.approx(alone.history["val_loss"].iloc[-1], abs=0.02)
+
+
+def apart(one, two):
+    """Return the largest difference of two runs, and how far the first has come from the start."""
+    one, two = (load_file(folder / "best.safetensors") for folder in (one, two))
+    weights = [key for key in one if "running" not in key and "num_batches" not in key]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        start = CheXNet(growth_rate=1).densenet.state_dict()
+
+    def largest(a, b):
+        return max(float((a[key] - b[key]).abs().max()) for key in weights)
+
+    return largest(one, two), largest(one, start)
+
 
 def test_two_halves_are_one_whole_but_for_batch_normalisation(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     started(PROGRAM, tmp_path / "one", "frozen")
     started(*TORCHRUN, PROGRAM, tmp_path / "two", "frozen")
-    one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
-    # The same films in the same steps, summed in another order.
-    difference = max(float((one[key] - two[key]).abs().max()) for key in one)
-    assert difference < 5e-6
+    difference, moved = apart(tmp_path / "one", tmp_path / "two")
+    assert moved > 2e-4
+    assert difference < 1e-6  # the same films in the same steps, summed in another order
     histories = [open_run(tmp_path / name).history.iloc[0] for name in ("one", "two")]
     for column in ("train_loss", "val_loss", "val_auroc"):
         assert histories[1][column] == pytest.approx(histories[0][column], abs=1e-6)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    data = Films(recipe(batch_size=9), films("train"), films("val"))
+    nine = Films(recipe(batch_size=9), films("train"), films("val"))
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=0)
+    nine.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=0)
     with pytest.raises(ValueError, match=r"that 2 processes can share, got 9\. Take 8"):
-        data.train_dataloader()
+        nine.train_dataloader()
 
 
 def test_ranks_share_the_films():
     def rows(kind, rank, world):
-        data = Films(recipe(), films("train"), films("val"))
+        both = Films(recipe(), films("train"), films("val"))
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        data.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=rank)
-        loader = getattr(data, f"{kind}_dataloader")()
+        both.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=rank)
+        loader = getattr(both, f"{kind}_dataloader")()
         parts = [batch[2] for batch in loader]
         assert len(loader) == len(parts)
         return parts
 
     whole = rows("train", 0, 1)
     halves = [rows("train", rank, 2) for rank in (0, 1)]
-    assert len(whole) == data_steps() == len(halves[0]) == len(halves[1])
+    assert len(whole) == len(films("train")) // 8 == len(halves[0]) == len(halves[1])
     for step, batch in enumerate(whole):  # the halves of a step make up its whole
         both = np.concatenate([halves[0][step], halves[1][step]])
         np.testing.assert_array_equal(np.sort(both), np.sort(batch))
     judged = np.concatenate([np.concatenate(rows("val", rank, 2)) for rank in (0, 1)])
     np.testing.assert_array_equal(np.sort(judged), np.arange(len(films("val"))))
-
-
-def data_steps():
-    return len(films("train")) // 8
