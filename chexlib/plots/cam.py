@@ -162,11 +162,13 @@ def method_heats(
     Returns
     -------
     dict of title to float32 array [size, size]
-        From 0 up, in units of the method.
+        From 0 up, in units of the method; of ``copied`` as it is.
     """
     heats = {}
     for title, method in methods.items():
         found = attribute(model, images, finding, method=method)[0, 0].cpu().numpy()
         place = {"method": method, "input_size": images.shape[-1]}
-        heats[title] = to_pixels(positive(found), size, **place)
+        if method != "copied":  # whose zero means nothing
+            found = positive(found)
+        heats[title] = to_pixels(found, size, **place)
     return heats
