@@ -129,6 +129,20 @@ def test_smoothgrad_is_seeded_and_without_noise_the_gradient(small, images):
     torch.testing.assert_close(still / scale, grey.grad.abs() / scale, atol=0.02, rtol=0)
 
 
+def test_smoothgrad_lets_gradients_of_both_signs_cancel(small, images):
+    from captum.attr import NoiseTunnel, Saliency
+
+    row, grey = FINDINGS.index("Mass"), to_grey(images[:1])
+    ours = attribute(small, images[:1], "Mass", method="smoothgrad", samples=6, noise=0.3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = NoiseTunnel(Saliency(lambda film: small(from_grey(film)))).attribute(
+            grey, nt_samples=6, nt_samples_batch_size=6, stdevs=0.3, target=row, abs=True
+        )
+    assert (ours <= sizes + 1e-6).all()
+    assert ours.mean() < 0.9 * sizes.mean()
+
+
 def test_a_network_of_one_channel(images):
     model = CheXNet(growth_rate=12, window=(-1024, 1024)).eval()
     for method in ("gradcam", "fine", "integrated_gradients"):
