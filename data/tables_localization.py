@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from train_runs import SHORTCUT, folder_of
 
-from chexlib.data import Batcher, open_dataset, package_file
+from chexlib.data import Batcher, load_boxes, open_dataset, package_file
 from chexlib.data.phantom import VERSION, Shortcut, films_of, render
 from chexlib.data.tables import sha256, table_folder
 from chexlib.findings import FINDINGS
@@ -22,6 +22,7 @@ from chexlib.interpret import (
     cell_centres,
     compare_models,
     controls,
+    find_cases,
     heat_of,
     localization_table,
     maps_of,
@@ -61,6 +62,7 @@ SLOW = {
 }
 LUNGS = table_folder() / "phantom_lungs.csv"
 LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
+BOXES = package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
 
 
 @cache
@@ -135,6 +137,25 @@ def localization() -> tuple[pd.DataFrame, dict]:
         "sizes are shares of the film in boxes"
     )
     return _rounded(frame), _provenance(note, "default")
+
+
+def blind() -> tuple[pd.DataFrame, dict]:
+    """Score candidates that have seen no film on the boxes drawn on NIH's films."""
+    boxes = load_boxes()
+    images = sorted(boxes["image"].unique())
+    # The first part of NIH's file names is the patient.
+    cases = find_cases(boxes, images, [int(name.split("_")[0]) for name in images])
+    cells = Heat(np.zeros((len(cases), 32, 32), np.float32))
+    made = controls(cells, cases, names=("position", "centre", "random"))
+    scores = {name: score_cases(heat, cases) for name, heat in made.items()}
+    frame = localization_table(scores).drop(columns=["gain", "gain_low", "gain_high"])
+    about = _provenance("", "default") | {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)"}
+    about["note"] = (
+        f"{len(cases)} pairs of a film and a finding; position: the mean box of the finding's "
+        "other patients; random: noise of 32 x 32 cells; 95% intervals by patient"
+    )
+    about["inputs"] = [BOXES]
+    return _rounded(frame), about
 
 
 def methods() -> tuple[pd.DataFrame, dict]:
@@ -509,6 +530,7 @@ def _provenance(note: str, *runs: str) -> dict:
 
 TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
     "localization": localization,
+    "localization_blind": blind,
     "localization_methods": methods,
     "localization_shortcut": shortcut,
     "localization_shortcut_maps": shortcut_maps,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chexlib.data import table
+from chexlib.data import load_boxes, package_file, table
 from chexlib.data.phantom import VERSION
 from chexlib.data.tables import sha256
 from chexlib.findings import FINDINGS
@@ -43,7 +43,7 @@ def test_figures_are_those_of_the_phantom_and_the_weights_as_they_are(name):
     assert about[f"sha256 {weights.name}"] == sha256(weights), f"The weights changed: {rebuild}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "localization_blind"])
 def test_estimates_lie_in_their_intervals(name):
     frame = table(name)
     for middle, low, high in (
@@ -87,6 +87,15 @@ def test_scores_fall_as_the_bar_rises():
         steps = wide[[f"{name} > {bar:g}" for bar in bars]].to_numpy()
         assert (np.diff(steps, axis=1) <= 0).all()
     assert (wide["iou_area"] <= wide["iou_best"]).all()
+
+
+def test_real_boxes_are_those_that_are_installed():
+    frame = table("localization_blind")
+    boxes = package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
+    assert frame.attrs[f"sha256 {boxes.name}"] == sha256(boxes)
+    per_finding = frame[frame["group"] != "mean of findings"].drop_duplicates("group")
+    pairs = load_boxes().groupby("finding")["image"].nunique()
+    assert dict(zip(per_finding["group"], per_finding["n_cases"], strict=True)) == dict(pairs)
 
 
 def test_noise_scores_what_noise_must():
