@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -p no:nbval
 
+# Two processes on two cores: two threads in each would wait for one another most of the time.
+ONE_EACH := OMP_NUM_THREADS=1
+
 # Notebooks are built without fetched files, so that the book is the same on every machine.
 UNFETCHED := CHEXLIB_DATA=$(CURDIR)/_build/nothing-fetched
 
@@ -22,8 +25,8 @@ book: $(READY)  ## run the notebooks and write the site to _build/html
 test: $(READY)  ## check the code, compare the notebooks with their outputs, run every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(UNFETCHED) $(BIN)/python -m pytest --nbval --nbval-current-env -n 2 --dist loadscope book
-	$(PYTEST) -n 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=90 chexlib tests
+	$(UNFETCHED) $(ONE_EACH) $(BIN)/python -m pytest --nbval --nbval-current-env -n 2 --dist loadscope book
+	$(ONE_EACH) $(PYTEST) -n 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=90 chexlib tests
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book

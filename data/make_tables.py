@@ -15,13 +15,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tables_all_findings
 import tables_calibration
+import tables_cam
 import tables_clean_labels
 import tables_dataset
 import tables_evaluation
 import tables_images
 import tables_label_quality
+import tables_localization
+import tables_noise
 import tables_operating_points
 import tables_phantom
+import tables_training
 
 from chexlib.data.tables import write_table
 
@@ -29,6 +33,8 @@ BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluati
 BUILDERS |= tables_clean_labels.TABLES
 BUILDERS |= tables_operating_points.TABLES | tables_all_findings.TABLES
 BUILDERS |= tables_calibration.TABLES | tables_phantom.TABLES | tables_images.TABLES
+BUILDERS |= tables_training.TABLES | tables_noise.TABLES
+BUILDERS |= tables_cam.TABLES | tables_localization.TABLES
 FOLDER = Path(__file__).parent
 
 
