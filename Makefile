@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -p no:nbval
 
-# Two processes on two cores: two threads in each would wait for one another most of the time.
+# A second thread gains the book's small networks a tenth where the machine is at rest, and costs them
+# most of their time where it is not, since the two wait for one another at every layer.
 ONE_EACH := OMP_NUM_THREADS=1
 
 # Notebooks are built without fetched files, so that the book is the same on every machine.
@@ -20,7 +21,7 @@ book: $(READY)  ## run the notebooks and write the site to _build/html
 	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache
 	@mv _build/inputs.new _build/inputs
 	@rm -rf _build/html _build/.doctrees _build/jupyter_execute  # a second run over them hides warnings
-	$(UNFETCHED) $(BIN)/jupyter-book build . -W -n --keep-going
+	$(UNFETCHED) $(ONE_EACH) $(BIN)/jupyter-book build . -W -n --keep-going
 
 test: $(READY)  ## check the code, compare the notebooks with their outputs, run every test
 	$(BIN)/ruff check .
@@ -43,7 +44,7 @@ tables: $(READY)  ## rebuild the tables of figures in data/ (needs `chexlib fetc
 	$(BIN)/python data/make_tables.py
 
 notebooks: $(READY)  ## run the notebooks in place, as they are committed
-	$(UNFETCHED) $(BIN)/python tools/run_notebooks.py book/*.ipynb
+	$(UNFETCHED) $(ONE_EACH) $(BIN)/python tools/run_notebooks.py book/*.ipynb
 
 lock: $(READY)  ## write requirements.lock from what is installed in .venv
 	$(BIN)/python tools/lock.py
