@@ -97,9 +97,12 @@ def predict(
                 good, bad = predict_files(predictor, films, out, progress=progress)
             _several(out, good, bad, chosen, console)
         if chosen is None:
-            console.print(
-                "No thresholds: give the folder of a run, or --thresholds FILE.", soft_wrap=True
+            way = (
+                "the run has no thresholds.csv: give --thresholds FILE"
+                if checkpoint.is_dir()
+                else "give the folder of a run, or --thresholds FILE"
             )
+            console.print(f"No thresholds; {way}.", soft_wrap=True)
         console.print(f"[bold]{NOTICE}[/]")
 
 

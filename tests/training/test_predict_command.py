@@ -73,7 +73,7 @@ def test_one_film_from_weights_alone(call, run, tmp_path):
     film = get_testdata_file("RG1_UNCR.dcm")
     result = call("predict", film, "--checkpoint", weights, "--out", "one.csv")
     assert result.exit_code == 0, result.output
-    assert "No thresholds: give the folder of a run" in result.stdout
+    assert "No thresholds; give the folder of a run" in result.stdout
     assert "Threshold" not in result.stdout
     assert read_predictions(tmp_path / "one.csv")["image"].tolist() == ["RG1_UNCR.dcm"]
     assert Predictor.open(weights).size == 32  # as the file says of its training
