@@ -17,6 +17,12 @@ SITE = ROOT / "_build" / "html"
 SHOTS = ROOT / "_build" / "screenshots"
 PAGES = [str(page) for page in parse_toc_yaml(ROOT / "_toc.yml")]
 NOTEBOOKS = [page for page in PAGES if (ROOT / page).with_suffix(".ipynb").exists()]
+TEXTS_THAT_RUN = [
+    page
+    for page in PAGES
+    if page not in NOTEBOOKS
+    and "\nkernelspec:" in (ROOT / f"{page}.md").read_text(encoding="utf-8")
+]
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -287,7 +293,7 @@ def test_solutions_open(visit, name):
 def test_run_times_name_every_notebook():
     html = (SITE / "book/execution_times.html").read_text(encoding="utf-8")
     rows = BeautifulSoup(html, "html.parser").select("article table tbody tr")
-    assert len(rows) == len(NOTEBOOKS)
+    assert len(rows) == len(NOTEBOOKS + TEXTS_THAT_RUN)
     assert all("✅" in row.text for row in rows)
 
 

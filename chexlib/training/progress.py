@@ -117,3 +117,4 @@ def judging_bar() -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield step
+        bar.refresh()  # the last number, however soon after the one before
