@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import one_line_errors, terminal, weights_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,8 @@ def explain(
     image: Annotated[Path, typer.Argument(help="A frontal radiograph: PNG, JPEG or DICOM.")],
     *,
     checkpoint: Annotated[
-        Path, typer.Option(help="Weights, in any format that [cyan]load_checkpoint[/] reads.")
+        Path,
+        typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
     ],
     finding: Annotated[
         list[str] | None,
@@ -86,7 +87,7 @@ def explain(
         if method not in METHODS:
             raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
         pixels = read_radiograph(image)
-        model = load_checkpoint(checkpoint)
+        model = load_checkpoint(weights_of(checkpoint))
         found = explain_film(
             model,
             pixels,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from chexlib.cli.explain import write_whole
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import one_line_errors, terminal, weights_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,8 @@ def localize(
     ],
     *,
     checkpoint: Annotated[
-        Path, typer.Option(help="Weights, in any format that [cyan]load_checkpoint[/] reads.")
+        Path,
+        typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
     ],
     out: Annotated[
         Path | None,
@@ -88,7 +89,7 @@ def localize(
             raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
         if patients is not None and source != "phantom":
             raise ValueError("Expected --patients with the phantom only. Leave it out.")
-        model = load_checkpoint(checkpoint)
+        model = load_checkpoint(weights_of(checkpoint))
         side = trained_size(model) if size is None else size
         folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
         columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())

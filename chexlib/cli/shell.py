@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["films_bar", "one_line_errors", "terminal"]
+__all__ = ["films_bar", "one_line_errors", "terminal", "weights_of"]
 
 
 def terminal() -> Console:
     """Give a console made now, so that it writes to the standard output of the moment."""
     return Console(highlight=False, soft_wrap=False)
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """Return the file of weights: the one named, or that of the run whose folder is named."""
+    kept = checkpoint / "best.safetensors"
+    return kept if kept.is_file() else checkpoint
 
 
 @contextlib.contextmanager
