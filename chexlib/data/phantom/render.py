@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -16,12 +13,7 @@ from chexlib.data.phantom.film import Film, Rendering
 from chexlib.data.phantom.physics import expose
 from chexlib.data.phantom.signs import SIGNS
 
-__all__ = ["VERSION", "field_of_view", "render"]
-
-# Caches of phantoms are keyed by this: they notice when the phantom changes.
-VERSION = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-).hexdigest()[:12]
+__all__ = ["field_of_view", "render"]
 
 NIH_SIZE = 1024
 

@@ -12,7 +12,8 @@ import pandas as pd
 from chexlib.data.cache.workers import cores, processes
 from chexlib.data.phantom.film import Film
 from chexlib.data.phantom.population import films_of
-from chexlib.data.phantom.render import VERSION, render
+from chexlib.data.phantom.reference import VERSION
+from chexlib.data.phantom.render import render
 from chexlib.data.radiographs import Radiograph
 from chexlib.data.sources import Item, batched
 
