@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +9,14 @@ import typer
 from rich.markup import escape
 
 from chexlib.cli.shell import one_line_errors, terminal, weights_of
+from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
 
     from chexlib.interpret import Explanation
 
-__all__ = ["explain", "write_whole"]
+__all__ = ["explain"]
 
 NOTICE = "Not for clinical use."
 
@@ -103,7 +102,10 @@ def explain(
         record = _record(image, found, files, size) | {
             "checkpoint": {"path": checkpoint.name, **model.provenance}
         }
-        write_whole(folder / f"{image.stem}.json", _json(record))
+        text = _json(record)
+        write_atomically(
+            folder / f"{image.stem}.json", lambda draft: draft.write_text(text, "utf-8")
+        )
         console = terminal()
         for name in found.findings:
             console.print(
@@ -123,7 +125,7 @@ def _write_pictures(
 ) -> dict[str, dict[str, str]]:
     """Write a figure of each finding, and a secondary capture; return their names."""
     import dataclasses
-    import io
+    import functools
 
     import matplotlib as mpl
 
@@ -139,11 +141,10 @@ def _write_pictures(
     for k, name in enumerate(found.findings):
         one = dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
         figure = heatmaps.explanation(pixels, one)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=120)
-        plt.close(figure)
         files[name] = {"png": f"{image.stem}-{name}-{found.method}.png"}
-        write_whole(folder / files[name]["png"], picture.getvalue())
+        save = functools.partial(figure.savefig, format="png", dpi=120)
+        write_atomically(folder / files[name]["png"], save)
+        plt.close(figure)
         if dicom:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
             title = f"{found.method} {name.replace('_', ' ')}"
@@ -159,7 +160,9 @@ def _write_pictures(
                 number=k + 1,
             )
             files[name]["dicom"] = f"{image.stem}-{name}-{found.method}.dcm"
-            write_whole(folder / files[name]["dicom"], data)
+            write_atomically(
+                folder / files[name]["dicom"], lambda draft, data=data: draft.write_bytes(data)
+            )
     return files
 
 
@@ -221,20 +224,7 @@ def _record(
     }
 
 
-def _json(record: dict[str, Any]) -> bytes:
+def _json(record: dict[str, Any]) -> str:
     import json
 
-    return (json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    return json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"

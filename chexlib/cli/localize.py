@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.explain import write_whole
 from chexlib.cli.shell import one_line_errors, terminal, weights_of
+from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,10 +124,10 @@ def localize(
             "checkpoint": {"path": checkpoint.name, **model.provenance},
             "chexlib": version("chexlib"),
         }
-        write_whole(folder / "localization.csv", found.table.to_csv(index=False).encode())
-        write_whole(folder / "cases.csv", found.cases.to_csv(index=False).encode())
+        for name, table in (("localization", found.table), ("cases", found.cases)):
+            write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
         text = json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n"
-        write_whole(folder / "about.json", text.encode())
+        write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
         _show(found.table, films.about, folder)
 
 

@@ -117,8 +117,8 @@ def _one(
 
     from chexlib.data.cache.workers import resized
     from chexlib.data.radiographs import read_radiograph
+    from chexlib.files import write_atomically
     from chexlib.findings import FINDINGS, INFO
-    from chexlib.training.checkpointing import write_atomically
 
     film = resized(read_radiograph(source), predictor.cache_size)
     scores = predictor(film[None])[0]

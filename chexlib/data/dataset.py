@@ -23,6 +23,7 @@ from chexlib.data.phantom import (
     population,
 )
 from chexlib.data.splits import official_split, patient_split
+from chexlib.files import write_atomically
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
@@ -94,9 +95,8 @@ class Dataset:
             return boxes[boxes["image"].isin(self.films["image"])].reset_index(drop=True)
         path = self.cache.folder / "boxes.csv"
         if not path.exists():
-            draft = path.with_suffix(".tmp")
-            boxes_of(self.films).to_csv(draft, index=False)
-            draft.replace(path)
+            boxes = boxes_of(self.films)
+            write_atomically(path, lambda draft: boxes.to_csv(draft, index=False))
         return pd.read_csv(path)
 
 

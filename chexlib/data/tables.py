@@ -11,12 +11,12 @@ import datetime
 import gzip
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -144,17 +144,7 @@ def write_table(
     content = text.encode()
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)  # the same rows give the same file
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda draft: draft.write_bytes(content))
 
 
 def _files(folder: Path) -> list[str]:

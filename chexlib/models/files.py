@@ -6,10 +6,8 @@ import errno
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+
+from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -148,24 +148,13 @@ def write_safetensors(
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             file.write(memoryview(content)[end:])
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the rename lasts through a power cut, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+    write_atomically(path, write)
 
 
 def _from_safetensors(file: BinaryIO, path: Path) -> tuple[str, dict, dict]:

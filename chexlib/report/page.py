@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from chexlib.data.tables import sha256
+from chexlib.files import draft_of
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ def write_report(
     facts = {name: f"{Path(path).name}, SHA-256 {sha256(path)}" for name, path in inputs.items()}
     facts |= {name: str(value) for name, value in settings.items()}
     facts["made with"] = f"chexlib {version('chexlib')}"
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    work = draft_of(folder)
+    work.mkdir()
     try:
         names = ["report.html"]
         (work / names[0]).write_text(render(found, facts), encoding="utf-8")
         for name, table in found.tables.items():
             names.append(f"{name}.csv")
             table.to_csv(work / names[-1], index=False, lineterminator="\n")
-        work.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,84 +11,15 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from chexlib.files import write_atomically
 from chexlib.models import save_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from pytorch_lightning import Trainer
 
     from chexlib.training.module import Training
 
-__all__ = [
-    "AtomicCheckpoints",
-    "KeepBest",
-    "ResumePoints",
-    "disk_errors",
-    "remove_drafts",
-    "write_atomically",
-]
-
-
-DRAFT = "draft-"
-FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Say what a full disk means for a run, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"Expected room for {path.name} in {path.parent}, found the disk full. Free some space "
-            "and repeat: the run goes on where it was last kept",
-            str(path),
-        ) from error
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place, flush it to the disk, then put it there in one step.
-
-    Parameters
-    ----------
-    path : Path
-    write : callable
-        Called with the path of the draft.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, such as on a full disk; an earlier file is as it was.
-    """
-    with disk_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{DRAFT}")
-        os.close(handle)
-        draft = Path(name)
-        try:
-            write(draft)
-            with draft.open("rb+") as file:
-                os.fsync(file.fileno())
-            draft.chmod(0o644)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        if os.name == "posix":  # the new name lasts through a power cut, too
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-
-def remove_drafts(folder: Path) -> None:
-    """Remove what a killed run had begun to write; a draft of the weights may be as large."""
-    for draft in (*folder.glob(f".*.{DRAFT}*"), *folder.glob(".best.safetensors.*")):
-        draft.unlink(missing_ok=True)
+__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints"]
 
 
 def _save(checkpoint: dict[str, Any], draft: Path) -> None:
@@ -187,11 +114,11 @@ class KeepBest(Checkpoint):
         if score < self.best:
             self.best, self.best_epoch = score, row["epoch"]
             if trainer.is_global_zero:
-                path = self.folder / "best.safetensors"
-                with disk_errors(path):
-                    save_checkpoint(
-                        module.model, path, metadata={**self.metadata, "epoch": str(row["epoch"])}
-                    )
+                save_checkpoint(
+                    module.model,
+                    self.folder / "best.safetensors",
+                    metadata={**self.metadata, "epoch": str(row["epoch"])},
+                )
         if trainer.is_global_zero:
             history = pd.DataFrame(module.history)
             write_atomically(

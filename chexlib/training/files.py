@@ -19,9 +19,9 @@ import torch
 from chexlib.data.batches import Batcher
 from chexlib.data.cache.workers import cores, resized
 from chexlib.data.radiographs import RadiographError
+from chexlib.files import disk_errors, write_atomically
 from chexlib.findings import FINDINGS
 from chexlib.models import load_checkpoint
-from chexlib.training.checkpointing import disk_errors, write_atomically
 from chexlib.training.run import open_run
 
 if TYPE_CHECKING:

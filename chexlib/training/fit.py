@@ -16,8 +16,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from chexlib.data.dataset import open_dataset
 from chexlib.data.phantom import Shortcut
+from chexlib.files import remove_drafts
 from chexlib.models import CheXNet
-from chexlib.training.checkpointing import KeepBest, ResumePoints, remove_drafts
+from chexlib.training.checkpointing import KeepBest, ResumePoints
 from chexlib.training.judge import judge
 from chexlib.training.loaders import Films, data_hash
 from chexlib.training.losses import make_loss

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from chexlib.files import write_atomically
 from chexlib.findings import FINDINGS, INFO, NO_FINDING
 from chexlib.metrics import Resamples, auroc, resampled
 from chexlib.models import load_checkpoint
-from chexlib.training.checkpointing import write_atomically
 from chexlib.training.predict import predict
 from chexlib.training.run import write_json
 from chexlib.training.thresholds import choose_thresholds

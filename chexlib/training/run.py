@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from chexlib.training.checkpointing import write_atomically
+from chexlib.files import write_atomically
 from chexlib.training.recipes import Recipe
 
 if TYPE_CHECKING:

@@ -72,7 +72,7 @@ def test_failed_write_leaves_the_old_table(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="found the disk full"):
         write_table(pd.DataFrame({"a": [2]}), path, inputs=[], **PROVENANCE)
     assert path.read_text() == before
     assert [file.name for file in folder.iterdir()] == ["t.csv"]

@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from chexlib.cli.explain import explain, write_whole
+from chexlib.cli.explain import explain
 from chexlib.cli.localize import localize
 from chexlib.data import data_home, package_file
 from chexlib.findings import FINDINGS
@@ -284,15 +284,6 @@ class TestCommand:
             in run("explain", tmp_path / "nothing.png", "--checkpoint", checkpoint).output
         )
         assert run("explain", png, "--checkpoint", tmp_path / "no.safetensors").exit_code == 1
-
-    def test_a_file_is_replaced_whole_or_not_at_all(self, tmp_path, monkeypatch):
-        path = tmp_path / "a"
-        write_whole(path, b"old")
-        monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            write_whole(path, b"new")
-        assert [p.name for p in tmp_path.iterdir()] == ["a"]
-        assert path.read_bytes() == b"old"
 
 
 class TestLocalize:

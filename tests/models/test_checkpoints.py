@@ -412,7 +412,7 @@ class TestOurs:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OSError, match="found the disk full"):
             save_checkpoint(CheXNet(growth_rate=3), path)
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]

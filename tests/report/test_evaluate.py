@@ -1,5 +1,6 @@
 """``chexlib evaluate``: figures, page, tables, and nothing half-written."""
 
+import os
 import re
 
 import matplotlib as mpl
@@ -101,7 +102,10 @@ def test_report_is_whole_or_not_there(found, csv, tmp_path, monkeypatch):
     monkeypatch.setattr("chexlib.report.page.render", lambda *_: "a page")  # drawn in another test
     out = tmp_path / "report"
     options = {"inputs": {"predictions": csv}, "settings": {"seed": 0}}
+    before = os.umask(0o077)
     files = write_report(found, out, **options)
+    os.umask(before)
+    assert [path for path in (out, *files) if path.stat().st_mode & 0o077] == []
     assert sorted(f.name for f in out.iterdir()) == sorted(f.name for f in files)
     assert pd.read_csv(out / "ranking.csv")["finding"].tolist() == [*FINDINGS, "No_Finding"]
     with pytest.raises(FileExistsError, match="--force"):

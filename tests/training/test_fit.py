@@ -150,25 +150,6 @@ def test_a_full_disk_loses_nothing_and_is_said(run, tmp_path, monkeypatch, which
     assert weights[0] == weights[1]
 
 
-def test_a_disk_that_is_full_when_it_is_flushed(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_text("before")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpointing.os, "fsync", full)
-    with pytest.raises(OSError, match="found the disk full"):
-        checkpointing.write_atomically(path, lambda draft: draft.write_text("after"))
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_text() == "before"
-
-
-def test_other_errors_of_a_disk_stay_what_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        checkpointing.write_atomically(tmp_path / "no" / "file", lambda draft: None)
-
-
 # ---- alone, and interrupted
 
 

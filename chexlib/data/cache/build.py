@@ -16,6 +16,7 @@ import pandas as pd
 
 from chexlib.data.cache.index import OK, PENDING, REJECTED, connect, create, size_of
 from chexlib.data.cache.workers import read_all
+from chexlib.files import DISK_FULL, write_atomically
 
 if TYPE_CHECKING:
     from chexlib.data.cache.workers import Result
@@ -119,9 +120,7 @@ class Builder:
             "SELECT image, source, reason FROM films WHERE status = 'rejected' ORDER BY row", db
         )
         if len(rejected):
-            draft = path.with_suffix(".tmp")
-            rejected.to_csv(draft, index=False)
-            draft.replace(path)
+            write_atomically(path, lambda draft: rejected.to_csv(draft, index=False))
         else:
             path.unlink(missing_ok=True)
 
@@ -148,12 +147,11 @@ def _write_at(file: int, data: bytes, offset: int) -> None:
 @contextmanager
 def disk_errors(folder: Path, n_bytes: int) -> Iterator[None]:
     """Say what a full disk means and what to do."""
-    full = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         disk = isinstance(error, sqlite3.OperationalError) and "full" in str(error)
-        if disk or (isinstance(error, OSError) and error.errno in full):
+        if disk or (isinstance(error, OSError) and error.errno in DISK_FULL):
             raise OSError(
                 errno.ENOSPC,
                 f"Expected room for {math.ceil(n_bytes / 1e6):,} MB of films in {folder}, found "

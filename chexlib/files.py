@@ -1,0 +1,104 @@
+"""Files that are there whole or not at all: written beside their place, then put there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "DISK_FULL",
+    "disk_errors",
+    "draft_of",
+    "put_in_place",
+    "remove_drafts",
+    "write_atomically",
+]
+
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_MARK = "draft-"
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, flush it to the disk, then put it there in one step.
+
+    Its permissions are what ``open`` would give: those of the file that it replaces, or what the
+    umask leaves of read and write for all. Until it is whole, its owner alone can read it.
+
+    Parameters
+    ----------
+    path : path
+        In a folder that is there. A link is replaced, not followed.
+    write : callable
+        Called with the path of the draft, an empty file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, such as on a full disk, or is a folder, a pipe or a device; an
+        earlier file is as it was.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        said = "Expected a file or nothing yet, found a folder, a pipe or a device. Name a file"
+        raise OSError(errno.EINVAL, said, str(path))
+    draft = draft_of(path)
+    with disk_errors(path):
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            like = path.stat() if path.exists() else os.fstat(handle)
+            os.close(handle)
+            draft.chmod(0o600)
+            write(draft)
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            draft.chmod(stat.S_IMODE(like.st_mode))
+            put_in_place(draft, path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def draft_of(path: Path) -> Path:
+    """Return a new name beside a path, such as ``.name.draft-0f3a91c2``."""
+    return path.with_name(f".{path.name}.{_MARK}{secrets.token_hex(4)}")
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename a file whose content is on the disk, so that the rename lasts through a power cut."""
+    draft.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts that a killed process left in a folder; one of weights may be large."""
+    for draft in folder.glob(f".*.{_MARK}*"):
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say what a full disk means, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"Expected room for {path.name} in {path.parent}, found the disk full. Free some space "
+            "and repeat: what was finished before is kept",
+            str(path),
+        ) from error
