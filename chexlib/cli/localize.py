@@ -64,8 +64,8 @@ def localize(
 ) -> None:
     """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
 
-    Of NIH's films those 880 that radiologists drew boxes on, all in the official test set: a
-    checkpoint that was trained on other splits has seen some of them. Written are
+    Of NIH's films those 880 that one radiologist drew boxes on, of the labelled findings only. All
+    are in the official test set: a checkpoint trained on other splits has seen some. Written are
     [cyan]localization.csv[/] (the table), [cyan]cases.csv[/] (a row a film, finding and source of
     maps) and [cyan]about.json[/]. [bold]Not for clinical use.[/]
 

@@ -100,6 +100,9 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
 def load_boxes(path: str | Path | None = None) -> pd.DataFrame:
     """Return NIH's hand-drawn boxes: 984 boxes on 880 films, 8 findings.
 
+    One radiologist drew them, each for a finding that the label names (Wang et al., ChestX-ray8,
+    CVPR 2017): other findings on these films have no box.
+
     Parameters
     ----------
     path : path, optional

@@ -1,7 +1,7 @@
 """Interpretation: where a network looks, and whether that is the right place.
 
 Maps are class activation maps of all 14 findings from one forward pass, or any of Captum's methods
-behind the same call. They become boxes, and are scored against those of radiologists, beside
+behind the same call. They become boxes, and are scored against those a radiologist drew, beside
 controls that know less. A heat map shows what a network uses; it is no diagnosis.
 
 >>> import torch

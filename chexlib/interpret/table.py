@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.comparison import holm
 from chexlib.metrics.resampling import Bootstrap, Resamples
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ def localization_table(
         ``source`` (name of the map or control), ``group`` (of ``by``; then "mean of findings", or
         of whatever splits them, each counting alike), ``metric``, ``n_cases``, ``n_patients``,
         ``estimate``, ``ci_low``, ``ci_high``; and ``gain``, ``gain_low``, ``gain_high``: the first
-        source minus this one, paired. Intervals are NaN where fewer than two patients are; of the
-        mean, where that is so in a group.
+        source minus this one, paired. ``p_adjusted`` is of no gain, adjusted for the number of
+        groups (:func:`chexlib.metrics.holm`); that of the mean is a single test and is not.
+        Intervals are NaN where fewer than two patients are; of the mean, where that is so in a
+        group.
 
     Raises
     ------
@@ -97,6 +100,8 @@ def localization_table(
     for name, one in found.items():
         gain = judged - one
         ends, gain_ends = one.interval(level=level), gain.interval(level=level)
+        p = np.where(np.append(enough, enough.all())[:, None], gain.p_value(), np.nan)
+        p[:-1] = np.stack([holm(column) for column in p[:-1].T], 1)
         for g, (group, size) in enumerate(zip(lines, sizes, strict=True)):
             sure = enough[g] if g < len(groups) else enough.all()
             for m, metric in enumerate(metrics):
@@ -105,11 +110,13 @@ def localization_table(
                 if one is not judged:
                     values += [gain.estimate[at]]
                     values += [end[at] if sure else np.nan for end in gain_ends]
+                    values += [p[at]]
                 else:
-                    values += [np.nan] * 3
+                    values += [np.nan] * 4
                 rows.append((name, group, metric, *size, *values))
     columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "ci_low"]
-    return pd.DataFrame(rows, columns=[*columns, "ci_high", "gain", "gain_low", "gain_high"])
+    columns += ["ci_high", "gain", "gain_low", "gain_high", "p_adjusted"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _means(values: NDArray, groups: Mapping[str, NDArray], draws: Resamples) -> Bootstrap:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
@@ -280,6 +281,24 @@ class TestTable:
         expected = at.loc["map", "Mass", "energy"]["estimate"] - gain["estimate"]
         assert gain["gain"] == pytest.approx(expected)
         assert 0 < gain["gain_low"] < gain["gain"] < gain["gain_high"]
+
+    def test_p_values_are_adjusted_for_the_number_of_groups(self):
+        scores, _ = self.tables()
+        noise = [np.random.default_rng(seed).random((240, 8, 8)) for seed in (1, 2)]
+        noise[0] += 0.03 * np.stack([truth_mask(boxes, 8) for boxes in LESIONS])
+        weak = {f"noise {i}": score_cases(one, MANY, size=32) for i, one in enumerate(noise)}
+        table = localization_table(weak, resamples=2000)
+        assert table[table["source"] == "noise 0"]["p_adjusted"].isna().all()
+        rows = table[(table["source"] == "noise 1") & (table["metric"] == "overlap")]
+        spread = (rows["gain_high"] - rows["gain_low"]) / (2 * 1.96)
+        mass, edema, mean = 2 * ndtr(-(rows["gain"].abs() / spread))
+        first, second = sorted([mass, edema])
+        assert 0.001 < first < 0.5  # else adjusting would not be seen
+        expected = {first: min(2 * first, 1), second: min(max(2 * first, second), 1)}
+        found = rows["p_adjusted"].to_numpy()
+        assert found == pytest.approx([expected[mass], expected[edema], mean], rel=0.25)
+        same = localization_table({"map": scores["map"], "same": scores["map"]}, resamples=100)
+        assert same["p_adjusted"].isna().all()  # no spread to judge by
 
     def test_patients_are_resampled_not_films(self):
         # Four equal films of each patient say no more than one.
