@@ -10,6 +10,7 @@ from judged_films import RAW, Judged, judged, provenance
 from reference_films import score, shared_films
 
 from chexlib.findings import FINDINGS
+from chexlib.metrics.bootstrap import percentile_ends
 from chexlib.metrics.curves import auroc, roc
 from chexlib.metrics.resampling import Resamples, resampled
 from chexlib.metrics.subgroups import age_band, by_subgroup
@@ -49,8 +50,9 @@ def clean_subgroups() -> tuple[pd.DataFrame, dict[str, Any]]:
     table[counts] = table[counts].astype("Int64")
     first = ["metric", "finding", "judge", "subset", "weighting"]
     note = (
-        "difference: the group less the films outside it; p_holm: adjusted for the comparisons "
-        "counted beside it; rows of metric 'auroc gap' hold the difference itself, and as judge "
+        "difference: the group less the films outside it; p_value inverts its interval; "
+        "p_adjusted: for the comparisons counted beside it, on the same resamples; rows of metric "
+        "'auroc gap' hold the difference itself, and as judge "
         "'change of judge' how far the two judges' gaps differ; sensitivity and "
         "false-positive rate at one threshold, at which the score raises as many false alarms in "
         "all as the text label does (n_positive: films called); intervals of 95% by patient"
@@ -99,8 +101,8 @@ def _gaps(films: Judged) -> pd.DataFrame:
         )
         gap = one - other
         low, high = gap.interval()
-        between = np.diff(gap.replicates[:, ::-1], axis=1)[:, 0]
-        ends = np.nanquantile(between, [0.025, 0.975], method="inverted_cdf")
+        between = np.diff(gap.replicates[:, ::-1], axis=1)
+        ends = percentile_ends(between)[:, 0]
         figures = [*zip(gap.estimate, low, high, strict=True)]
         figures.append((gap.estimate[0] - gap.estimate[1], *ends))
         judges = ("radiologists", "text labels", "change of judge")

@@ -133,7 +133,7 @@ def curve_bands() -> tuple[pd.DataFrame, dict]:
         found = [_curves(y, s, draw.weight(b)) for b in range(len(draw))]
         for curve, x in (("roc", GRID), ("pr", GRID[1:])):  # no film called: no precision
             replicates = np.stack([one[curve] for one in found])
-            low, high = Bootstrap(whole[curve], replicates, draw).interval()
+            low, high = Bootstrap(whole[curve], replicates, draw).interval(fixed=True)
             columns = {"x": x, "y": whole[curve], "ci_low": low, "ci_high": high}
             tables.append(pd.DataFrame({"finding": name, "curve": curve, **columns}).round(5))
     note = f"bands of 95%, point by point; bootstrap by patient, {RESAMPLES} resamples"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.comparison import holm
+from chexlib.metrics.estimates import UndefinedWarning, wilson_interval
 from chexlib.metrics.resampling import Bootstrap, Resamples
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def localization_table(
     by : str
         Column of the scores that splits the cases: findings, or one you add, such as sizes.
     metrics : mapping of name to callable, optional
-        From scores to a value for each case; :data:`METRICS` by default.
+        From scores to a value for each case, a whole number or one in [0, 1]; :data:`METRICS` by
+        default.
     resamples, seed, level
         Of the bootstrap by patient, and the confidence of its intervals.
 
@@ -65,9 +68,10 @@ def localization_table(
         of whatever splits them, each counting alike), ``metric``, ``n_cases``, ``n_patients``,
         ``estimate``, ``ci_low``, ``ci_high``; and ``gain``, ``gain_low``, ``gain_high``: the first
         source minus this one, paired. ``p_adjusted`` is of no gain, adjusted for the number of
-        groups (:func:`chexlib.metrics.holm`); that of the mean is a single test and is not.
-        Intervals are NaN where fewer than two patients are; of the mean, where that is so in a
-        group.
+        groups (:meth:`chexlib.metrics.Bootstrap.p_adjusted`); that of the mean is a single test and
+        is not. Intervals are NaN where fewer than two patients are; of the mean, where that is so
+        in a group. Where resampling cannot move a mean, since all cases have 0 or all have 1, its
+        interval is Wilson's with patients as trials; that of a gain is NaN.
 
     Raises
     ------
@@ -86,12 +90,12 @@ def localization_table(
         str(key): part for key, part in first.groupby(by, sort=False, observed=True).indices.items()
     }
     counts = [(len(rows), first["patient"].iloc[rows].nunique()) for rows in groups.values()]
+    columns = {name: [np.asarray(of(f)) for of in metrics.values()] for name, f in scores.items()}
     found = {
-        name: _means(
-            np.stack([np.asarray(of(f), float) for of in metrics.values()], 1), groups, draws
-        )
-        for name, f in scores.items()
+        name: _means(np.stack(values, 1).astype(float), groups, draws)
+        for name, values in columns.items()
     }
+    share = [values.dtype.kind in "bf" for values in next(iter(columns.values()))]
     enough = np.array([patients > 1 for _, patients in counts])
     lines = [*groups, ALL if by == "finding" else f"mean of {by}"]
     sizes = [*counts, (len(first), first["patient"].nunique())]
@@ -99,14 +103,20 @@ def localization_table(
     rows = []
     for name, one in found.items():
         gain = judged - one
-        ends, gain_ends = one.interval(level=level), gain.interval(level=level)
-        p = np.where(np.append(enough, enough.all())[:, None], gain.p_value(), np.nan)
-        p[:-1] = np.stack([holm(column) for column in p[:-1].T], 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
+            ends, gain_ends = one.interval(level=level), gain.interval(level=level)
+        judgeable = np.append(enough, enough.all())[:, None]
+        gain = replace(gain, replicates=np.where(judgeable, gain.replicates, np.nan))
+        p = np.stack([gain[:-1, m].p_adjusted() for m in range(len(metrics))], 1)
+        p = np.vstack([p, gain[-1].p_value()])
         for g, (group, size) in enumerate(zip(lines, sizes, strict=True)):
             sure = enough[g] if g < len(groups) else enough.all()
             for m, metric in enumerate(metrics):
                 at = (g, m)
                 values = [one.estimate[at], *(end[at] if sure else np.nan for end in ends)]
+                if sure and np.isnan(values[1]) and share[m] and values[0] in (0, 1):
+                    values[1:] = wilson_interval(values[0], size[1], level=level)
                 if one is not judged:
                     values += [gain.estimate[at]]
                     values += [end[at] if sure else np.nan for end in gain_ends]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chexlib.metrics.bootstrap import RESAMPLES, interval_by_patient, patient_counts
-from chexlib.metrics.counts import FN, FP, TN, TP, TwoByTwo, film_cells, film_weights, two_by_two
+from chexlib.metrics.counts import FN, FP, TN, TP, TwoByTwo, film_cells, two_by_two
 from chexlib.metrics.estimates import (
     Estimate,
     normal_quantile,
@@ -21,6 +21,7 @@ from chexlib.metrics.estimates import (
     wilson,
     wilson_interval,
 )
+from chexlib.metrics.inputs import check_patients, check_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,7 @@ def assess(
     sample_weight : array_like [N], optional
         Non-negative weight of each film, such as the inverse of the fraction sampled (Horvitz and
         Thompson, JASA 47 (1952) 663-685). Intervals then come from resampling, weights held fixed.
+        Films of weight 0 are left out.
     statistics : sequence of str
         Among :data:`STATISTICS`. Cohen's kappa is agreement beyond chance: (p_o - p_e) / (1 - p_e).
     level : float
@@ -87,7 +89,8 @@ def assess(
         ``k`` of ``n`` are films before weighting; for kappa, films that agree of all films. Where
         resampling cannot move a proportion (all or none of the films), the interval is Wilson's
         with patients counted instead of films. Undefined figures are NaN, with an
-        :class:`~chexlib.metrics.estimates.UndefinedWarning`.
+        :class:`~chexlib.metrics.estimates.UndefinedWarning`. Kappa of a constant label or reference
+        is 0 whatever the films; it has no interval, and ``method`` says why.
 
     Raises
     ------
@@ -105,13 +108,17 @@ def assess(
         raise ValueError(f"Expected statistics among {STATISTICS}, got {sorted(unknown)}.")
     normal_quantile(level)
     cells = film_cells(label, reference)
-    films = cells.sum(axis=0)
+    who = "film" if patient is None else "patient"
+    patient = np.arange(len(cells)) if patient is None else check_patients(patient, len(cells))
     weighted = sample_weight is not None
-    weight = film_weights(sample_weight, len(cells)) if weighted else np.ones(len(cells))
-    if patient is None:
-        patient, who = np.arange(len(cells)), "film"
-    else:
-        who = "patient"
+    weight = check_weight(sample_weight, len(cells)) if weighted else np.ones(len(cells))
+    kept = weight > 0
+    cells, patient, weight = (
+        cells[kept],
+        np.unique(patient[kept], return_inverse=True)[1],
+        weight[kept],
+    )
+    films = cells.sum(axis=0)
     by_patient = patient_counts(patient, cells)
     counts = patient_counts(patient, cells * weight[:, None]) if weighted else by_patient
     totals = counts.sum(axis=0)
@@ -125,6 +132,10 @@ def assess(
             value = float(_statistic(name, totals[None])[0])
         if math.isnan(value):
             found[name] = undefined(name, _why(name))
+            continue
+        if name == "kappa" and _constant(films):
+            why = "no interval: label or reference is constant"
+            found[name] = Estimate(k, n, value, math.nan, math.nan, why)
             continue
         concerned = by_patient[:, cut].sum(axis=1)
         if not weighted and concerned.max() <= 1:  # no patient has two of these films
@@ -190,8 +201,9 @@ def specificity(label: ArrayLike, reference: ArrayLike, **options: object) -> Es
 def kappa(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
     """Return Cohen's kappa: agreement beyond chance, 0 at chance and 1 if perfect.
 
-    Options are those of :func:`assess`. Kappa falls with rarity at the same sensitivity and
-    specificity (Byrt et al., J Clin Epidemiol 46 (1993) 423-429).
+    Options are those of :func:`assess`. NaN where both are constant, without an interval where one
+    is. Kappa falls with rarity at the same sensitivity and specificity (Byrt et al., J Clin
+    Epidemiol 46 (1993) 423-429).
 
     References
     ----------
@@ -255,7 +267,14 @@ def _statistic(name: str, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         counted, other = _PROPORTIONS[name]
         return counts[:, counted] / (counts[:, counted] + counts[:, other])
     tp, fp, fn, tn = counts.T
-    return 2 * (tp * tn - fp * fn) / ((tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
+    value = 2 * (tp * tn - fp * fn) / ((tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
+    # One cell alone: both are constant, alike or opposed, and there is nothing to agree on.
+    return np.where((counts > 0).sum(axis=1) > 1, value, np.nan)
+
+
+def _constant(films: NDArray[np.int_]) -> bool:
+    tp, fp, fn, tn = films
+    return not ((tp + fp) and (fn + tn) and (tp + fn) and (fp + tn))
 
 
 def _kappa_interval(counts: NDArray[np.float64], level: float) -> tuple[float, float]:
@@ -282,5 +301,5 @@ def _why(name: str) -> str:
         "npv": "every film has the label",
         "sensitivity": "no film is positive in the reference",
         "specificity": "every film is positive in the reference",
-        "kappa": "label and reference are one and the same constant",
+        "kappa": "label and reference are both constant",
     }[name]

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chexlib.metrics.estimates import normal_quantile
+from chexlib.metrics.inputs import check_patients
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["RESAMPLES", "interval_by_patient", "patient_counts", "resampled_counts"]
+__all__ = [
+    "RESAMPLES",
+    "interval_by_patient",
+    "patient_counts",
+    "percentile_ends",
+    "resampled_counts",
+]
 
 RESAMPLES = 2000
 _CHUNK = 4_000_000  # draws held at once: 32 MB
@@ -41,7 +50,7 @@ def patient_counts(patient: ArrayLike, columns: ArrayLike) -> NDArray[np.float64
     Raises
     ------
     ValueError
-        If the lengths differ or a patient is missing (NaN).
+        If the lengths differ or a patient is missing.
 
     Examples
     --------
@@ -49,18 +58,11 @@ def patient_counts(patient: ArrayLike, columns: ArrayLike) -> NDArray[np.float64
     array([[2., 1.],
            [0., 1.]])
     """
-    patient, columns = np.asarray(patient), np.asarray(columns, dtype=float)
-    if patient.ndim != 1 or columns.ndim != 2 or len(patient) != len(columns):
-        raise ValueError(
-            "Expected one patient for each film, got patients of shape "
-            f"{patient.shape} for counts of shape {columns.shape}."
-        )
-    if patient.dtype.kind == "f" and np.isnan(patient).any():
-        raise ValueError("Expected a patient for each film, got NaN. Drop or name those films.")
-    distinct, code = np.unique(patient, return_inverse=True)
-    return np.stack(
-        [np.bincount(code, column, minlength=len(distinct)) for column in columns.T], axis=1
-    )
+    columns = np.asarray(columns, dtype=float)
+    if columns.ndim != 2:
+        raise ValueError(f"Expected counts of shape [N, C], got shape {columns.shape}.")
+    code = check_patients(patient, len(columns))
+    return np.stack([np.bincount(code, column) for column in columns.T], axis=1)
 
 
 def resampled_counts(
@@ -110,6 +112,8 @@ def interval_by_patient(
 ) -> tuple[float, float]:
     """Return the percentile interval of a statistic of counts, patients resampled.
 
+    See :func:`percentile_ends`.
+
     Parameters
     ----------
     counts : ndarray [P, C]
@@ -122,12 +126,37 @@ def interval_by_patient(
     Returns
     -------
     low, high : float
-        Two of the resampled values themselves, without interpolation; NaN if none is defined.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         values = statistic(resampled_counts(counts, resamples=resamples, seed=seed))
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan, np.nan
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    low, high = percentile_ends(values[:, None], level=level)[:, 0]
     return float(low), float(high)
+
+
+def percentile_ends(values: NDArray[np.float64], *, level: float = 0.95) -> NDArray[np.float64]:
+    r"""Return the ends of percentile intervals, all columns at once.
+
+    Of B values the ends are those of rank r + 1 from either side, with
+    :math:`r = \lceil (B + 1) \alpha / 2 \rceil - 1` and :math:`\alpha` = 1 - level. So 0 lies
+    outside exactly where :math:`2 k / (B + 1) < \alpha`, k being the values on the far side of 0:
+    the interval and the p-value of :meth:`Bootstrap.p_value` cannot contradict one another.
+
+    Parameters
+    ----------
+    values : ndarray [B, K]
+        NaN where a resample has no value, which is left out.
+    level : float
+
+    Returns
+    -------
+    ndarray [2, K]
+        Two of the values themselves, without interpolation; NaN where no value is defined.
+    """
+    normal_quantile(level)  # refuses a level that is none
+    ends = np.full((2, values.shape[1]), np.nan)
+    for k, column in enumerate(values.T):
+        given = np.sort(column[~np.isnan(column)])
+        if len(given):
+            rank = int(np.ceil((len(given) + 1) * (1 - level) / 2 - 1e-9)) - 1
+            ends[:, k] = given[rank], given[-1 - rank]
+    return ends

@@ -7,6 +7,7 @@ to mend probabilities is in :mod:`chexlib.metrics.recalibration`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,13 @@ import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.ratios import draws_of, proportions
+from chexlib.metrics.ratios import proportions
+from chexlib.metrics.resampling import draws_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from chexlib.metrics.inputs import Films
     from chexlib.metrics.resampling import Resamples
 
 __all__ = [
@@ -102,9 +105,10 @@ def reliability(
     0  2       0.15       0.0
     1  2       0.75       1.0
     """
-    y, p, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
-    draws, who = draws_of(len(y), patient, resamples=resamples, seed=seed)
-    used = np.unique(member[weight > 0])  # a bin may be empty
+    films, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
+    y, p = films.labels[:, 0], films.scores[:, 0]
+    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
+    used = np.unique(member)  # a bin may be empty
     inside = member[:, None] == used
     shares = proportions(
         np.broadcast_to(y[:, None], inside.shape),
@@ -112,7 +116,7 @@ def reliability(
         draws,
         names=[f"share of bin {k + 1}" for k in used],
         who=who,
-        weight=None if sample_weight is None else weight,
+        weight=films.weight,
         level=level,
     )
     order = np.argsort(p, kind="stable")
@@ -164,7 +168,8 @@ def calibration_error(
     >>> round(calibration_error([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], bins=2), 3)
     0.2
     """
-    y, p, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
+    films, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
+    y, p = films.labels[:, 0], films.scores[:, 0]
     gap = np.bincount(member, weight * (p - y))
     return float(np.abs(gap).sum() / weight.sum())
 
@@ -233,7 +238,8 @@ def brier_parts(
     >>> parts.reliability, parts.resolution, parts.uncertainty
     (0.0, 0.0625, 0.25)
     """
-    y, p, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
+    films, weight, member = _binned(labels, probabilities, sample_weight, bins, strategy)
+    y, p = films.labels[:, 0], films.scores[:, 0]
     total = weight.sum()
     mass = np.bincount(member, weight)
     kept = mass > 0
@@ -258,13 +264,13 @@ def _binned(
     sample_weight: ArrayLike | None,
     bins: int | None,
     strategy: str,
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
-    """Check one finding and return labels, probabilities, weights and each film's bin."""
+) -> tuple[Films, NDArray[np.float64], NDArray[np.int_]]:
+    """Check one finding and return its films, their weights and each film's bin."""
     films = check_films(labels, probabilities, sample_weight=sample_weight, probabilities=True)
     if not films.single:
         raise ValueError("Expected one finding, got several. Call this once for each column.")
-    if bins is not None and bins < 1:
-        raise ValueError(f"Expected at least one bin, got {bins}.")
+    if bins is not None and not (isinstance(bins, Integral) and bins >= 1):
+        raise ValueError(f"Expected a whole number of bins, at least one, got {bins!r}.")
     p = films.scores[:, 0]
     weight = np.ones(len(p)) if films.weight is None else films.weight
     place = np.unique(p, return_inverse=True)[1]
@@ -280,4 +286,4 @@ def _binned(
         member = np.minimum((middle * bins).astype(int), bins - 1)[place]
     else:
         raise ValueError(f"Expected strategy 'mass' or 'width', got {strategy!r}.")
-    return films.labels[:, 0], p, weight, member
+    return films, weight, member

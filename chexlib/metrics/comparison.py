@@ -15,8 +15,7 @@ from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.curves import auroc, roc
 from chexlib.metrics.delong import delong
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.ratios import draws_of
-from chexlib.metrics.resampling import Bootstrap, resampled
+from chexlib.metrics.resampling import Bootstrap, draws_of, resampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +41,10 @@ class Comparison:
     difference : float
         ``first - second``.
     low, high : float
-        Ends of the interval of the difference.
+        Ends of the interval of the difference; NaN where it has no width.
     p_value : float
-        Two-sided, of no difference.
+        Two-sided, of no difference, from the same distribution: below 1 - level exactly where the
+        interval leaves out 0.
     method : str
     """
 
@@ -168,12 +168,12 @@ def compare_with_reader(
     (1.0, 0.5, 0.5)
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    read = check_films(reader, scores).labels[:, 0]
+    read = check_films(reader, scores, sample_weight=sample_weight).labels[:, 0]
     y = films.labels[:, 0]
     if films.labels.shape[1] > 1 or not y.any() or y.all():
         raise ValueError("Expected one reference with films of both classes, got another.")
     weight = np.ones(len(y)) if films.weight is None else films.weight
-    draws, who = draws_of(len(y), patient, resamples=resamples, seed=seed)
+    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
 
     positive, negative = weight @ y, weight @ ~y
     rate = (weight @ (read & ~y)) / negative
@@ -188,7 +188,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return p-values adjusted for how many there are, by Holm's step-down method.
 
     Under 0.05 after adjustment, the chance of a single false claim among all of them is at most
-    5%, whatever their dependence. NaN stays NaN and is not counted.
+    5%, whatever their dependence. NaN stays NaN and is not counted. For p-values that come from
+    separate sources; differences on the same resamples have a sharper way,
+    :meth:`chexlib.metrics.Bootstrap.p_adjusted`.
 
     References
     ----------
@@ -233,17 +235,15 @@ def _compare(
         found = delong(
             np.hstack([films.labels for films in pair]),
             np.hstack([films.scores for films in pair]),
-            patient=patient,
-            sample_weight=sample_weight,
+            patient=None if patient is None else pair[0].patients(patient),
+            sample_weight=pair[0].weight,
         )
         gap = found.contrast([1, -1], level=level)
         first, second = (float(value) for value in found.auroc)
         return Comparison(first, second, gap.estimate, gap.low, gap.high, gap.p_value, found.method)
-    draws, who = draws_of(len(pair[0].labels), patient, resamples=resamples, seed=seed)
+    draws, who = draws_of(pair[0], patient, resamples=resamples, seed=seed)
     first, second = (
-        resampled(
-            metric, films.labels[:, 0], films.scores[:, 0], draws, sample_weight=sample_weight
-        )
+        resampled(metric, films.labels[:, 0], films.scores[:, 0], draws, sample_weight=films.weight)
         for films in pair
     )
     return _from_bootstrap(

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chexlib.metrics.inputs import check_weight
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FN", "FP", "TN", "TP", "TwoByTwo", "film_cells", "film_weights", "two_by_two"]
+__all__ = ["FN", "FP", "TN", "TP", "TwoByTwo", "film_cells", "two_by_two"]
 
 TP, FP, FN, TN = range(4)
 
@@ -58,7 +60,7 @@ def two_by_two(
     cells = film_cells(label, reference)
     if sample_weight is None:
         return TwoByTwo(*(int(count) for count in cells.sum(axis=0)))
-    return TwoByTwo(*(float(total) for total in film_weights(sample_weight, len(cells)) @ cells))
+    return TwoByTwo(*(float(total) for total in check_weight(sample_weight, len(cells)) @ cells))
 
 
 def film_cells(label: ArrayLike, reference: ArrayLike) -> NDArray[np.bool_]:
@@ -88,13 +90,3 @@ def _boolean(name: str, values: ArrayLike) -> NDArray[np.bool_]:
             "Choose a threshold or drop missing reads first."
         )
     return values.astype(bool)
-
-
-def film_weights(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
-    """Return weights of n films as float ``[N]``, checked."""
-    weight = np.asarray(sample_weight, dtype=float)
-    if weight.shape != (n,):
-        raise ValueError(f"Expected a weight for each of {n} films, got shape {weight.shape}.")
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise ValueError("Expected finite weights of at least 0, one above, got others.")
-    return weight

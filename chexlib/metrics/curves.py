@@ -272,9 +272,6 @@ def _all_counts(films: Films) -> list[CountsByThreshold]:
 def _counts(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> CountsByThreshold:
-    if weight is not None and not weight.all():
-        kept = weight > 0
-        labels, scores, weight = labels[kept], scores[kept], weight[kept]
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order], scores[order]
     last = np.flatnonzero(np.diff(scores, append=-np.inf))  # the last film of each distinct score

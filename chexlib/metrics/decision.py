@@ -9,8 +9,8 @@ import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.ratios import draws_of
-from chexlib.metrics.resampling import Bootstrap
+from chexlib.metrics.resampling import Bootstrap, draws_of
+from chexlib.metrics.thresholds import check_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,11 @@ def net_benefit(
     ndarray
         In films found for each film read; at most the prevalence.
 
+    Raises
+    ------
+    ValueError
+        If a rate lies outside [0, 1], or a threshold probability outside (0, 1).
+
     References
     ----------
     Vickers and Elkin, Medical Decision Making 26 (2006) 565-574.
@@ -51,6 +56,9 @@ def net_benefit(
     sens, spec, share, p = (
         np.asarray(x, dtype=float) for x in (sensitivity, specificity, prevalence, threshold)
     )
+    for name, rate in (("sensitivity", sens), ("specificity", spec), ("prevalence", share)):
+        if ((rate < 0) | (rate > 1)).any():
+            raise ValueError(f"Expected {name} between 0 and 1, got {rate}.")
     if not ((p > 0) & (p < 1)).all():
         raise ValueError(f"Expected threshold probabilities strictly between 0 and 1, got {p}.")
     return share * sens - (1 - share) * (1 - spec) * p / (1 - p)
@@ -76,7 +84,7 @@ def decision_curve(
     Parameters
     ----------
     labels, probabilities : array_like [N]
-    thresholds : array_like [T]
+    thresholds : float or array_like [T]
         In (0, 1).
     prevalence : float, optional
         Of the place of use; by default that of the films.
@@ -105,19 +113,20 @@ def decision_curve(
     y, p = films.labels[:, 0], films.scores[:, 0]
     if not y.any() or y.all():
         raise ValueError("Expected films of both classes, got one. No net benefit can be told.")
-    cut = np.asarray(thresholds, dtype=float)
+    cut = check_thresholds(thresholds, p)
     weight = np.ones(len(y)) if films.weight is None else films.weight
     # Columns: weight called at each threshold among positives, among negatives, and all of each.
     called = p[:, None] >= cut
     columns = np.hstack([called & y[:, None], called & ~y[:, None], y[:, None], ~y[:, None]])
     columns = columns * weight[:, None]
-    draws, _who = draws_of(len(y), patient, resamples=resamples, seed=seed)
+    draws, _who = draws_of(films, patient, resamples=resamples, seed=seed)
 
     def benefits(sums: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         t = len(cut)
         with np.errstate(divide="ignore", invalid="ignore"):
-            sens = sums[:, :t] / sums[:, -2:-1]
-            spec = 1 - sums[:, t : 2 * t] / sums[:, -1:]
+            # Rounding of weighted sums must not lead out of [0, 1].
+            sens = np.minimum(sums[:, :t] / sums[:, -2:-1], 1)
+            spec = np.maximum(1 - sums[:, t : 2 * t] / sums[:, -1:], 0)
             share = sums[:, -2:-1] / sums[:, -2:].sum(axis=1, keepdims=True)
         share = share if prevalence is None else prevalence
         model = net_benefit(sens, spec, prevalence=share, threshold=cut)
@@ -127,9 +136,10 @@ def decision_curve(
         benefits(columns.sum(axis=0)[None]),
         benefits(draws.sums(columns)),
     )
-    low, high = Bootstrap(model[0], models, draws).interval(level=level)
+    # Where no film is called the benefit is 0, and where all are it is that of acting on all.
+    low, high = Bootstrap(model[0], models, draws).interval(level=level, fixed=True)
     gain = Bootstrap(model[0], models - np.maximum(everys, 0), draws)
-    gain_low, gain_high = gain.interval(level=level)
+    gain_low, gain_high = gain.interval(level=level, fixed=True)
     return pd.DataFrame(
         {
             "threshold": cut,

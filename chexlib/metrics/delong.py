@@ -12,14 +12,17 @@ Placements come from sorting once, O(N log N) (Sun and Xu 2014), not from compar
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import brentq
 
-from chexlib.metrics.estimates import Estimate, normal_quantile
+from chexlib.metrics.estimates import Estimate, UndefinedWarning, normal_quantile
 from chexlib.metrics.inputs import check_films, warn_one_class
+from chexlib.metrics.intervals import auroc_standard_error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -54,6 +57,8 @@ class Aurocs:
         NaN where it cannot be estimated.
     n_films : int
     n_positive : ndarray [F] of int
+    n_patients : ndarray [2, F] of int
+        Patients (films, where they count as independent) with a positive film, and with a negative.
     method : str
     """
 
@@ -61,6 +66,7 @@ class Aurocs:
     covariance: NDArray[np.float64]
     n_films: int
     n_positive: NDArray[np.int_]
+    n_patients: NDArray[np.int_]
     method: str
 
     @property
@@ -82,22 +88,33 @@ class Aurocs:
 
         Notes
         -----
-        An AUROC of exactly 0 or 1 has an estimated variance of 0, which says nothing: the ends of
-        its interval are NaN.
+        An AUROC of exactly 0 or 1 has an estimated variance of 0, which says nothing. Its interval
+        is Newcombe's: all AUROCs from which it is no further than z standard errors, by Hanley and
+        McNeil's formula at that AUROC, patients taken for films, half of each kind.
+
+        References
+        ----------
+        Newcombe, Statistics in Medicine 25 (2006) 559-573, method 5.
         """
         if scale not in ("logit", "linear"):
             raise ValueError(f"Expected scale 'logit' or 'linear', got {scale!r}.")
         z = normal_quantile(level)
         found = []
-        for a, se, k in zip(self.auroc, self.standard_error, self.n_positive, strict=True):
+        columns = (self.auroc, self.standard_error, self.n_positive, self.n_patients.T)
+        for a, se, k, patients in zip(*columns, strict=True):
             low = high = math.nan
-            if 0 < a < 1 and se > 0:
+            method = self.method
+            if a in (0, 1):
+                end = _newcombe(*patients, z)
+                low, high = (end, 1.0) if a else (0.0, 1 - end)
+                method = f"Newcombe, {patients[0]} and {patients[1]} as trials"
+            elif se > 0:
                 if scale == "linear":
                     low, high = max(a - z * se, 0.0), min(a + z * se, 1.0)
                 else:
                     centre, half = math.log(a / (1 - a)), z * se / (a * (1 - a))
                     low, high = (_expit(centre - half), _expit(centre + half))
-            found.append(Estimate(int(k), self.n_films, float(a), low, high, self.method))
+            found.append(Estimate(int(k), self.n_films, float(a), low, high, method))
         return found
 
     def contrast(self, coefficients: ArrayLike, *, level: float = 0.95) -> Contrast:
@@ -108,19 +125,34 @@ class Aurocs:
         coefficients : array_like [F]
         level : float
             Confidence.
+
+        Returns
+        -------
+        Contrast
+            One score less itself is 0, surely, and has p = 1. Of AUROCs of 0 or 1 alone no variance
+            can be estimated: interval and p are NaN, with an
+            :class:`~chexlib.metrics.estimates.UndefinedWarning`.
         """
         c = np.asarray(coefficients, dtype=float)
         if c.shape != self.auroc.shape:
             raise ValueError(f"Expected {len(self.auroc)} coefficients, got shape {c.shape}.")
         used = c != 0
         c = c[used]
+        if not len(c):
+            return Contrast(*[math.nan] * 5, "undefined")
         estimate = float(c @ self.auroc[used])
         variance = float(c @ self.covariance[np.ix_(used, used)] @ c)
         # Below what rounding leaves, two AUROCs are one and the same.
         se = math.sqrt(variance) if not variance < 1e-18 else 0.0
+        if se == 0 and (estimate != 0 or not (np.diag(self.covariance)[used] > 0).all()):
+            warnings.warn(
+                "The interval is undefined: AUROCs of 0 or 1 show no variance.",
+                UndefinedWarning,
+                stacklevel=2,
+            )
+            se = math.nan
         half = normal_quantile(level) * se
-        p = 2 * NormalDist().cdf(-abs(estimate) / se) if se else (1.0 if estimate == 0 else 0.0)
-        p = math.nan if math.isnan(se) else p
+        p = 2 * NormalDist().cdf(-abs(estimate) / se) if se else 1.0
         return Contrast(estimate, se, estimate - half, estimate + half, p, self.method)
 
     def mean(self, *, level: float = 0.95) -> Contrast:
@@ -182,21 +214,19 @@ def delong(
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
     n_films, n_findings = films.labels.shape
-    code, method = np.arange(n_films), "DeLong, films as independent"
+    code = films.patients(patient)
+    method = "DeLong, films as independent"
     if patient is not None:
-        patient = np.asarray(patient)
-        if patient.shape != (n_films,):
-            raise ValueError(f"Expected {n_films} patients, got shape {patient.shape}.")
-        code, method = np.unique(patient, return_inverse=True)[1], "DeLong by patient (Obuchowski)"
+        method = "DeLong by patient (Obuchowski)"
     weight = np.ones(n_films) if films.weight is None else films.weight
     n_clusters = int(code.max()) + 1
 
     theta = np.full(n_findings, np.nan)
     sums = np.full((2, n_clusters, n_findings), np.nan)  # A and B of the docstring
-    factor = np.full((2, n_findings), np.nan)
+    n_patients = np.zeros((2, n_findings), dtype=int)
     for k in range(n_findings):
         y, s = films.labels[:, k], films.scores[:, k]
-        kinds = (y & (weight > 0), ~y & (weight > 0))
+        kinds = (y, ~y)
         if not (kinds[0].any() and kinds[1].any()):
             continue
         above, below = kinds
@@ -208,14 +238,14 @@ def delong(
         for side, (kind, placement) in enumerate(zip(kinds, placements, strict=True)):
             part = weight[kind] / weight[kind].sum() * (placement - theta[k])
             sums[side, :, k] = np.bincount(code[kind], part, minlength=n_clusters)
-            factor[side, k] = _small_sample(len(np.unique(code[kind])))
+            n_patients[side, k] = len(np.unique(code[kind]))
     warn_one_class("auroc", films, np.isnan(theta))
 
-    a, b = (x * np.sqrt(f) for x, f in zip(sums, factor, strict=True))
+    a, b = (x * np.sqrt(_small_sample(n)) for x, n in zip(sums, n_patients, strict=True))
     cross = _small_sample(n_clusters) * (sums[0].T @ sums[1])
     covariance = a.T @ a + b.T @ b + cross + cross.T
     n_positive = films.labels.sum(axis=0)
-    return Aurocs(theta, covariance, n_films, n_positive, method)
+    return Aurocs(theta, covariance, n_films, n_positive, n_patients, method)
 
 
 def _share_below(
@@ -229,8 +259,20 @@ def _share_below(
     return (ends[0] + ends[1]) / (2 * total[-1])
 
 
-def _small_sample(n: int) -> float:
-    return n / (n - 1) if n > 1 else math.nan
+def _small_sample(n: NDArray[np.int_] | int) -> NDArray[np.float64]:
+    n = np.asarray(n, dtype=float)
+    return np.where(n > 1, n / np.maximum(n - 1, 1), np.nan)
+
+
+def _newcombe(n_positive: int, n_negative: int, z: float) -> float:
+    """Return the lower end of the interval of an AUROC of 1: (1 - A) / SE(A) is z there."""
+    half = (n_positive + n_negative) / 2
+    scale = math.sqrt(half**2 / (n_positive * n_negative))
+
+    def beyond(a: float) -> float:
+        return 1 - a - z * scale * auroc_standard_error(a, n_positive=half, n_negative=half)
+
+    return float(brentq(beyond, 1e-12, 1 - 1e-12))
 
 
 def _expit(x: float) -> float:

@@ -106,7 +106,8 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> Estimate:
     Wilson, JASA 22 (1927) 209-212.
     """
     normal_quantile(level)  # refuses a level that is none
-    if k != int(k) or n != int(n) or not 0 <= k <= n:
+    whole = all(math.isfinite(x) and x == int(x) for x in (k, n))
+    if not whole or not 0 <= k <= n:
         raise ValueError(f"Expected whole numbers with 0 <= k <= n, got k={k} and n={n}.")
     k, n = int(k), int(n)
     if n == 0:

@@ -33,6 +33,7 @@ def expected_films(
     Returns
     -------
     labels, probabilities, sample_weight : ndarray [2 N]
+        Of the N films of a weight above 0.
 
     Raises
     ------
@@ -54,6 +55,7 @@ def expected_films(
     films = check_films(np.zeros(p.shape), p, sample_weight=sample_weight, probabilities=True)
     if not films.single:
         raise ValueError("Expected one finding, got several. Call this once for each column.")
+    p = films.scores[:, 0]
     weight = np.ones(len(p)) if films.weight is None else films.weight
     labels = np.repeat([True, False], len(p))
     return labels, np.tile(p, 2), np.concatenate([weight * p, weight * (1 - p)])

@@ -17,6 +17,7 @@ __all__ = [
     "Films",
     "OneClassWarning",
     "check_films",
+    "check_patients",
     "check_weight",
     "from_counts",
     "warn_one_class",
@@ -30,8 +31,9 @@ class OneClassWarning(UndefinedWarning):
 class Films(NamedTuple):
     """Checked input, always with a column a finding.
 
-    ``labels`` bool and ``scores`` float, both ``[N, F]``; ``weight`` float ``[N]`` or None;
-    ``single`` whether the caller gave one finding as ``[N]``; ``names`` of the columns.
+    ``labels`` bool and ``scores`` float, both ``[N, F]``; ``weight`` float ``[N]``, above 0, or
+    None; ``single`` whether the caller gave one finding as ``[N]``; ``names`` of the columns;
+    ``kept`` bool, of the films given those that are here: films of weight 0 are none.
     """
 
     labels: NDArray[np.bool_]
@@ -39,6 +41,16 @@ class Films(NamedTuple):
     weight: NDArray[np.float64] | None
     single: bool
     names: tuple[str, ...]
+    kept: NDArray[np.bool_]
+
+    def patients(self, patient: ArrayLike | None) -> NDArray[np.intp]:
+        """Return the number of each film's patient, of patients given for all films [N].
+
+        Without patients, each film is its own.
+        """
+        n = len(self.kept)
+        code = np.arange(n) if patient is None else check_patients(patient, n)
+        return code if self.kept.all() else np.unique(code[self.kept], return_inverse=True)[1]
 
     def squeeze(self, values: NDArray) -> NDArray | float:
         """Give back one number for one finding, an array ``[..., F]`` for several."""
@@ -67,7 +79,7 @@ def check_films(
     scores : array_like [N] or [N, F]
         Larger where the finding is likelier.
     sample_weight : array_like [N], optional
-        Finite, at least 0.
+        Finite, at least 0. Films of weight 0 are left out.
     probabilities : bool
         Whether scores must lie in [0, 1].
 
@@ -95,8 +107,44 @@ def check_films(
     y, s = (np.broadcast_to(x, (len(x), n_findings)) for x in (y, s))
     if len(names) != n_findings:
         names = tuple(f"column {column}" for column in range(n_findings)) if not single else ("",)
-    weight = None if sample_weight is None else check_weight(sample_weight, len(y))
-    return Films(y, s, weight, single, names)
+    weight, kept = None, np.ones(len(y), dtype=bool)
+    if sample_weight is not None:
+        weight = check_weight(sample_weight, len(y))
+        kept = weight > 0
+        if not kept.all():
+            y, s, weight = y[kept], s[kept], weight[kept]
+    return Films(y, s, weight, single, names, kept)
+
+
+def check_patients(patient: ArrayLike, n: int | None = None) -> NDArray[np.intp]:
+    """Return patients as numbers from 0, in the order in which they sort.
+
+    Parameters
+    ----------
+    patient : array_like [N]
+        The patient of each film: numbers or text.
+    n : int, optional
+        How many films there are.
+
+    Raises
+    ------
+    ValueError
+        If there is not one patient for each film, or a patient is missing: None, NaN, NA or NaT.
+        Films of nobody in particular are not films of one patient.
+    """
+    # As objects: in an array of text, NumPy would turn a missing patient into one called "nan".
+    values = np.asarray(patient if hasattr(patient, "dtype") else np.array(patient, dtype=object))
+    if values.ndim != 1 or not len(values) or (n is not None and len(values) != n):
+        each = "each film" if n is None else f"each of {n} films"
+        raise ValueError(f"Expected a patient for {each}, got shape {values.shape}.")
+    code, _ = pd.factorize(values, sort=True)
+    if (code < 0).any():
+        row = int(np.argmax(code < 0))
+        raise ValueError(
+            f"Expected a patient for each film, got a missing one ({values[row]}) in row {row}. "
+            "Drop or name those films."
+        )
+    return code
 
 
 def check_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
@@ -228,7 +276,12 @@ def _as_float(values: NDArray, *, probabilities: bool) -> NDArray[np.float64]:
 
 
 def _numbers(name: str, values: NDArray) -> NDArray[np.float64]:
-    try:
-        return values.astype(float)
-    except (TypeError, ValueError):
-        raise ValueError(f"Expected {name} to be numbers, got {values.dtype}.") from None
+    # Text that spells a number is a column read wrongly; NumPy would convert it in silence.
+    text = values.dtype.kind == "O" and any(isinstance(value, str) for value in values.ravel())
+    if values.dtype.kind in "biufO" and not text:
+        try:
+            return values.astype(float)
+        except (TypeError, ValueError):
+            pass
+    odd = "text" if text or values.dtype.kind in "US" else values.dtype
+    raise ValueError(f"Expected {name} to be numbers, got {odd}.")

@@ -16,8 +16,9 @@ from chexlib.metrics.agreement import TwoByTwo, two_by_two
 from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.estimates import Estimate
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.ratios import draws_of, proportions
-from chexlib.metrics.thresholds import check_share
+from chexlib.metrics.ratios import proportions
+from chexlib.metrics.resampling import draws_of
+from chexlib.metrics.thresholds import check_share, check_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -117,9 +118,12 @@ def operating_point(
     films = check_films(labels, scores, sample_weight=sample_weight)
     if not films.single:
         raise ValueError("Expected one finding, got several. Use operating_points.")
+    if np.ndim(threshold):
+        raise ValueError(f"Expected one threshold, got shape {np.shape(threshold)}.")
+    (threshold,) = check_thresholds(threshold, films.scores)
     if math.isnan(threshold):
         raise ValueError("Expected a threshold, got NaN: none could be chosen for this finding.")
-    draws, who = draws_of(len(films.labels), patient, resamples=resamples, seed=seed)
+    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
     return _point(films, 0, float(threshold), draws, who=who, level=level)
 
 
@@ -152,8 +156,8 @@ def operating_points(
         specificity, ppv, npv and f1, its value, ``…_low`` and ``…_high``.
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    draws, who = draws_of(len(films.labels), patient, resamples=resamples, seed=seed)
-    thresholds = np.asarray(thresholds, dtype=float)
+    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
+    thresholds = check_thresholds(thresholds, films.scores)
     if thresholds.shape != (len(films.names),):
         raise ValueError(
             f"Expected a threshold for each of {len(films.names)} findings, got shape "

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.metrics.agreement import ppv
+from chexlib.metrics.inputs import check_patients
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -75,7 +76,7 @@ def film_pairs(labels: pd.DataFrame, *, step: int = 1) -> pd.DataFrame:
     if step < 1:
         raise ValueError(f"Expected a step of at least 1, got {step}.")
     patient, number = labels["patient"].to_numpy(), labels["follow_up"].to_numpy()
-    order = np.lexsort((number, patient))
+    order = np.lexsort((number, check_patients(patient)))
     patient, number = patient[order], number[order]
     age, view = labels["age"].to_numpy()[order], labels["view"].to_numpy()[order]
     together = patient[1:] == patient[:-1]
@@ -166,7 +167,7 @@ def shuffled_persistence(
     """
     positive = np.asarray(positive, dtype=bool)
     pairs = film_pairs(labels)
-    code = np.unique(labels["patient"].to_numpy(), return_inverse=True)[1]
+    code = check_patients(labels["patient"])
     films = np.bincount(code)
     held = np.stack([np.bincount(code, column) for column in positive.T], axis=1)
     n = films[:, None]

@@ -11,33 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.bootstrap import percentile_ends
 from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson, wilson_interval
-from chexlib.metrics.resampling import Bootstrap, Resamples
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-__all__ = ["draws_of", "proportions"]
+    from chexlib.metrics.resampling import Resamples
 
-
-def draws_of(
-    n_films: int,
-    patient: ArrayLike | Resamples | None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[Resamples, str]:
-    """Return the draws for so many films, and what was drawn: ``patient`` or ``film``."""
-    if isinstance(patient, Resamples):
-        draws, who = patient, "patient"
-    else:
-        who = "film" if patient is None else "patient"
-        units = np.arange(n_films) if patient is None else patient
-        draws = Resamples(units, resamples=resamples, seed=seed)
-    if len(draws.code) != n_films:
-        raise ValueError(f"Expected a patient for each of {n_films} films, got {len(draws.code)}.")
-    return draws, who
+__all__ = ["proportions"]
 
 
 def proportions(
@@ -82,7 +64,7 @@ def proportions(
         value = above.sum(axis=0) / below.sum(axis=0)
         above, below = np.split(draws.sums(np.hstack([above, below])), 2, axis=1)
         replicates = above / below
-    low, high = Bootstrap(value, replicates, draws).interval(level=level)
+    low, high = percentile_ends(replicates, level=level)
     films = np.stack([np.bincount(draws.code, column) for column in among.T.astype(float)], axis=1)
     found = []
     for r, name in enumerate(names):

@@ -6,6 +6,7 @@ None of them changes which of two films scores higher (isotonic may tie them), s
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
+from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import check_films
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = [
     "undo_class_weights",
 ]
 
+_LOG_TEMPERATURE = 5.0  # temperatures are sought between exp(-5) and exp(5)
 _SMALLEST = np.finfo(float).tiny  # a probability of exactly 0 or 1 has no logit
 
 
@@ -134,6 +137,13 @@ def fit_temperature(
         Several findings share the temperature.
     sample_weight : array_like [N], optional
 
+    Returns
+    -------
+    LogitScaling
+        With an :class:`~chexlib.metrics.estimates.UndefinedWarning` where no temperature between
+        1/148 and 148 is best: colder is always better where classes are apart, hotter where the
+        score says nothing or the contrary.
+
     References
     ----------
     Guo et al., On calibration of modern neural networks, ICML 2017.
@@ -146,7 +156,20 @@ def fit_temperature(
         scaled = z * np.exp(-log_temperature)
         return float((weight @ (np.logaddexp(0, scaled) - y * scaled)).sum() / weight.sum())
 
-    found = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10})
+    bounds = (-_LOG_TEMPERATURE, _LOG_TEMPERATURE)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-10})
+    if abs(found.x) > _LOG_TEMPERATURE - 1e-3:
+        why = (
+            "the score says nothing of these labels, or the contrary"
+            if found.x > 0
+            else "the score parts the classes"
+        )
+        warnings.warn(
+            f"No temperature is best, {why}: the fit stopped at {np.exp(found.x):.3g}. Use "
+            "fit_platt, or more films.",
+            UndefinedWarning,
+            stacklevel=2,
+        )
     return LogitScaling(float(np.exp(-found.x)))
 
 

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.special import ndtr
 
-from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.bootstrap import RESAMPLES, percentile_ends
 from chexlib.metrics.curves import auroc, average_precision
-from chexlib.metrics.estimates import normal_quantile
-from chexlib.metrics.inputs import OneClassWarning, check_films
+from chexlib.metrics.estimates import UndefinedWarning
+from chexlib.metrics.inputs import OneClassWarning, check_films, check_patients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from chexlib.metrics.inputs import Films
 
-__all__ = ["Bootstrap", "Resamples", "resampled"]
+__all__ = ["Bootstrap", "Resamples", "draws_of", "resampled"]
 
 _CHUNK = 32  # resamples held at once: 32 weights of each patient stay in a core's cache
 
@@ -44,7 +43,7 @@ class Resamples:
     Parameters
     ----------
     patient : array_like [N]
-        The patient of each film, any type that sorts. ``np.arange(N)`` resamples films.
+        The patient of each film, numbers or text. ``np.arange(N)`` resamples films.
     resamples : int
         How many, B.
     seed : int
@@ -64,15 +63,10 @@ class Resamples:
     """
 
     def __init__(self, patient: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> None:
-        patient = np.asarray(patient)
-        if patient.ndim != 1 or not len(patient):
-            raise ValueError(f"Expected a patient for each film, got shape {patient.shape}.")
-        if patient.dtype.kind == "f" and np.isnan(patient).any():
-            raise ValueError("Expected a patient for each film, got NaN. Drop or name those films.")
+        self.code = check_patients(patient)
         if resamples < 1:
             raise ValueError(f"Expected at least one resample, got {resamples}. Use {RESAMPLES}.")
-        distinct, self.code = np.unique(patient, return_inverse=True)
-        n, rng = len(distinct), np.random.default_rng(seed)
+        n, rng = int(self.code.max()) + 1, np.random.default_rng(seed)
         self.drawn = np.empty((n, resamples), dtype=np.uint16)
         for b in range(resamples):
             self.drawn[:, b] = np.bincount(rng.integers(n, size=n), minlength=n)
@@ -123,42 +117,106 @@ class Bootstrap:
     replicates: NDArray[np.float64]
     draws: Resamples
 
-    def interval(self, *, level: float = 0.95) -> tuple[NDArray, NDArray]:
+    def interval(self, *, level: float = 0.95, fixed: bool = False) -> tuple[NDArray, NDArray]:
         """Return the ends of the percentile interval, each of the shape of ``estimate``.
 
         Ends are resampled values themselves, without interpolation; resamples without a value are
         left out (a resample of a very rare finding may hold no positive).
+
+        Parameters
+        ----------
+        level : float
+            Confidence.
+        fixed : bool
+            What no resample moves, such as an AUROC of 1, has no width, and that says nothing of
+            how sure it is: the ends are NaN, with an
+            :class:`~chexlib.metrics.estimates.UndefinedWarning`. ``True`` says that such values
+            are known, not estimated: the ends of a ROC curve, a thing less itself.
         """
-        normal_quantile(level)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        values = self.replicates.reshape(len(self.replicates), -1)
-        ends = np.full((2, values.shape[1]), np.nan)
-        for k, column in enumerate(values.T):
-            defined = column[~np.isnan(column)]
-            if len(defined):
-                ends[:, k] = np.quantile(defined, tails, method="inverted_cdf")
+        ends = percentile_ends(self._columns(), level=level)
+        still = ends[0] == ends[1]
+        if still.any() and not fixed:
+            ends[:, still] = np.nan
+            which = f" of {still.sum()} of {len(still)} figures" if len(still) > 1 else ""
+            warnings.warn(
+                f"The interval{which} is undefined: all resamples give one value, and so say "
+                "nothing of how sure it is.",
+                UndefinedWarning,
+                stacklevel=2,
+            )
         low, high = ends.reshape(2, *self.replicates.shape[1:])
         return low[()], high[()]
 
     def p_value(self) -> NDArray[np.float64]:
         """Return the two-sided p-value of "the true value is 0", for a difference.
 
-        From the spread of the resamples, taken as normal. Counting resamples beyond 0 instead could
-        give nothing below 2 / B, which no adjustment for many comparisons would leave standing.
-        NaN where there is no spread to judge by.
+        It inverts :meth:`interval`: p is below 0.05 exactly where the interval of 95% leaves out 0,
+        and so for every level that B resamples can resolve. That is 2 k / (B + 1), k being the
+        resamples on the far side of 0, or 1 if there is none: p is never below 2 / (B + 1). NaN
+        where the interval has no width.
+
+        References
+        ----------
+        Davison and Hinkley, Bootstrap Methods and their Application (1997), chapters 4 and 5.
         """
-        values = self.replicates.reshape(len(self.replicates), -1)
-        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
-            spread = np.nanstd(values, axis=0, ddof=1).reshape(self.estimate.shape)
-            return np.where(spread > 0, 2 * ndtr(-np.abs(self.estimate) / spread), np.nan)[()]
+        values = self._columns()
+        n = (~np.isnan(values)).sum(axis=0)
+        far = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
+        low, high = percentile_ends(values)
+        p = np.where(low < high, np.minimum(2 * np.maximum(far, 1) / (n + 1), 1), np.nan)
+        return p.reshape(self.replicates.shape[1:])[()]
+
+    def p_adjusted(self) -> NDArray[np.float64]:
+        """Return :meth:`p_value` of differences tested together, adjusted for their number.
+
+        Below 0.05 after adjustment, the chance of one false claim among all of them is about 5%
+        at most. Unlike Holm's method this knows how the differences vary together, and it is not
+        bound by F times the smallest p that resamples can give.
+
+        All intervals of 95% are stretched about their middles by one factor until 0 just touches;
+        p is the share of resamples with any of the differences outside its stretched interval.
+        Differences are taken one after another, from the clearest: those before are left out
+        (step-down). Stretched unequally to the left and right, the intervals keep their skew. No p
+        falls below that of the difference by itself. NaN where :meth:`p_value` is, not counted.
+
+        References
+        ----------
+        Westfall and Young, Resampling-Based Multiple Testing (1993), section 2.6; Romano and Wolf,
+        JASA 100 (2005) 94-108; for intervals of equal standing, Beran, JASA 83 (1988) 679-686.
+        """
+        alone = np.atleast_1d(self.p_value())
+        adjusted, given = np.full(alone.shape, np.nan), np.flatnonzero(~np.isnan(alone))
+        if len(given):
+            values = self._columns()[:, given]
+            low, high = percentile_ends(values)
+            middle = np.nanmedian(values, axis=0)
+
+            def stretch(at: NDArray | float) -> NDArray[np.float64]:
+                """By what factor each interval reaches the values, ``[K]`` or ``[B, K]``."""
+                side = np.where(at < middle, middle - low, high - middle)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    return np.nan_to_num(np.abs(at - middle) / side, nan=0.0, posinf=np.inf)
+
+            reach, drawn = stretch(0.0), stretch(values)
+            order = np.argsort(-reach, kind="stable")
+            # The furthest of each difference and those after it, in every resample.
+            furthest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
+            p = ((furthest >= reach[order]).sum(axis=0) + 1) / (len(values) + 1)
+            p[-1] = 0.0  # the last is tested alone
+            p = np.maximum.accumulate(np.maximum(p, alone[given[order]]))
+            adjusted[given[order]] = np.minimum(p, 1)
+        return adjusted.reshape(self.replicates.shape[1:])[()]
+
+    def _columns(self) -> NDArray[np.float64]:
+        return self.replicates.reshape(len(self.replicates), -1)
 
     def __getitem__(self, findings: object) -> Bootstrap:
         """Return some of the findings: a position, a slice, a list."""
+        at = findings if isinstance(findings, tuple) else (findings,)
         return replace(
             self,
-            estimate=np.asarray(self.estimate[findings]),
-            replicates=self.replicates[:, findings],
+            estimate=np.asarray(self.estimate[at]),
+            replicates=self.replicates[(slice(None), *at)],
         )
 
     def mean(self) -> Bootstrap:
@@ -166,6 +224,9 @@ class Bootstrap:
         if self.replicates.ndim == 1:
             return self
         defined = ~np.isnan(self.estimate)
+        if not defined.any():
+            nothing = np.full(len(self.replicates), np.nan)
+            return replace(self, estimate=np.asarray(np.nan), replicates=nothing)
         estimate = self.estimate[defined].mean()
         return replace(self, estimate=estimate, replicates=self.replicates[:, defined].mean(axis=1))
 
@@ -226,12 +287,10 @@ def resampled(
     True
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    draws = draws if isinstance(draws, Resamples) else Resamples(draws)
-    if len(draws.code) != len(films.labels):
-        raise ValueError(
-            f"Expected a patient for each of {len(films.labels)} films, got {len(draws.code)}."
-        )
-    estimate = np.asarray(metric(labels, scores, sample_weight=sample_weight), dtype=float)
+    draws, _who = draws_of(films, draws)
+    if not films.kept.all():
+        labels, scores = np.asarray(labels)[films.kept], np.asarray(scores)[films.kept]
+    estimate = np.asarray(metric(labels, scores, sample_weight=films.weight), dtype=float)
     if metric in _BY_BINS:
         from_bins = _BY_BINS[metric]
         values = np.empty((len(draws), films.labels.shape[1]))
@@ -253,6 +312,27 @@ def resampled(
             metric(labels, scores, sample_weight=draws.weight(b) * fixed) for b in range(len(draws))
         ]
     return Bootstrap(estimate, np.asarray(values, dtype=float), draws)
+
+
+def draws_of(
+    films: Films,
+    patient: ArrayLike | Resamples | None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Resamples, str]:
+    """Return the draws for checked films, and what was drawn: ``patient`` or ``film``.
+
+    ``patient`` is of all films [N] that :func:`~chexlib.metrics.inputs.check_films` was given.
+    """
+    if not isinstance(patient, Resamples):
+        draws = Resamples(films.patients(patient), resamples=resamples, seed=seed)
+        return draws, "film" if patient is None else "patient"
+    if len(patient.code) != len(films.kept):
+        raise ValueError(
+            f"Expected a patient for each of {len(films.kept)} films, got {len(patient.code)}."
+        )
+    return (patient if films.kept.all() else patient.select(films.kept)), "patient"
 
 
 def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]:

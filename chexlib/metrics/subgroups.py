@@ -14,22 +14,21 @@ import numpy as np
 import pandas as pd
 
 from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.comparison import holm
 from chexlib.metrics.curves import auroc
+from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import OneClassWarning, check_films
-from chexlib.metrics.ratios import draws_of
-from chexlib.metrics.resampling import resampled
+from chexlib.metrics.resampling import Bootstrap, draws_of, resampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chexlib.metrics.resampling import Bootstrap, Resamples
+    from chexlib.metrics.resampling import Resamples
 
 __all__ = ["age_band", "by_subgroup"]
 
-_DIFFERENCE = ("difference", "difference_low", "difference_high", "p_value")
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
 def age_band(age: ArrayLike, *, edges: Sequence[int] = (18, 40, 60, 80)) -> pd.Categorical:
@@ -93,11 +92,12 @@ def by_subgroup(
     -------
     DataFrame
         A row for each attribute, group and finding: ``attribute group finding n_films n_patients
-        n_positive estimate low high difference difference_low difference_high p_value p_holm
+        n_positive estimate low high difference difference_low difference_high p_value p_adjusted
         comparisons``. ``difference`` is the group's figure less that of the films outside; of an
         attribute with two groups, only the first row has it, since the second says the same again.
-        ``p_holm`` is adjusted for all ``comparisons`` of the table. An attribute with one group
-        has no difference. Average precision rises with prevalence: differences in it are no
+        ``p_value`` and interval agree; ``p_adjusted`` is for all ``comparisons`` of the table
+        (:meth:`~chexlib.metrics.Bootstrap.p_adjusted`). An attribute with one group has no
+        difference. Average precision rises with prevalence: differences in it are no
         differences in quality where groups differ in prevalence.
 
     Raises
@@ -116,8 +116,8 @@ def by_subgroup(
     1     M      205            1
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    n = len(films.labels)
-    draws, _who = draws_of(n, patient, resamples=resamples, seed=seed)
+    n = len(films.kept)
+    draws, _who = draws_of(films, patient, resamples=resamples, seed=seed)
 
     def on(inside: NDArray[np.bool_]) -> tuple[Bootstrap, NDArray[np.bool_]]:
         """Resample some films; also say for which findings they are enough."""
@@ -131,11 +131,12 @@ def by_subgroup(
             warnings.simplefilter("ignore", OneClassWarning)  # a NaN in the table says it
             return resampled(metric, y, s, who, sample_weight=weight), np.array(enough)
 
-    rows = []
+    rows, gaps = [], []
     for attribute, given in dict(groups).items():
         values = pd.Categorical(given)
         if len(values) != n:
             raise ValueError(f"Expected {attribute} of {n} films, got {len(values)} values.")
+        values = values[films.kept]
         present = [k for k in range(len(values.categories)) if (values.codes == k).any()]
         others = None
         for number, k in enumerate(present):
@@ -151,19 +152,29 @@ def by_subgroup(
                 "n_positive": films.labels[inside].sum(axis=0),
                 "estimate": found.estimate,
             }
-            low, high = found.interval(level=level)
+            low, high = _ends(found, level)
             row |= {"low": np.where(enough, low, np.nan), "high": np.where(enough, high, np.nan)}
+            row |= dict.fromkeys(_DIFFERENCE, np.nan)
+            replicates = np.full((len(draws), len(films.names)), np.nan)
             if len(present) > 2 or (len(present) == 2 and number == 0):
                 others = on(outside)
                 gap, both = found - others[0], enough & others[1]
-                low, high = gap.interval(level=level)
-                figures = (gap.estimate, low, high, gap.p_value())
+                low, high = _ends(gap, level)
+                figures = (gap.estimate, low, high)
                 row |= {
                     name: np.where(both, value, np.nan)
                     for name, value in zip(_DIFFERENCE, figures, strict=True)
                 }
+                replicates[:, both] = gap.replicates.reshape(replicates.shape)[:, both]
             rows.append(pd.DataFrame(row))
+            gaps.append(replicates)
     table = pd.concat(rows, ignore_index=True)
-    table = table.reindex(columns=[*table.columns, *(c for c in _DIFFERENCE if c not in table)])
-    table["p_holm"] = holm(table["p_value"])
+    together = Bootstrap(table["difference"].to_numpy(), np.hstack(gaps), draws)
+    table["p_value"], table["p_adjusted"] = together.p_value(), together.p_adjusted()
     return table.assign(comparisons=int(table["p_value"].notna().sum()))
+
+
+def _ends(found: Bootstrap, level: float) -> tuple[NDArray, NDArray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedWarning)  # a NaN in the table says it
+        return found.interval(level=level)

@@ -11,7 +11,9 @@ import pandas as pd
 from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import check_films
-from chexlib.metrics.ratios import draws_of, proportions
+from chexlib.metrics.ratios import proportions
+from chexlib.metrics.resampling import draws_of
+from chexlib.metrics.thresholds import check_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,7 +42,7 @@ def threshold_sweep(
     Parameters
     ----------
     labels, scores : array_like [N]
-    thresholds : array_like [T]
+    thresholds : float or array_like [T]
         A film is called positive if its score is at least the threshold.
     patient : array_like [N] or Resamples, optional
         Resampled for the intervals; left out, films are.
@@ -60,7 +62,7 @@ def threshold_sweep(
     Raises
     ------
     ValueError
-        If labels or scores are of several findings, or lengths differ.
+        If labels or scores are of several findings, lengths differ, or a threshold is none.
 
     Examples
     --------
@@ -73,8 +75,10 @@ def threshold_sweep(
     films = check_films(labels, scores, sample_weight=sample_weight)
     if not films.single:
         raise ValueError("Expected one finding, got several. Call this once for each column.")
-    draws, who = draws_of(len(films.labels), patient, resamples=resamples, seed=seed)
-    cut = np.asarray(thresholds, dtype=float)
+    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
+    cut = check_thresholds(thresholds, films.scores)
+    if np.isnan(cut).any():
+        raise ValueError("Expected thresholds, got NaN: none could be chosen for this finding.")
     y, call = films.labels, films.scores >= cut
     weight = np.ones(len(y)) if films.weight is None else films.weight
     tp, fp = (weight @ cells for cells in (call & y, call & ~y))

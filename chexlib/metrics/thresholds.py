@@ -19,7 +19,16 @@ from chexlib.metrics.inputs import check_films, warn_one_class
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Rule", "at_sensitivity", "at_specificity", "choose", "max_f1", "min_cost", "youden"]
+__all__ = [
+    "Rule",
+    "at_sensitivity",
+    "at_specificity",
+    "check_thresholds",
+    "choose",
+    "max_f1",
+    "min_cost",
+    "youden",
+]
 
 Rule = Callable[[CountsByThreshold], "NDArray[np.float64]"]
 """What a threshold is worth: from the 2x2 tables at all thresholds to one number for each."""
@@ -130,3 +139,22 @@ def check_share(name: str, value: float) -> None:
     """Refuse what is not between 0 and 1."""
     if not 0 <= value <= 1:
         raise ValueError(f"Expected a {name} between 0 and 1, got {value}.")
+
+
+def check_thresholds(thresholds: ArrayLike, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return thresholds as float ``[T]``, one number as ``[1]``; refuse what can be none.
+
+    NaN stays: no threshold could be chosen. Above 1 there is nothing to call among probabilities; a
+    percentage was meant, or ``inf``, which calls no film.
+    """
+    found = np.atleast_1d(np.asarray(thresholds))
+    if found.ndim != 1 or found.dtype.kind not in "biuf":
+        raise ValueError(f"Expected thresholds to be numbers, [T], got {thresholds!r}.")
+    found = found.astype(float)
+    above = np.isfinite(found) & (found > 1)
+    if above.any() and scores.min() >= 0 and scores.max() <= 1:
+        raise ValueError(
+            f"Expected thresholds of at most 1 for scores between 0 and 1, got {found[above][0]}. "
+            "Divide percentages by 100; inf calls no film."
+        )
+    return found

@@ -40,16 +40,12 @@ def any_of(probabilities: ArrayLike, *, how: str = "independent") -> NDArray[np.
     >>> any_of([[0.5, 0.5], [0.0, 0.2]], how="max")
     array([0.5, 0.2])
     """
-    p = np.asarray(probabilities, dtype=float)
-    if p.ndim != 2 or not p.shape[1]:
-        raise ValueError(f"Expected probabilities of shape [N, F], got shape {p.shape}.")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("Expected probabilities between 0 and 1, got one outside or NaN.")
-    if how == "independent":
-        return 1 - np.prod(1 - p, axis=1)
+    p, how = _check(probabilities, how)
     if how == "max":
         return p.max(axis=1)
-    raise ValueError(f"Expected how to be 'independent' or 'max', got {how!r}.")
+    # 1 - prod(1 - p) would lose small probabilities: 1 - 1e-17 is 1.
+    with np.errstate(divide="ignore"):
+        return -np.expm1(np.log1p(-p).sum(axis=1))
 
 
 def no_finding(probabilities: ArrayLike, *, how: str = "independent") -> NDArray[np.float64]:
@@ -63,4 +59,16 @@ def no_finding(probabilities: ArrayLike, *, how: str = "independent") -> NDArray
     >>> no_finding([[0.5, 0.5], [0.0, 0.2]])
     array([0.25, 0.8 ])
     """
-    return 1 - any_of(probabilities, how=how)
+    p, how = _check(probabilities, how)
+    return 1 - p.max(axis=1) if how == "max" else np.prod(1 - p, axis=1)
+
+
+def _check(probabilities: ArrayLike, how: str) -> tuple[NDArray[np.float64], str]:
+    p = np.asarray(probabilities, dtype=float)
+    if p.ndim != 2 or not p.shape[1]:
+        raise ValueError(f"Expected probabilities of shape [N, F], got shape {p.shape}.")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("Expected probabilities between 0 and 1, got one outside or NaN.")
+    if how not in ("independent", "max"):
+        raise ValueError(f"Expected how to be 'independent' or 'max', got {how!r}.")
+    return p, how

@@ -30,6 +30,7 @@ from chexlib.metrics import (
     resampled,
     youden,
 )
+from chexlib.metrics.inputs import check_patients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +110,7 @@ def evaluate(
             "Expected labels of the predicted films, row by row, got others. Use match_labels."
         )
     patients = labels["patient"].to_numpy()
-    if len(np.unique(patients)) < 2:
+    if not check_patients(patients).any():
         raise ValueError("Expected films of at least two patients, got one: no interval exists.")
     truth = labels[list(FINDINGS)].assign(**{NONE: labels["no_finding"]})
     truth = truth.reset_index(drop=True)

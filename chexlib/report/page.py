@@ -14,6 +14,7 @@ import pandas as pd
 
 from chexlib.data.tables import sha256
 from chexlib.files import draft_of
+from chexlib.metrics.differences import p_text
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def render(found: Evaluation, facts: Mapping[str, str]) -> str:
     mean_ap = "{:.3f} ({:.3f} to {:.3f})".format(*found.mean["average_precision"])
     n_films, n_patients = int(ranking["n_images"].iloc[0]), int(ranking["n_patients"].iloc[0])
     subgroups = found.tables["subgroups"]
-    standing = subgroups[subgroups["p_holm"] < 0.05]
+    standing = subgroups[subgroups["p_adjusted"] < 0.05]
     points = found.tables["operating_points"]
     parts = [
         "<h1>Evaluation of predictions</h1>",
@@ -175,8 +176,8 @@ def render(found: Evaluation, facts: Mapping[str, str]) -> str:
         _calibration_table(found.tables["calibration"]),
         "<h2>Subgroups</h2>"
         f"<p>{len(subgroups)} figures in groups and {subgroups['comparisons'].max()} comparisons "
-        f"with the films outside the group; after Holm's adjustment {len(standing)} of them stay "
-        "below p = 0.05. All are in subgroups.csv.</p>",
+        f"with the films outside the group; adjusted for their number, {len(standing)} of them "
+        "stay below p = 0.05. All are in subgroups.csv.</p>",
         _figure(
             draw_subgroups(found),
             "Two forest plots of differences in AUROC a finding: men less women, and PA less AP "
@@ -250,7 +251,7 @@ def _subgroup_table(table: pd.DataFrame) -> str:
                 for e, a, b in zip(table["estimate"], table["low"], table["high"], strict=True)
             ],
             "Less films outside": _estimates(table, "difference"),
-            "p, adjusted": [f"{p:.2g}" for p in table["p_holm"]],
+            "p, adjusted": p_text(table["p_adjusted"]),
         },
     )
 

@@ -23,6 +23,7 @@ from chexlib.interpret import (
     upsample,
     verdicts,
 )
+from chexlib.metrics.estimates import wilson_interval
 
 SEEDS = st.integers(0, 2**32 - 1)
 QUARTER = np.array([[0.25, 0.25, 0.5, 0.5]])
@@ -327,11 +328,26 @@ class TestTable:
             np.ones((3, 4, 4)) * np.arange(4),
             cases_of([QUARTER] * 3, findings=["Mass", "Mass", "Edema"]),
         )
-        table = localization_table({"map": scores, "same": scores}, resamples=100)
+        other = scores.assign(energy=[0.1, 0.7, 0.2])
+        table = localization_table({"map": scores, "other": other}, resamples=100)
         sure = table.groupby("group")[["ci_low", "gain_high"]].agg(lambda v: v.notna().any())
         assert sure.loc["Mass"].all()
         assert not sure.loc["Edema"].any()
         assert not sure.loc["mean of findings"].any()
+
+    def test_three_hits_of_three_have_wilsons_interval(self):
+        scores = score_cases(
+            np.ones((3, 4, 4)) * np.arange(4), cases_of([QUARTER] * 3, patients=[1, 2, 3])
+        )
+        scores["hit"], scores["iou_wang"], scores["energy"] = 1.0, 0.0, [0.2, 0.4, 0.9]
+        table = localization_table({"map": scores, "same": scores}, resamples=100)
+        rows = table[(table["source"] == "map") & (table["group"] != "mean of findings")]
+        rows = rows.set_index("metric")
+        ends = rows[["ci_low", "ci_high"]].apply(tuple, axis=1)
+        assert ends["hit"] == wilson_interval(1, 3)
+        assert ends["IoU > 0.3"] == wilson_interval(0, 3)
+        assert rows.loc["energy", "ci_low"] < 0.5 < rows.loc["energy", "ci_high"]
+        assert table.loc[table["source"] == "same", "gain_low"].isna().all()
 
     def test_other_cases_are_refused(self):
         scores, _ = self.tables()

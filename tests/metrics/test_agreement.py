@@ -192,6 +192,7 @@ def test_a_weighted_share_without_patients_resamples_films():
         (sensitivity, [0, 1], [0, 0], "no film is positive"),
         (specificity, [0, 1], [1, 1], "every film is positive"),
         (kappa, [1, 1], [1, 1], "constant"),
+        (kappa, [1, 1], [0, 0], "constant"),
     ],
 )
 def test_an_empty_denominator_is_named(statistic, label, reference, reason):
@@ -260,3 +261,23 @@ def test_ppv_at_prevalence_recovers_the_ppv_of_a_set():
     assert np.isnan(ppv_at_prevalence(0, 1, 0.5))
     with pytest.raises(ValueError, match="prevalence"):
         ppv_at_prevalence(0.5, 0.5, 5)
+
+
+@pytest.mark.parametrize("patient", [None, [1, 1, 2, 2]])
+def test_kappa_of_a_constant_side_is_0_without_an_interval(patient):
+    for label, reference in (([1, 1, 1, 1], [1, 0, 1, 0]), ([0, 1, 1, 0], [0, 0, 0, 0])):
+        found = kappa(label, reference, patient=patient)
+        assert found.estimate == 0
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+        assert found.method == "no interval: label or reference is constant"
+
+
+def test_films_of_weight_0_are_no_trials():
+    weight = [1, 1, 0, 0, 0, 0]
+    found, alone = (
+        ppv(np.ones(n), np.ones(n), patient=range(n), sample_weight=weight[:n]) for n in (6, 2)
+    )
+    assert found == alone
+    assert (found.k, found.n, found.method) == (2, 2, "Wilson, 2 patients as trials")
+    assert found.low == pytest.approx(proportion_confint(2, 2, method="wilson")[0])

@@ -1,9 +1,12 @@
 """The bootstrap by patient against closed forms and a plain loop."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from chexlib.metrics import Resamples, assess, compare_scores, delong, reliability
 from chexlib.metrics.bootstrap import interval_by_patient, patient_counts, resampled_counts
+from chexlib.metrics.inputs import check_patients
 
 
 def test_counts_add_up_over_patients_of_any_type():
@@ -45,13 +48,45 @@ def test_interval_leaves_out_resamples_without_a_value():
 
 @pytest.mark.parametrize("columns", [np.zeros((3, 2)), np.zeros(2)])
 def test_lengths_must_agree(columns):
-    with pytest.raises(ValueError, match="one patient for each film"):
+    with pytest.raises(ValueError, match="each of 3 films|counts of shape"):
         patient_counts([1, 2], columns)
 
 
-def test_a_missing_patient_is_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        patient_counts([1.0, np.nan], np.zeros((2, 1)))
+MISSING = {
+    "float": [1.0, np.nan],
+    "None": ["a", None],
+    "text beside NaN": ["a", np.nan],
+    "NA": pd.array([1, pd.NA], dtype="Int64"),
+    "text NA": pd.Series(["a", pd.NA], dtype="string"),
+    "NaT": pd.to_datetime(["2020-01-01", None]),
+    "category": pd.Categorical(["a", None]),
+}
+
+
+@pytest.mark.parametrize("patient", MISSING.values(), ids=MISSING)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda who: patient_counts(who, np.zeros((2, 1))),
+        Resamples,
+        lambda who: delong([0, 1], [1, 2], patient=who),
+        lambda who: assess([0, 1], [0, 1], patient=who),
+        lambda who: compare_scores([0, 1], [1, 2], [2, 1], patient=who),
+        lambda who: reliability([0, 1], [0.1, 0.2], patient=who),
+    ],
+)
+def test_films_of_nobody_are_refused(ask, patient):
+    with pytest.raises(ValueError, match="Expected a patient for each film, got a missing one"):
+        ask(patient)
+
+
+def test_patients_of_mixed_type_are_told_apart():
+    assert len(Resamples([1, "1", 2, "b"], resamples=1).drawn) == 4
+
+
+def test_the_order_of_patients_is_numpys():
+    for who in ([3, 1, 2, 1], ["b", "a", "c", "a"], np.array([2.5, -1, 7, -1])):
+        assert (check_patients(who) == np.unique(who, return_inverse=True)[1]).all()
 
 
 def test_there_must_be_a_resample():

@@ -1,6 +1,7 @@
 """Calibration: against torchmetrics, scikit-learn, statsmodels, and honest probabilities."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from hypothesis import given
@@ -13,6 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from chexlib.metrics import (
+    UndefinedWarning,
     assess,
     auroc,
     brier,
@@ -208,7 +210,8 @@ def test_class_weights_can_be_undone():
     ("make", "message"),
     [
         (lambda: reliability([0, 1], [0.1, 1.2]), "got 1.2 in row 1, column 0.*sigmoid"),
-        (lambda: reliability([0, 1], [0.1, 0.2], bins=0), "at least one bin"),
+        (lambda: reliability([0, 1], [0.1, 0.2], bins=0), "at least one, got 0"),
+        (lambda: reliability([0, 1], [0.1, 0.2], bins=2.5), "whole number of bins.*got 2.5"),
         (lambda: reliability([0, 1], [0.1, 0.2], strategy="log"), "strategy"),
         (lambda: reliability([0, 1], [0.1, 0.2], patient=[1]), "each of 2"),
         (lambda: calibration_error(np.eye(2), np.eye(2)), "one finding"),
@@ -224,3 +227,20 @@ def test_class_weights_can_be_undone():
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("p", "why"), [([0.1, 0.2, 0.8, 0.9], "parts"), ([0.9, 0.8, 0.2, 0.1], "says nothing")]
+)
+def test_a_temperature_at_its_bound_is_said_to_be_none(p, why):
+    with pytest.warns(UndefinedWarning, match=f"No temperature is best, the score {why}"):
+        fit_temperature([0, 0, 1, 1], p)
+
+
+def test_bins_do_not_count_films_without_weight():
+    labels, p = [0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.9, 0.9]
+    weight = [1, 1, 0, 1, 0, 0]
+    kept = [0, 1, 3]
+    found = reliability(labels, p, bins=2, sample_weight=weight)
+    alone = reliability(np.array(labels)[kept], np.array(p)[kept], bins=2, sample_weight=np.ones(3))
+    pd.testing.assert_frame_equal(found, alone)

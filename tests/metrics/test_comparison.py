@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from chexlib.metrics import (
     Resamples,
+    UndefinedWarning,
     auroc,
     average_precision,
     compare_labels,
@@ -91,7 +92,7 @@ def test_reader_and_score_at_the_readers_rate_film_by_film(drawn):
             rate = np.average(reader[~labels], weights=times[~labels])
             sensitivity = roc(labels, scores, sample_weight=times).at_false_positive_rate(rate)
             gaps.append(sensitivity - np.average(reader[labels], weights=times[labels]))
-    if gaps:
+    if len(set(gaps)) > 1:
         assert found.low == pytest.approx(min(gaps))
         assert found.high == pytest.approx(max(gaps))
 
@@ -135,3 +136,54 @@ def test_holm_is_statsmodels():
     assert np.isnan(holm(with_gap)[4])
     with pytest.raises(ValueError, match="p-values"):
         holm([0.1, 1.2])
+
+
+@pytest.mark.parametrize("metric", [auroc, average_precision])
+def test_four_films_parted_perfectly_show_no_difference(metric):
+    with pytest.warns(UndefinedWarning, match="interval is undefined"):
+        found = compare_scores([0, 0, 1, 1], [1, 2, 3, 4], [5, 6, 7, 8], metric=metric)
+    assert found.difference == 0
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+
+
+def test_auroc_of_1_less_auroc_of_0_has_no_p_of_0():
+    with pytest.warns(UndefinedWarning, match="show no variance"):
+        found = compare_scores([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1])
+    assert found.difference == 1
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_p_and_interval_say_the_same(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.random(80) < 0.4
+    scores = labels + rng.normal(size=(3, 80)) * [[1], [1.5], [4]]
+    reader = rng.random(80) < np.where(labels, 0.7, 0.2)
+    for level in (0.8, 0.9, 0.95, 0.99):
+        options = {"level": level, "resamples": 333, "patient": np.arange(80) // 2}
+        for found in (
+            compare_scores(labels, *scores[:2], **options),
+            compare_scores(labels, *scores[1:], metric=average_precision, **options),
+            compare_labels(labels, reader, scores[0], metric=average_precision, **options),
+            compare_with_reader(labels, scores[0], reader, **options),
+        ):
+            outside = found.low > 0 or found.high < 0
+            assert (found.p_value < 1 - level) == outside, (level, found)
+
+
+def test_films_without_weight_change_no_comparison():
+    labels, scores, patients = clustered(60)
+    other = scores + np.random.default_rng(1).normal(size=len(scores))
+    kept = np.random.default_rng(2).random(len(scores)) < 0.6
+    weight = np.where(kept, 2.0, 0.0)
+    one = {"patient": patients, "sample_weight": weight, "resamples": 50}
+    few = {"patient": patients[kept], "sample_weight": weight[kept], "resamples": 50}
+    for metric in (auroc, average_precision):
+        found = compare_scores(labels, scores, other, metric=metric, **one)
+        assert found == compare_scores(
+            labels[kept], scores[kept], other[kept], metric=metric, **few
+        )
+    reads = other > 1
+    assert compare_with_reader(labels, scores, reads, **one) == compare_with_reader(
+        labels[kept], scores[kept], reads[kept], **few
+    )

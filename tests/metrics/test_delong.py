@@ -106,7 +106,10 @@ def test_weights_are_sampling_weights():
     zero = np.where(scores > 0, 1.0, 0.0)
     kept = zero > 0
     dropped = delong(labels[kept], scores[kept])
-    assert delong(labels, scores, sample_weight=zero).auroc == pytest.approx(dropped.auroc)
+    found = delong(labels, scores, sample_weight=zero)
+    assert found.auroc == pytest.approx(dropped.auroc)
+    assert found.covariance == pytest.approx(dropped.covariance)
+    assert (found.n_films, found.n_positive) == (dropped.n_films, dropped.n_positive)
 
 
 def test_intervals_stay_inside_and_the_linear_one_is_symmetric():
@@ -125,10 +128,39 @@ def test_intervals_stay_inside_and_the_linear_one_is_symmetric():
     assert wide.low < one.low < narrow.low
 
 
-def test_perfect_order_has_no_interval():
+def test_perfect_order_has_newcombes_interval():
     found = delong([0, 0, 1, 1], [1, 2, 3, 4])
-    assert found.auroc[0] == 1
-    assert np.isnan(found.estimates()[0].low)
+    one, turned = found.estimates()[0], delong([1, 1, 0, 0], [1, 2, 3, 4]).estimates()[0]
+    assert (found.auroc[0], one.high) == (1, 1)
+    assert (turned.low, turned.high) == pytest.approx((0, 1 - one.low))
+    assert one.method == "Newcombe, 2 and 2 as trials"
+    # Newcombe 2006, method 5: (A - a)^2 = z^2 a (1 - a) (1 + n (1-a)/(2-a) + n a/(1+a)) / (m k).
+    for m, k in ((2, 2), (5, 40), (30, 200)):
+        labels = np.repeat([0, 1], [k, m])
+        a = delong(labels, np.arange(m + k)).estimates()[0].low
+        n = (m + k) / 2 - 1
+        variance = a * (1 - a) * (1 + n * (1 - a) / (2 - a) + n * a / (1 + a)) / (m * k)
+        assert (1 - a) ** 2 == pytest.approx(1.959964**2 * variance, rel=1e-6)
+    by_patient = delong(labels, np.arange(m + k), patient=np.arange(m + k) // 5).estimates()[0]
+    assert by_patient.low < a
+    assert by_patient.method == "Newcombe, 6 and 40 as trials"
+
+
+def test_newcombes_interval_of_a_perfect_order_covers_the_truth():
+    # Where the truth is an AUROC of 0.9, ten films a kind are rarely in perfect order, but where
+    # they are the interval must reach down to 0.9.
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1], 10)
+    shift = np.sqrt(2) * norm.ppf(0.9)
+    scores = shift * labels[:, None] + rng.normal(size=(20, 4000))
+    perfect = scores[10:].min(axis=0) > scores[:10].max(axis=0)
+    assert perfect.any()
+    assert delong(labels, scores[:, perfect.argmax()]).estimates()[0].low < 0.9
+
+
+def test_the_mean_of_nothing_is_nothing():
+    with pytest.warns(OneClassWarning):
+        mean = delong(np.zeros((4, 2)), np.arange(8).reshape(4, 2)).mean()
+    assert np.isnan([mean.estimate, mean.low, mean.high, mean.p_value]).all()
 
 
 def test_mean_over_findings_leaves_out_what_has_no_value():
@@ -151,7 +183,7 @@ def test_a_score_against_itself_does_not_differ():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="2 patients"):
+    with pytest.raises(ValueError, match="each of 2 films"):
         delong([0, 1], [1, 2], patient=[1])
     found = delong([0, 1, 0, 1], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="1 coefficients"):

@@ -48,7 +48,7 @@ def test_wilson_of_nothing_is_undefined():
     assert math.isnan(found.low)
 
 
-@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3), (0.5, 3)])
+@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3), (0.5, 3), (math.nan, 10), (1, math.nan)])
 def test_wilson_refuses_what_is_no_count(k, n):
     with pytest.raises(ValueError, match="0 <= k <= n"):
         wilson(k, n)

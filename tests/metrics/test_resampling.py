@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from scored_films import clustered, films
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from chexlib.metrics import (
+    Bootstrap,
+    OneClassWarning,
     Resamples,
+    UndefinedWarning,
     auroc,
     average_precision,
     brier,
     delong,
+    holm,
     resampled,
 )
 
@@ -28,7 +33,7 @@ def test_each_replicate_is_scikit_learns_on_the_same_resample(drawn, weighted):
         for b, value in enumerate(found.replicates):
             times = weight * draws.weight(b)
             kept = times > 0
-            few = min(len(set(patients[labels == kind])) for kind in (True, False)) < 2
+            few = min(len(set(patients[(labels == k) & (weight > 0)])) for k in (True, False)) < 2
             no_value = not (times @ labels) or (metric is auroc and not times @ ~labels)
             if few or no_value:
                 assert np.isnan(value)
@@ -111,12 +116,124 @@ def test_differences_are_paired_and_means_are_means():
         one - resampled(auroc, labels, noisy, Resamples(patients, resamples=400))
 
 
-def test_p_value_of_a_difference_is_not_bounded_by_the_number_of_resamples():
+def test_p_value_of_a_difference_is_what_the_resamples_can_tell():
     labels, scores, patients = clustered(300, shift=3)
     draws = Resamples(patients, resamples=100)
     gap = resampled(auroc, labels, scores, draws) - resampled(auroc, labels, -scores, draws)
-    assert gap.p_value() < 1e-6
+    assert gap.p_value() == 2 / 101
     assert np.isnan((gap - gap).p_value())
+
+
+def drawn(replicates):
+    """Make a bootstrap of given replicates; who was drawn does not matter here."""
+    return Bootstrap(np.mean(replicates, axis=0), replicates, Resamples([0, 1], resamples=1))
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(0, 400),
+    st.integers(0, 40),
+    st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]),
+)
+def test_p_is_below_alpha_exactly_where_the_interval_leaves_out_0(above, below, zeros, level):
+    values = np.concatenate([np.arange(1, above + 1), -np.arange(1, below + 1), np.zeros(zeros)])
+    if len(values) + 1 <= 2 / (1 - level):
+        return  # too few resamples for this level
+    for found in (drawn(values), drawn(-values)):
+        low, high = found.interval(level=level)
+        if low < high:
+            assert (found.p_value() < 1 - level) == bool(low > 0 or high < 0)
+
+
+def test_skewed_replicates_have_the_p_of_their_own_tail():
+    values = 3.2 - np.random.default_rng(0).exponential(size=2000)  # 0 lies in the long tail
+    found = drawn(values)
+    assert 2 * norm.sf(values.mean() / values.std()) < 0.05  # what a normal p would say
+    assert found.interval()[0] < 0
+    assert found.p_value() == pytest.approx(2 * np.mean(values <= 0), rel=0.01)
+    assert found.p_value() > 0.05
+
+
+def test_adjusted_p_is_step_down_and_never_below_the_p_alone():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(2000, 6)) + [0, 1, 2, 2.5, 3, 8]
+    values[:, 2] = np.exp(values[:, 2]) - 2  # skewed
+    found = drawn(values)
+    p, adjusted = found.p_value(), found.p_adjusted()
+    assert (adjusted >= p).all()
+    assert (adjusted <= holm(p) + 0.02).all()
+    order = np.argsort(p)
+    assert (np.diff(adjusted[order]) >= 0).all()
+    # Tested alone, the last is itself.
+    assert drawn(values[:, :1]).p_adjusted() == p[0]
+
+
+def test_what_varies_together_costs_no_adjustment():
+    values = np.random.default_rng(2).normal(size=(2000, 1)) + 2.3
+    twenty = drawn(values + 1e-9 * np.arange(20))
+    assert twenty.p_adjusted() == pytest.approx(twenty.p_value(), abs=0.006)
+    assert holm(twenty.p_value()).min() > 0.3
+
+
+def test_many_clear_differences_are_not_lost_for_want_of_resamples():
+    found = drawn(np.random.default_rng(3).normal(size=(999, 100)) + 9)
+    assert (found.p_adjusted() == 2 / 1000).all()
+    assert holm(found.p_value()).max() == pytest.approx(0.2)
+
+
+def test_differences_without_a_value_are_not_counted():
+    values = np.random.default_rng(4).normal(size=(500, 3)) + 2
+    values[:, 1] = np.nan
+    values[:, 2] = 1
+    adjusted = drawn(values).p_adjusted()
+    assert np.isnan(adjusted[1:]).all()
+    assert adjusted[0] == drawn(values).p_value()[0]
+    assert np.isnan(drawn(values[:, 1:]).p_adjusted()).all()
+
+
+def test_false_claims_among_correlated_differences_are_held_at_5_percent():
+    rng, claims = np.random.default_rng(5), 0
+    for _ in range(200):
+        truth = rng.normal(size=(1, 1)) * 0.7 + rng.normal(size=(1, 8)) * 0.7
+        common = rng.normal(size=(400, 1)) * 0.7
+        claims += drawn(truth + common + rng.normal(size=(400, 8)) * 0.7).p_adjusted().min() < 0.05
+    assert claims / 200 < 0.1
+
+
+def test_what_no_resample_moves_has_no_interval_unless_it_is_known():
+    found = resampled(auroc, [0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4])
+    with pytest.warns(UndefinedWarning, match="all resamples give one value"):
+        assert np.isnan(found.interval()).all()
+    assert found.interval(fixed=True) == (1, 1)
+    several = resampled(auroc, [0, 0, 1, 1], [[1, 1], [2, 4], [3, 3], [4, 5]], [1, 2, 3, 4])
+    with pytest.warns(UndefinedWarning, match="of 1 of 2 figures"):
+        low, _high = several.interval()
+    assert np.isnan(low).tolist() == [True, False]
+
+
+def test_films_without_weight_are_not_there():
+    labels, scores, patients = clustered(60)
+    kept = np.random.default_rng(2).random(len(scores)) < 0.5
+    weight = np.where(kept, 2.0, 0.0)
+    for metric in (auroc, brier):
+        score = scores if metric is auroc else 1 / (1 + np.exp(-scores))
+        draws = Resamples(patients[kept], resamples=20)
+        found = resampled(metric, labels, score, patients[: len(labels)], sample_weight=weight)
+        alone = resampled(
+            metric, labels[kept], score[kept], Resamples(patients[kept]), sample_weight=weight[kept]
+        )
+        assert (found.estimate, len(found.draws.drawn)) == (alone.estimate, len(draws.drawn))
+        assert found.replicates == pytest.approx(alone.replicates)
+    # One patient with the finding beside others of no weight is one patient.
+    alone = resampled(auroc, [1, 1, 0, 0], [4, 3, 2, 1], [1, 2, 3, 4], sample_weight=[1, 0, 1, 1])
+    assert np.isnan(alone.replicates).all()
+
+
+def test_the_mean_of_no_finding_is_none():
+    with pytest.warns(OneClassWarning):
+        found = resampled(auroc, np.zeros((4, 2)), np.ones((4, 2)), [1, 2, 3, 4]).mean()
+    assert np.isnan(found.estimate)
+    assert np.isnan(found.interval()).all()
 
 
 def test_one_patient_with_the_finding_gives_no_interval():
@@ -128,7 +245,7 @@ def test_one_patient_with_the_finding_gives_no_interval():
 
 @pytest.mark.parametrize(
     ("patients", "message"),
-    [([1, np.nan], "NaN"), ([[1, 2]], "shape"), ([], "shape"), ([1, 2, 3], "each of 2 films")],
+    [([1, np.nan], "missing"), ([[1, 2]], "shape"), ([], "shape"), ([1, 2, 3], "each of 2 films")],
 )
 def test_bad_patients_are_refused(patients, message):
     with pytest.raises(ValueError, match=message):

@@ -22,7 +22,7 @@ RNG = np.random.default_rng(0)
 PATIENT = np.arange(300) // 3
 LABELS = RNG.random(300) < 0.2
 SCORES = np.round(np.clip(0.3 * LABELS + RNG.random(300) * 0.7, 0, 1), 2)
-CUTS = (0.0, 0.2, 0.5, 0.8, 2.0)
+CUTS = (0.0, 0.2, 0.5, 0.8, np.inf)
 
 
 @pytest.mark.filterwarnings("ignore:npv is undefined")
@@ -99,3 +99,44 @@ def test_expected_films_keep_their_weight():
     assert labels.tolist() == [True, True, False, False]
     assert scores.tolist() == [0.2, 0.5, 0.2, 0.5]
     assert weight == pytest.approx([2, 2, 8, 2])
+
+
+def test_one_number_is_one_threshold():
+    pd.testing.assert_frame_equal(
+        threshold_sweep(LABELS, SCORES, 0.5, resamples=50),
+        threshold_sweep(LABELS, SCORES, [0.5], resamples=50),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: threshold_sweep(LABELS, SCORES, [0.5, 50]), "at most 1 .* got 50.0"),
+        (lambda: threshold_sweep(LABELS, SCORES, [np.nan]), "got NaN"),
+        (lambda: threshold_sweep(LABELS, SCORES, ["0.5"]), "to be numbers"),
+        (lambda: threshold_sweep(LABELS, SCORES.astype(str), [0.5]), "numbers, got text"),
+        (lambda: threshold_sweep(LABELS, SCORES.astype(str).astype(object), [0.5]), "got text"),
+        (lambda: operating_point(LABELS, SCORES, 50), "at most 1"),
+        (lambda: operating_point(LABELS, SCORES, [0.5]), "one threshold"),
+        (lambda: operating_point(LABELS, SCORES, "0.5"), "to be numbers"),
+    ],
+)
+def test_thresholds_and_scores_that_are_none_are_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()
+
+
+def test_logits_have_thresholds_of_any_size():
+    assert (
+        operating_point(LABELS, 9 * SCORES, 4.5).table == operating_point(LABELS, SCORES, 0.5).table
+    )
+
+
+def test_films_without_weight_are_no_trials():
+    weight = np.where(np.arange(300) < 40, 1.0, 0.0)
+    found = operating_point(LABELS, SCORES, 0.99, patient=PATIENT, sample_weight=weight)
+    alone = operating_point(
+        LABELS[:40], SCORES[:40], 0.99, patient=PATIENT[:40], sample_weight=np.ones(40)
+    )
+    assert found == alone
+    assert found.specificity.method == "Wilson, 14 patients as trials"

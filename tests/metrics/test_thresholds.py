@@ -175,6 +175,11 @@ def test_a_threshold_that_calls_nothing_has_no_ppv():
         (lambda: operating_point([0, 1], [0, 1], 0.5, patient=[1]), "each of 2 films"),
         (lambda: net_benefit(1, 1, prevalence=0.5, threshold=1), "strictly between"),
         (lambda: any_of([0.5]), "shape"),
+        (lambda: net_benefit(1.2, 0.5, prevalence=0.1, threshold=0.1), "sensitivity between"),
+        (lambda: net_benefit(0.5, -0.1, prevalence=0.1, threshold=0.1), "specificity between"),
+        (lambda: net_benefit(0.5, 0.5, prevalence=2, threshold=0.1), "prevalence between"),
+        (lambda: decision_curve([0, 1], [0.1, 0.2], [0.1], prevalence=2), "prevalence between"),
+        (lambda: decision_curve([0, 1], [0.1, 0.2], ["0.1"]), "to be numbers"),
         (lambda: any_of([[1.5]]), "between 0 and 1"),
         (lambda: any_of([[0.5]], how="sum"), "how"),
         (lambda: decision_curve([1, 1], [0.1, 0.2], [0.5]), "both classes"),
@@ -224,3 +229,12 @@ def test_no_finding_of_independent_findings_is_calibrated():
     assert no_finding(p).mean() == pytest.approx(none.mean(), abs=0.01)
     assert (no_finding(p, how="max") >= no_finding(p)).all()
     assert auroc(none, no_finding(p)) > auroc(none, no_finding(p, how="max")) > 0.5
+
+
+def test_unions_keep_small_probabilities():
+    assert any_of([[1e-18, 2e-18], [1.0, 0.5], [0.0, 0.0]]).tolist() == pytest.approx([3e-18, 1, 0])
+    assert no_finding([[1 - 1e-9, 1 - 1e-9]])[0] == pytest.approx(1e-18, rel=1e-6)
+
+
+def test_one_threshold_probability_is_a_curve_of_one():
+    assert len(decision_curve([0, 1, 1], [0.1, 0.2, 0.4], 0.15, resamples=20)) == 1
