@@ -36,7 +36,9 @@ def evaluate(
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier report, if nothing was added to it.")
+    ] = False,
 ) -> None:
     """Report on predictions: one HTML page and CSV tables, with intervals by patient.
 
@@ -58,7 +60,8 @@ def evaluate(
         from chexlib.report.page import check_folder, write_report
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
-        check_folder(folder, force=force)
+        inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
+        check_folder(folder, force=force, inputs=inputs.values())
         columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("reading", total=len(STEPS) + 2)
@@ -67,7 +70,6 @@ def evaluate(
             truth = match_labels(films, load_labels(labels), source=str(predictions))
             found = evaluate_predictions(films, truth, resamples=resamples, seed=seed, step=step)
             step("writing")
-            inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
             settings = {"resamples": resamples, "seed": seed}
             settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
             files = write_report(found, folder, inputs=inputs, settings=settings, force=force)

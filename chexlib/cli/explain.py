@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import one_line_errors, terminal, weights_of
+from chexlib.cli.shell import keep_what_is_there, one_line_errors, terminal, weights_of
 from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def explain(
             "--dicom", help="Write DICOM secondary captures, too, of the study IMAGE is from."
         ),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
 ) -> None:
     """Show where a network looks in a film: overlays, boxes, and a JSON with what they are.
 
-    A map has a hottest place whatever the probability is: read the two together. Files of the same
-    names are replaced. [bold]Not for clinical use.[/]
+    A map has a hottest place whatever the probability is: read the two together. [bold]Not for
+    clinical use.[/]
 
     [bold]Examples[/]
 
@@ -85,6 +86,9 @@ def explain(
         names = [normalise(name) for name in finding or ()]
         if method not in METHODS:
             raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+        folder = out if out is not None else Path(f"{image.stem}-explained")
+        summary = folder / f"{image.stem}.json"
+        keep_what_is_there([summary], force=force)
         pixels = read_radiograph(image)
         model = load_checkpoint(weights_of(checkpoint))
         found = explain_film(
@@ -95,17 +99,17 @@ def explain(
             size=size,
             cut=int(cut) if cut.isdecimal() else cut,
         )
-        folder = out if out is not None else Path(f"{image.stem}-explained")
+        files = _names(image, found, dicom=dicom)
+        pictures = [folder / name for named in files.values() for name in named.values()]
+        keep_what_is_there([summary, *pictures], force=force, inputs=[image, checkpoint])
         folder.mkdir(parents=True, exist_ok=True)
-        files = _write_pictures(folder, image, pixels, found, dicom=dicom)
+        _write_pictures(folder, image, pixels, found, files)
         size = {"height": pixels.shape[0], "width": pixels.shape[1]}
         record = _record(image, found, files, size) | {
             "checkpoint": {"path": checkpoint.name, **model.provenance}
         }
         text = _json(record)
-        write_atomically(
-            folder / f"{image.stem}.json", lambda draft: draft.write_text(text, "utf-8")
-        )
+        write_atomically(summary, lambda draft: draft.write_text(text, "utf-8"))
         console = terminal()
         for name in found.findings:
             console.print(
@@ -120,10 +124,23 @@ def explain(
         console.print(f"[bold]{NOTICE}[/]")
 
 
+def _names(image: Path, found: Explanation, *, dicom: bool) -> dict[str, dict[str, str]]:
+    """Return the files of each finding: a figure, and a secondary capture."""
+    kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
+    return {
+        name: {kind: f"{image.stem}-{name}-{found.method}.{end}" for kind, end in kinds.items()}
+        for name in found.findings
+    }
+
+
 def _write_pictures(
-    folder: Path, image: Path, pixels: np.ndarray, found: Explanation, *, dicom: bool
-) -> dict[str, dict[str, str]]:
-    """Write a figure of each finding, and a secondary capture; return their names."""
+    folder: Path,
+    image: Path,
+    pixels: np.ndarray,
+    found: Explanation,
+    files: dict[str, dict[str, str]],
+) -> None:
+    """Write a figure of each finding, and a secondary capture."""
     import dataclasses
     import functools
 
@@ -136,12 +153,11 @@ def _write_pictures(
     from chexlib.interpret import secondary_capture
     from chexlib.plots import heatmaps
 
+    dicom = any("dicom" in named for named in files.values())
     source, series = (_header(image), generate_uid()) if dicom else (None, None)
-    files: dict[str, dict[str, str]] = {}
     for k, name in enumerate(found.findings):
         one = dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
         figure = heatmaps.explanation(pixels, one)
-        files[name] = {"png": f"{image.stem}-{name}-{found.method}.png"}
         save = functools.partial(figure.savefig, format="png", dpi=120)
         write_atomically(folder / files[name]["png"], save)
         plt.close(figure)
@@ -159,7 +175,6 @@ def _write_pictures(
                 series_uid=series,
                 number=k + 1,
             )
-            files[name]["dicom"] = f"{image.stem}-{name}-{found.method}.dcm"
             write_atomically(
                 folder / files[name]["dicom"], lambda draft, data=data: draft.write_bytes(data)
             )

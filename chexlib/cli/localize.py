@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import one_line_errors, terminal, weights_of
+from chexlib.cli.shell import keep_what_is_there, one_line_errors, terminal, weights_of
 from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def localize(
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
 ) -> None:
     """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
 
@@ -90,9 +91,11 @@ def localize(
             raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
         if patients is not None and source != "phantom":
             raise ValueError("Expected --patients with the phantom only. Leave it out.")
+        folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
+        files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
+        keep_what_is_there(files, force=force, inputs=[checkpoint])
         model = load_checkpoint(weights_of(checkpoint))
         side = trained_size(model) if size is None else size
-        folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
         columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             tasks: dict[str, int] = {}

@@ -10,7 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from chexlib.cli.shell import films_bar, one_line_errors, terminal
+from chexlib.cli.shell import (
+    films_bar,
+    keep_what_is_there,
+    one_line_errors,
+    terminal,
+    weights_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,17 +80,19 @@ def predict(
     """
     with one_line_errors():
         from chexlib.data.sources import find_radiographs
-        from chexlib.training.files import Predictor, predict_files
+        from chexlib.training.files import Predictor, part_of, predict_files, rejected_of
         from chexlib.training.thresholds import read_thresholds
 
         films = find_radiographs(source)
         several = len(films.names) > 1 or source.is_dir() or source.suffix.lower() == ".csv"
         if several and out is None:
             out = Path("predictions.csv")
-        if out is not None and out.exists() and not force:
-            raise ValueError(
-                f"Expected a new file, got {out}, which is there. Take another --out, or --force."
-            )
+        if out is not None:
+            made = [out]
+            if several and not part_of(out).exists():  # of a job that was stopped, both are its own
+                made.append(rejected_of(out))
+            read = (source, weights_of(checkpoint), *([thresholds] if thresholds else []))
+            keep_what_is_there(made, force=force, inputs=read)
         chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
         predictor = Predictor.open(checkpoint, device=device)
         if chosen is None and predictor.thresholds is not None:
@@ -149,10 +157,11 @@ def _several(
 ) -> None:
     from chexlib.data import read_predictions
     from chexlib.findings import FINDINGS, INFO
+    from chexlib.training.files import rejected_of
 
     console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
     if bad:
-        rejected = escape(str(out.with_name(f"{out.stem}-rejected.csv")))
+        rejected = escape(str(rejected_of(out)))
         console.print(f"[yellow]{bad:,} rejected[/]: see {rejected}", soft_wrap=True)
     if not good or thresholds is None:
         return

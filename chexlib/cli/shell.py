@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["films_bar", "one_line_errors", "terminal", "weights_of"]
+__all__ = ["films_bar", "keep_what_is_there", "one_line_errors", "terminal", "weights_of"]
 
 
 def terminal() -> Console:
@@ -22,6 +22,21 @@ def weights_of(checkpoint: Path) -> Path:
     """Return the file of weights: the one named, or that of the run whose folder is named."""
     kept = checkpoint / "best.safetensors"
     return kept if kept.is_file() else checkpoint
+
+
+def keep_what_is_there(files: Iterable[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse to replace a file unless told to, and one that is read whatever is told."""
+    for file in files:
+        if not file.exists():
+            continue
+        if any(path.exists() and path.samefile(file) for path in inputs):
+            raise ValueError(
+                f"Expected another file than those that are read, got {file}. Take another --out."
+            )
+        if not force:
+            raise ValueError(
+                f"Expected a new file, got {file}, which is there. Take another --out, or --force."
+            )
 
 
 @contextlib.contextmanager

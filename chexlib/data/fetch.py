@@ -69,7 +69,8 @@ def fetch(
     home : Path, optional
         The data folder (default: :func:`chexlib.data.data_home`).
     force : bool
-        Download even what is present. The old file stays until the new one is verified.
+        Download even what is present, and replace a file that is damaged or was changed. The old
+        file stays until the new one is verified.
     known_hash : str, optional
         ``"sha256:…"``, ``"md5:…"`` or bare SHA-256, for an entry whose file has no known hash.
     progress : callable, optional
@@ -99,6 +100,12 @@ def fetch(
                 f"Expected a published hash for {file.path}, found none, so nothing was downloaded "
                 f"from {file.url}. Give one that you trust: "
                 f"chexlib fetch {item.name} --hash sha256:…"
+            )
+        if not force and not file.unpack_to and (home / file.path).exists():
+            raise FetchError(
+                f"Expected the published file or none at {home / file.path}, found another: it was "
+                f"changed, or is damaged. Move it away, or replace it: "
+                f"chexlib fetch {item.name} --force"
             )
     if missing:
         bring = functools.partial(

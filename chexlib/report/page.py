@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +19,15 @@ from chexlib.metrics.differences import p_text
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
     from chexlib.report.evaluation import Evaluation
 
 __all__ = ["check_folder", "render", "write_report"]
+
+MANIFEST = "manifest.json"
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -55,7 +58,7 @@ def write_report(
     settings: Mapping[str, object],
     force: bool = False,
 ) -> list[Path]:
-    """Write ``report.html`` and the tables into a folder, all or nothing.
+    """Write ``report.html`` and the tables into a folder of their own, all or nothing.
 
     Parameters
     ----------
@@ -67,24 +70,32 @@ def write_report(
     settings : mapping
         What else to state, such as the seed.
     force : bool
-        Whether to replace a folder that is there. Only a folder with a report in it is replaced.
+        Whether to replace an earlier report: a folder that holds what this function wrote, as it
+        wrote it, and nothing else.
 
     Returns
     -------
     list of path
-        The files, the page first.
+        The files, the page first; the last is ``manifest.json``, the SHA-256 of each.
 
     Raises
     ------
     FileExistsError
-        If the folder is there and ``force`` is not given, or it is not a report's.
+        If the folder is there and ``force`` is not given; or, whatever is given, if a file in it
+        was added or changed since, or it holds an input or is the working folder or above it.
+
+    Notes
+    -----
+    The earlier report is set aside, then the new one put in its place: two renames. A call that
+    finds that a kill came between them puts the earlier one back first.
     """
     folder = Path(folder)
-    check_folder(folder, force=force)
+    check_folder(folder, force=force, inputs=inputs.values())
     facts = {name: f"{Path(path).name}, SHA-256 {sha256(path)}" for name, path in inputs.items()}
     facts |= {name: str(value) for name, value in settings.items()}
     facts["made with"] = f"chexlib {version('chexlib')}"
-    work = draft_of(folder)
+    place = folder.resolve()
+    work = draft_of(place)
     work.mkdir()
     try:
         names = ["report.html"]
@@ -92,29 +103,92 @@ def write_report(
         for name, table in found.tables.items():
             names.append(f"{name}.csv")
             table.to_csv(work / names[-1], index=False, lineterminator="\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
+        hashes = {name: sha256(work / name) for name in names}
+        (work / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+        _swap(work, place)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return [folder / name for name in names]
+    return [folder / name for name in (*names, MANIFEST)]
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
+def _swap(work: Path, place: Path) -> None:
+    """Put a new report where none is or an earlier one was."""
+    earlier = _set_aside(place)
+    if place.exists():
+        place.rename(earlier)
+    try:
+        if earlier.exists():  # looked at again, where nobody adds to it any more
+            _written(earlier, place)
+        work.rename(place)
+    except BaseException:
+        if earlier.exists() and not place.exists():
+            earlier.rename(place)
+        raise
+    _remove(earlier)
+
+
+def _remove(earlier: Path) -> None:
+    """Remove a report that was replaced, the list of its files last: a kill may come between."""
+    if (earlier / MANIFEST).exists():
+        for file in sorted(_written(earlier, earlier), key=lambda file: file.name == MANIFEST):
+            file.unlink()
+    if earlier.exists():
+        earlier.rmdir()
+
+
+def _set_aside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.earlier")
+
+
+def _written(folder: Path, called: Path) -> list[Path]:
+    """Return a report's files; refuse a folder with anything else in it."""
+    try:
+        hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names = {MANIFEST, *hashes}
+    except (OSError, ValueError, TypeError):
+        raise FileExistsError(
+            f"Expected an earlier report in {called}, found no list of its files ({MANIFEST}); "
+            "nothing was replaced. Name another folder with --out."
+        ) from None
+    files = sorted(folder.iterdir())
+    for file in files:
+        ours = file.name in names and file.is_file() and not file.is_symlink()
+        if not ours or (file.name != MANIFEST and sha256(file) != hashes[file.name]):
+            raise FileExistsError(
+                f"Expected nothing but an earlier report in {called}, found {file.name}, which was "
+                f"{'changed' if file.name in names else 'added'} since; nothing was replaced. Move "
+                "it away, or name another folder with --out."
+            )
+    return files
+
+
+def check_folder(folder: Path, *, force: bool, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse a folder that a report may not be written to; see :func:`write_report`."""
-    if not folder.parent.is_dir():
+    place = folder.resolve()
+    if not place.parent.is_dir():
         raise FileNotFoundError(f"Expected a folder at {folder.parent}, found none. Make it first.")
-    if folder.exists():
-        if not force:
-            raise FileExistsError(
-                f"Expected no folder {folder} yet, found one. Name another with --out, or replace "
-                "it with --force."
-            )
-        if not (folder / "report.html").is_file():
-            raise FileExistsError(
-                f"Expected an earlier report in {folder}, found none; nothing was replaced."
-            )
+    earlier = _set_aside(place)
+    if earlier.exists() and not place.exists():  # killed between two renames
+        earlier.rename(place)
+    elif earlier.exists():  # or after them
+        _remove(earlier)
+    if not place.exists():
+        return
+    held = [f"holds {path}" for path in inputs if place in Path(path).resolve().parents]
+    if place in (Path.cwd(), *Path.cwd().parents):
+        held.append("is the working folder or above it")
+    if held:
+        raise FileExistsError(
+            f"Expected a folder for the report alone, got {folder}, which {held[0]}. Name another "
+            "with --out."
+        )
+    if not force:
+        raise FileExistsError(
+            f"Expected no folder {folder} yet, found one. Name another with --out, or replace "
+            "it with --force."
+        )
+    _written(place, folder)
 
 
 def render(found: Evaluation, facts: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chexlib.data.sources import Source, Task
     from chexlib.models import CheXNet
 
-__all__ = ["Predictor", "predict_files"]
+__all__ = ["Predictor", "part_of", "predict_files", "rejected_of"]
 
 Film = tuple[int, "np.ndarray | str"]  # position, and uint8 [S, S] or why there is none
 
@@ -155,7 +155,7 @@ def predict_files(
     The same films stand together whether a job was stopped or not, so that the file is the same.
     """
     out = Path(out)
-    part = out.with_name(out.name + ".part")
+    part = part_of(out)
     names = "\n".join(source.names)
     mark = hashlib.sha256(f"{predictor.identity}\n{names}".encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -180,6 +180,16 @@ def predict_files(
         _finish(source, rows, out)
         part.unlink()
     return len(rows) - bad, bad
+
+
+def part_of(out: Path) -> Path:
+    """Return where what is done stands until all is."""
+    return out.with_name(out.name + ".part")
+
+
+def rejected_of(out: Path) -> Path:
+    """Return where films that cannot be read are listed."""
+    return out.with_name(f"{out.stem}-rejected.csv")
 
 
 def _resume(part: Path, mark: str) -> dict[int, list[str]]:
@@ -246,7 +256,7 @@ def _finish(source: Source, rows: dict[int, list[str]], out: Path) -> None:
     bad = [
         [source.names[i], source.origins[i], *rows[i]] for i in sorted(rows) if len(rows[i]) == 1
     ]
-    rejected = out.with_name(f"{out.stem}-rejected.csv")
+    rejected = rejected_of(out)
     if bad:
         table = pd.DataFrame(bad, columns=["image", "source", "reason"])
         write_atomically(rejected, lambda draft: table.to_csv(draft, index=False))

@@ -226,12 +226,15 @@ def test_what_is_there_needs_no_network_and_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "file.bin"]
 
 
-def test_a_damaged_file_is_replaced_and_force_fetches_again(server, tmp_path):
+def test_a_damaged_or_changed_file_is_replaced_by_force_alone(server, tmp_path):
     item = an_entry(server.url)
     fetch(item, home=tmp_path)
     (tmp_path / "folder/file.bin").write_bytes(CONTENT[:-1])
     assert not is_present(item.files[0], tmp_path)
-    fetch(item, home=str(tmp_path))
+    with pytest.raises(FetchError, match=r"found another: .*chexlib fetch \S+ --force"):
+        fetch(item, home=str(tmp_path))
+    assert tree(tmp_path) == {"folder/file.bin": CONTENT[:-1]}
+    fetch(item, home=str(tmp_path), force=True)
     fetch(item, home=tmp_path, force=True)
     assert tree(tmp_path) == {"folder/file.bin": CONTENT}
     assert len(server.seen) == 3

@@ -242,8 +242,14 @@ class TestCommand:
         assert mass["probability"] == said["probabilities"]["Mass"]
         assert said["checkpoint"]["sha256"]
         assert Image.open(out / "film-Mass-cam.png").format == "PNG"
-        again = run("explain", png, "--checkpoint", checkpoint, "--out", out, "--finding", "mass")
-        assert again.exit_code == 0
+        (out / "film-Mass-cam.png").write_text("mine")
+        arguments = ("explain", png, "--checkpoint", checkpoint, "--out", out, "--finding", "mass")
+        for name in ("film.json", "film-Mass-cam.png"):
+            assert f"Expected a new file, got {out / name}" in run(*arguments).output
+            (out / "film.json").unlink(missing_ok=True)
+        assert [p.read_bytes() for p in out.iterdir()] == [b"mine"]
+        assert run(*arguments, "--force").exit_code == 0
+        assert Image.open(out / "film-Mass-cam.png").format == "PNG"
 
     def test_a_real_dicom_in_and_secondary_captures_out(self, checkpoint, tmp_path):
         source = package_file("data_store", "data", "RG1_UNCR.dcm")
@@ -300,6 +306,11 @@ class TestLocalize:
         assert len(cases) % 6 == 0
         about = json.loads((out / "about.json").read_text())
         assert about["cases"] == len(cases) // 6
+        (out / "localization.csv").unlink()
+        (out / "cases.csv").write_text("mine")
+        refused = run("localize", "phantom", "--checkpoint", checkpoint, *options)
+        assert "Expected a new file, got" in refused.output
+        assert (out / "cases.csv").read_text() == "mine"
 
     def test_films_without_boxes(self, png, checkpoint):
         result = run("localize", png.parent, "--checkpoint", checkpoint)

@@ -237,3 +237,31 @@ def test_thresholds_that_are_none(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=f"Expected .*{message}"):
         read_thresholds(tmp_path / "t.csv")
+
+
+def test_nothing_is_written_over_what_is_there_or_is_read(call, run, folder, tmp_path):
+    paths = [folder / "00002001_000.png", folder / "00002002_000.png"]
+    pd.DataFrame({"path": paths}).to_csv(tmp_path / "list.csv", index=False)
+    listed = (tmp_path / "list.csv").read_bytes()
+    command = ("predict", "list.csv", "--checkpoint", run.folder)
+    for out in ("list.csv", "./list.csv"):
+        refused = call(*command, "--out", out, "--force")
+        assert "Expected another file than those that are read, got" in refused.output
+    (tmp_path / "new-rejected.csv").write_text("mine")
+    refused = call(*command, "--out", "new.csv")
+    assert "Expected a new file, got new-rejected.csv, which is there" in refused.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["list.csv", "new-rejected.csv"]
+    assert (tmp_path / "list.csv").read_bytes() == listed
+    assert (tmp_path / "new-rejected.csv").read_text() == "mine"
+    (tmp_path / "new-rejected.csv").unlink()
+    # Of a job that was stopped as it ended, the list is its own.
+    predictor, source = Predictor.open(run.folder), find_radiographs(tmp_path / "list.csv")
+
+    def stop(done, total, _bad):
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, source, tmp_path / "new.csv", progress=stop)
+    (tmp_path / "new-rejected.csv").write_text("image,source,reason\n")
+    assert call(*command, "--out", "new.csv").exit_code == 0
