@@ -45,7 +45,7 @@ def any_of(probabilities: ArrayLike, *, how: str = "independent") -> NDArray[np.
         return p.max(axis=1)
     # 1 - prod(1 - p) would lose small probabilities: 1 - 1e-17 is 1.
     with np.errstate(divide="ignore"):
-        return -np.expm1(np.log1p(-p).sum(axis=1))
+        return np.abs(np.expm1(np.log1p(-p).sum(axis=1)))
 
 
 def no_finding(probabilities: ArrayLike, *, how: str = "independent") -> NDArray[np.float64]:

@@ -232,8 +232,11 @@ def test_no_finding_of_independent_findings_is_calibrated():
 
 
 def test_unions_keep_small_probabilities():
-    assert any_of([[1e-18, 2e-18], [1.0, 0.5], [0.0, 0.0]]).tolist() == pytest.approx([3e-18, 1, 0])
-    assert no_finding([[1 - 1e-9, 1 - 1e-9]])[0] == pytest.approx(1e-18, rel=1e-6)
+    found = any_of([[1e-18, 2e-18], [1.0, 0.5], [0.0, 0.0]])
+    assert found[0] == pytest.approx(3e-18, rel=1e-9, abs=0)
+    assert found[1:].tolist() == [1, 0]
+    assert not np.signbit(found).any()
+    assert no_finding([[1 - 1e-9, 1 - 1e-9]])[0] == pytest.approx(1e-18, rel=1e-6, abs=0)
 
 
 def test_one_threshold_probability_is_a_curve_of_one():
