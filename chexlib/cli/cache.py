@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import films_bar, one_line_errors, terminal
-
-if TYPE_CHECKING:
-    from chexlib.data.cache import ImageCache
+from chexlib.cli.shell import films_bar, one_line_errors, tell_films, terminal
 
 __all__ = ["cache"]
 
@@ -30,13 +26,15 @@ def cache(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it.",
+            help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it, below "
+            "[cyan]CHEXLIB_CACHE[/] or the user's cache folder.",
             show_default=False,
         ),
     ] = None,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
     workers: Annotated[
-        int | None, typer.Option(help="Processes. Default: all cores.", show_default=False)
+        int | None,
+        typer.Option(help="Processes. Default: all cores, two at least.", show_default=False),
     ] = None,
     verify: Annotated[
         bool,
@@ -49,8 +47,9 @@ def cache(
     """Read, shrink and store films once, so that training never decodes again.
 
     Stopped at any moment, the same command goes on; with more films in SOURCE, it adds them. What
-    cannot be read is listed in [cyan]rejected.csv[/] and tried again the next time. 112,120 films
-    of 256 pixels take 7.3 GB.
+    cannot be read is listed in [cyan]rejected.csv[/] and tried again the next time; what is no
+    film by its first bytes, whatever its name, is ignored and counted. 112,120 films of 256 pixels
+    take 7.3 GB.
 
     [bold]Examples[/]
 
@@ -63,13 +62,14 @@ def cache(
     with one_line_errors():
         from chexlib.data.cache import ImageCache
         from chexlib.data.home import cache_home
-        from chexlib.data.sources import find_radiographs
+        from chexlib.data.sources import find_radiographs, legible
 
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         folder = folder or cache_home() / f"chest-xray14-{size}"
         console = terminal()
         films = find_radiographs(source)
-        console.print(f"{len(films.names):,} films in {escape(str(source))}", soft_wrap=True)
+        where = escape(legible(str(source)))
+        console.print(f"{len(films.names):,} films in {where}", soft_wrap=True)
         if verify:
             with films_bar("checked", "wrong") as progress:
                 ImageCache.open(folder).verify(films, progress=progress)
@@ -79,18 +79,17 @@ def cache(
             return
         with films_bar("read", "rejected") as progress:
             built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
-        _tell(built, console)
-
-
-def _tell(built: ImageCache, console: Console) -> None:
-    rejected = int((built.index["status"] == "rejected").sum())
-    console.print(
-        f"[green]ready[/] {len(built) - rejected:,} films of {built.size} px in "
-        f"{escape(str(built.folder))}",
-        soft_wrap=True,
-    )
-    if rejected:
+        rejected = built.index["status"] == "rejected"
         console.print(
-            f"[yellow]{rejected:,} rejected[/]: see {escape(str(built.folder / 'rejected.csv'))}",
+            f"[green]ready[/] {int((~rejected).sum()):,} films of {built.size} px in "
+            f"{escape(str(built.folder))}",
             soft_wrap=True,
+        )
+        bad = int(built.index["image"][rejected].isin(films.names).sum())
+        tell_films(
+            console,
+            read=len(films.names) - bad,
+            rejected=bad,
+            listed=built.folder / "rejected.csv",
+            ignored=films.ignored,
         )

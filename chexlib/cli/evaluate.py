@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import MOST_RESAMPLES, one_line_errors, terminal
 
 __all__ = ["evaluate"]
 
@@ -34,7 +34,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier report, if nothing was added to it.")

@@ -10,7 +10,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import keep_what_is_there, one_line_errors, terminal, weights_of
+from chexlib.cli.shell import (
+    MOST_RESAMPLES,
+    keep_what_is_there,
+    one_line_errors,
+    tell_films,
+    terminal,
+    weights_of,
+)
 from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
@@ -59,7 +66,9 @@ def localize(
         typer.Option(min=1, help="Simulated patients; of the phantom only.", show_default=False),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
-    resamples: Annotated[int, typer.Option(min=100, help="Resamples of patients.")] = 2000,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
 ) -> None:
@@ -68,7 +77,8 @@ def localize(
     Of NIH's films those 880 that one radiologist drew boxes on, of the labelled findings only. All
     are in the official test set: a checkpoint trained on other splits has seen some. Written are
     [cyan]localization.csv[/] (the table), [cyan]cases.csv[/] (a row a film, finding and source of
-    maps) and [cyan]about.json[/]. [bold]Not for clinical use.[/]
+    maps) and [cyan]about.json[/]; films that cannot be read are left out, and listed in
+    [cyan]rejected.csv[/]. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
@@ -92,8 +102,9 @@ def localize(
         if patients is not None and source != "phantom":
             raise ValueError("Expected --patients with the phantom only. Leave it out.")
         folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
+        listed = folder / "rejected.csv"
         files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
-        keep_what_is_there(files, force=force, inputs=[checkpoint])
+        keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
         model = load_checkpoint(weights_of(checkpoint))
         side = trained_size(model) if size is None else size
         columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
@@ -131,15 +142,27 @@ def localize(
             write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
         text = json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n"
         write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
-        _show(found.table, films.about, folder)
+        if len(films.rejected):
+            write_atomically(listed, partial(films.rejected.to_csv, index=False))
+        else:
+            listed.unlink(missing_ok=True)
+        console = terminal()
+        _show(found.table, films.about, folder, console)
+        tell_films(
+            console,
+            read=films.read,
+            rejected=len(films.rejected),
+            listed=listed,
+            ignored=films.ignored,
+        )
+        console.print("[bold]Not for clinical use.[/]")
 
 
-def _show(table: pd.DataFrame, about: str, folder: Path) -> None:
+def _show(table: pd.DataFrame, about: str, folder: Path, console: Console) -> None:
     from rich.table import Table
 
     from chexlib.interpret.table import ALL
 
-    console = terminal()
     console.print(escape(about), soft_wrap=True)
     mean = table[table["group"] == ALL]
     shown = Table(box=None, pad_edge=False, title="mean of findings", title_justify="left")
@@ -151,4 +174,3 @@ def _show(table: pd.DataFrame, about: str, folder: Path) -> None:
         shown.add_row(str(name), *(f"{value[metric]:.2f}" for metric in SHOWN))
     console.print(shown)
     console.print(f"[green]ready[/] {escape(str(folder / 'localization.csv'))}", soft_wrap=True)
-    console.print("[bold]Not for clinical use.[/]")

@@ -14,6 +14,7 @@ from chexlib.cli.shell import (
     films_bar,
     keep_what_is_there,
     one_line_errors,
+    tell_films,
     terminal,
     weights_of,
 )
@@ -79,12 +80,12 @@ def predict(
     [cyan]chexlib predict film.dcm --checkpoint runs/mine --rule sensitivity_0.90[/]
     """
     with one_line_errors():
-        from chexlib.data.sources import find_radiographs
+        from chexlib.data.sources import find_radiographs, legible
         from chexlib.training.files import Predictor, part_of, predict_files, rejected_of
         from chexlib.training.thresholds import read_thresholds
 
         films = find_radiographs(source)
-        several = len(films.names) > 1 or source.is_dir() or source.suffix.lower() == ".csv"
+        several = list(films.origins) != [legible(str(source))]
         if several and out is None:
             out = Path("predictions.csv")
         if out is not None:
@@ -103,7 +104,14 @@ def predict(
         else:
             with films_bar("predicted", "rejected") as progress:
                 good, bad = predict_files(predictor, films, out, progress=progress)
-            _several(out, good, bad, chosen, console)
+            _several(out, good, chosen, console)
+            tell_films(
+                console,
+                read=good,
+                rejected=bad,
+                listed=rejected_of(out),
+                ignored=films.ignored,
+            )
         if chosen is None:
             way = (
                 "the run has no thresholds.csv: give --thresholds FILE"
@@ -152,17 +160,11 @@ def _one(
         console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
 
 
-def _several(
-    out: Path, good: int, bad: int, thresholds: np.ndarray | None, console: Console
-) -> None:
+def _several(out: Path, good: int, thresholds: np.ndarray | None, console: Console) -> None:
     from chexlib.data import read_predictions
     from chexlib.findings import FINDINGS, INFO
-    from chexlib.training.files import rejected_of
 
     console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
-    if bad:
-        rejected = escape(str(rejected_of(out)))
-        console.print(f"[yellow]{bad:,} rejected[/]: see {rejected}", soft_wrap=True)
     if not good or thresholds is None:
         return
     scores = read_predictions(out)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["films_bar", "keep_what_is_there", "one_line_errors", "terminal", "weights_of"]
+__all__ = [
+    "MOST_RESAMPLES",
+    "films_bar",
+    "keep_what_is_there",
+    "one_line_errors",
+    "tell_films",
+    "terminal",
+    "weights_of",
+]
+
+MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
 
 
 def terminal() -> Console:
@@ -53,6 +64,41 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. Repeat the command to go on where it stopped.")
         raise typer.Exit(130) from None
+
+
+def tell_films(
+    console: Console,
+    *,
+    read: int,
+    rejected: int,
+    listed: Path,
+    ignored: Sequence[tuple[str, str]],
+) -> None:
+    """Say what became of everything that was found, and end with an error if nothing was read.
+
+    Parameters
+    ----------
+    console : Console
+    read, rejected : int
+        Films.
+    listed : Path
+        Where the rejected ones are.
+    ignored : sequence of (str, str)
+        What is no film, and why.
+    """
+    text = f"{read:,} films read, {rejected:,} rejected"
+    text += f": see {listed};" if rejected else ","
+    text += f" {len(ignored):,} files ignored"
+    for k, (reason, count) in enumerate(Counter(why for _, why in ignored).most_common()):
+        names = [Path(name).name for name, why in ignored if why == reason]
+        some = ", ".join(names[:3]) + (", …" if count > 3 else "")
+        text += f"{', ' if k else ': '}{count:,} {reason} ({some})"
+    console.print(escape(text), soft_wrap=True)
+    if not read:
+        raise ValueError(
+            f"Expected a film that can be read, found none among {rejected:,}. The reasons are in "
+            f"{listed}."
+        )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxedFilms", "Localization", "localize", "open_boxed"]
 
+REJECTED = ["image", "source", "reason"]
+
 
 @dataclass(frozen=True)
 class BoxedFilms:
@@ -38,11 +40,20 @@ class BoxedFilms:
         Whose ``film`` is a row of the batcher.
     about : str
         One line on what they are.
+    read : int
+        Films.
+    rejected : DataFrame
+        ``image``, ``source`` and ``reason`` of those that cannot be read.
+    ignored : sequence of (str, str)
+        What else was found, and why it is left aside.
     """
 
     batcher: Batcher
     cases: Cases
     about: str
+    read: int = 0
+    rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REJECTED))
+    ignored: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,12 @@ def open_boxed(
     Raises
     ------
     ValueError
-        If none of the films has a box, or a film cannot be read.
+        If none of the films has a box, or none of these can be read.
     """
     if source == "phantom":
         return _phantom(size, split, n_patients, progress)
-    from chexlib.data.cache.workers import resized
+    from chexlib.data.cache.workers import cores, read_all
     from chexlib.data.labels import load_boxes
-    from chexlib.data.radiographs import RadiographError
     from chexlib.data.sources import find_radiographs
 
     boxes = load_boxes()
@@ -112,24 +122,37 @@ def open_boxed(
             f"{len(films.names):,} films. They are in the official test set: "
             "chexlib fetch images"
         )
-    images = np.empty((len(places), size, size), np.uint8)
-    row = {place: i for i, place in enumerate(places)}
-    done = 0
-    for task in films.tasks(places):
-        for item in task():
-            if isinstance(item.radiograph, RadiographError):
-                raise item.radiograph
-            images[row[item.position]] = resized(item.radiograph.pixels, size)
-            done += 1
-            if progress:
-                progress("reading films", done, len(places))
-    names = [films.names[i] for i in places]
+    images, bad = {}, {}
+    for results in read_all(films, places, size=size, workers=max(2, cores())):
+        for found in results:
+            if found.reason is None:
+                images[found.position] = np.frombuffer(found.pixels, np.uint8).reshape(size, size)
+            else:
+                bad[found.position] = found.reason
+        if progress:
+            progress("reading films", len(images) + len(bad), len(places))
+    if not images:
+        raise ValueError(
+            f"Expected a film with boxes that can be read in {source}, found none among "
+            f"{len(bad):,}, such as {bad[min(bad)]}"
+        )
+    kept = sorted(images)
+    names = [films.names[i] for i in kept]
     # The first part of NIH's file names is the patient.
     patients = [int(name.split("_")[0]) for name in names]
     cases = find_cases(boxes, names, patients)
     whole = boxes["image"].nunique()
     about = f"NIH: {len(names)} of {whole} films with boxes, {len(cases)} cases"
-    return BoxedFilms(Batcher(images), cases, about)
+    rejected = [[films.names[i], films.origins[i], bad[i]] for i in sorted(bad)]
+    others = set(range(len(films.names))) - set(places)
+    return BoxedFilms(
+        Batcher(np.stack([images[i] for i in kept])),
+        cases,
+        about,
+        read=len(kept),
+        rejected=pd.DataFrame(rejected, columns=REJECTED),
+        ignored=[*films.ignored, *((films.names[i], "without boxes") for i in sorted(others))],
+    )
 
 
 def _phantom(
@@ -147,7 +170,7 @@ def _phantom(
         data.rows[cases.film], cases.finding, cases.patient, cases.truth, cases.image
     )
     about = f"phantom, {split}: {len(data):,} simulated films, {len(cases):,} cases"
-    return BoxedFilms(batcher, cases, about)
+    return BoxedFilms(batcher, cases, about, read=len(data))
 
 
 def localize(

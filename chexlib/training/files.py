@@ -6,8 +6,6 @@ import csv
 import hashlib
 import json
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,22 +15,20 @@ import pandas as pd
 import torch
 
 from chexlib.data.batches import Batcher
-from chexlib.data.cache.workers import cores, resized
-from chexlib.data.radiographs import RadiographError
+from chexlib.data.cache.workers import cores, read_all
 from chexlib.files import disk_errors, write_atomically
 from chexlib.findings import FINDINGS
 from chexlib.models import load_checkpoint
 from chexlib.training.run import open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from chexlib.data.sources import Source, Task
+    from chexlib.data.cache.workers import Result
+    from chexlib.data.sources import Source
     from chexlib.models import CheXNet
 
 __all__ = ["Predictor", "part_of", "predict_files", "rejected_of"]
-
-Film = tuple[int, "np.ndarray | str"]  # position, and uint8 [S, S] or why there is none
 
 
 @dataclass(frozen=True)
@@ -151,8 +147,9 @@ def predict_files(
 
     Notes
     -----
-    Films are read by threads and go through the network as many at a time as a source's tasks hold.
-    The same films stand together whether a job was stopped or not, so that the file is the same.
+    Films are read as for a cache, by processes that a bad one may end, and go through the network
+    as many at a time as a source's tasks hold. The same films stand together whether a job was
+    stopped or not, so that the file is the same.
     """
     out = Path(out)
     part = part_of(out)
@@ -166,7 +163,8 @@ def predict_files(
         progress(len(rows), len(source.names), bad)
     with disk_errors(out):
         with part.open("a", encoding="utf-8", newline="") as file:
-            for films in _read(source.tasks(left), predictor.cache_size):
+            # At least two: one worker would be this process, which a bad film must not end.
+            for films in read_all(source, left, size=predictor.cache_size, workers=max(2, cores())):
                 new = _rows(predictor, films)
                 text = csv.writer(file, lineterminator="\n")
                 text.writerows([position, *row] for position, row in new.items())
@@ -216,38 +214,15 @@ def _resume(part: Path, mark: str) -> dict[int, list[str]]:
     return {int(line[0]): line[1:] for line in kept if line != ["-"]}
 
 
-def _read(tasks: Iterator[Task], size: int) -> Iterator[list[Film]]:
-    """Yield the films of each task in turn, while threads read those to come."""
-
-    def run(task: Task) -> list[Film]:
-        found: list[Film] = []
-        for item in task():
-            film = item.radiograph
-            good = not isinstance(film, RadiographError)
-            found.append((item.position, resized(film.pixels, size) if good else str(film)))
-        return found
-
-    ahead: deque = deque()
-    with ThreadPoolExecutor(cores()) as pool:
-        try:
-            for task in tasks:
-                ahead.append(pool.submit(run, task))
-                if len(ahead) > cores() + 1:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _rows(predictor: Predictor, films: list[Film]) -> dict[int, list[str]]:
+def _rows(predictor: Predictor, films: list[Result]) -> dict[int, list[str]]:
     """Return 14 numbers for a film that could be read, and the reason for one that could not."""
-    rows = {position: [film] for position, film in films if isinstance(film, str)}
-    good = [(position, film) for position, film in films if not isinstance(film, str)]
+    rows = {film.position: [film.reason] for film in films if film.reason is not None}
+    good = [film for film in films if film.reason is None]
     if good:
-        scores = predictor(np.stack([film for _, film in good]))
-        for (position, _), row in zip(good, scores, strict=True):
-            rows[position] = [f"{value:.6g}" for value in row]
+        side = predictor.cache_size
+        pixels = [np.frombuffer(film.pixels, np.uint8).reshape(side, side) for film in good]
+        for film, row in zip(good, predictor(np.stack(pixels)), strict=True):
+            rows[film.position] = [f"{value:.6g}" for value in row]
     return rows
 
 

@@ -188,6 +188,18 @@ def test_command_builds_and_verifies(tmp_path, monkeypatch):
     assert "3 films of 32 px" in run.output
     assert "1 rejected" in run.output
     assert len(ImageCache.open(cache_home() / "chest-xray14-32")) == 4
+    (films / "notes").write_text("of the radiographer")
+    with_notes = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--workers", "1"])
+    said = with_notes.output.replace("\n", " ")
+    assert "3 films read, 1 rejected: see" in said
+    assert "rejected.csv; 1 files ignored: 1 text (notes)" in said
+    for name in ("0.png", "1.png", "2.png"):
+        (films / name).unlink()
+    none = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--workers", "1"])
+    assert none.exit_code == 1  # all that is there now was refused, whatever the cache holds
+    assert "found none among 1" in none.output
+    for i in range(3):
+        Image.fromarray(film(i)).save(films / f"{i}.png")
     run = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--verify"])
     assert run.exit_code == 0, run.output
     assert "as promised" in run.output

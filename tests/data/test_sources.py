@@ -1,15 +1,24 @@
 """Sources: films in every layout people have, read where they are."""
 
+import io
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from odd_sources import film
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from chexlib.data import ImageCache, data_home, find_radiographs, read_radiograph
+from chexlib.data import sources as sources_module
 from chexlib.data.radiographs import RadiographError
+from chexlib.data.sources import legible
 
 NAMES = [f"{i:08d}_000.png" for i in range(1, 7)]
 
@@ -128,10 +137,167 @@ def test_links_are_followed_once(flat, tmp_path):
     assert list(find_radiographs(root).names) == NAMES
 
 
-def test_hidden_and_other_files_are_left_alone(flat):
+def test_content_decides_and_nothing_is_passed_over_in_silence(flat):
+    shutil.copy(get_testdata_file("RG1_UNCR.dcm"), flat / "IM0001")
+    shutil.copy(get_testdata_file("DICOMDIR"), flat / "DICOMDIR")
+    shutil.copy(flat / NAMES[0], flat / "export.raw")  # a PNG all the same
+    Image.fromarray(film(0)).save(flat / "scan.tif")
     (flat / "._00000001_000.png").write_bytes(b"a Macintosh's shadow of a file")
     (flat / "notes.txt").write_text("notes")
+    (flat / "report.pdf").write_bytes(b"%PDF-1.7 and so on")
+    (flat / "blob").write_bytes(bytes(range(128, 256)) * 4)
+    (flat / "nothing").touch()
+    with tarfile.open(flat / "more.tar", "w") as archive:
+        archive.add(flat / NAMES[0])
+    os.mkfifo(flat / "pipe")
+    (flat / "lost").symlink_to(flat / "gone")
+    source = find_radiographs(flat)
+    found = films(source)
+    assert sorted(found) == [*NAMES, "IM0001", "export.raw", "lost", "scan.tif"]
+    bad = {name: item.radiograph for name, item in found.items()
+           if isinstance(item.radiograph, RadiographError)}  # fmt: skip
+    assert set(bad) == {"scan.tif", "lost"}
+    assert "found a TIFF" in str(bad["scan.tif"])
+    assert "a link that leads nowhere" in str(bad["lost"])
+    ignored = {name.rpartition("/")[2]: why for name, why in source.ignored}
+    assert ignored == {
+        "DICOMDIR": "a DICOMDIR",
+        "._00000001_000.png": "hidden",
+        "notes.txt": "text",
+        "report.pdf": "a PDF",
+        "blob": "neither PNG, JPEG nor DICOM",
+        "nothing": "empty",
+        "more.tar": "an archive beside films",
+        "pipe": "a device, pipe or socket",
+    }
+
+
+def test_content_decides_in_archives_too(flat, tmp_path):
+    path = tmp_path / "pacs.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(flat / NAMES[1], "disc/IM0001")
+        archive.add(flat / NAMES[2], "disc/.hidden/IM0002")
+        archive.add(get_testdata_file("DICOMDIR"), "disc/DICOMDIR")
+        archive.add(__file__, "disc/readme")
+    source = find_radiographs(path)
+    np.testing.assert_array_equal(films(source)["IM0001"].radiograph.pixels, film(1))
+    assert list(source.names) == ["IM0001"]
+    why = {name.partition("::")[2]: why for name, why in source.ignored}
+    assert why == {
+        "disc/.hidden/IM0002": "hidden", "disc/DICOMDIR": "a DICOMDIR", "disc/readme": "text"
+    }  # fmt: skip
+
+
+def test_known_names_are_not_opened_to_be_listed(flat, monkeypatch):
+    monkeypatch.setattr(sources_module, "_head", None)
     assert list(find_radiographs(flat).names) == NAMES
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_folders_of_a_pacs_hold_a_film_of_one_name_each(flat, tmp_path, kind):
+    root = tmp_path / "disc"
+    for i in (0, 1):
+        (root / f"PAT{i}").mkdir(parents=True)
+        shutil.copy(flat / NAMES[i], root / f"PAT{i}" / "IM0001")
+    shutil.copy(flat / NAMES[2], root / "PAT1" / "IM0002")
+    if kind == "archive":
+        with tarfile.open(tmp_path / "disc.tar", "w") as archive:
+            for path in sorted(root.rglob("IM*")):
+                archive.add(path, path.relative_to(root))
+        root = tmp_path / "disc.tar"
+    source = find_radiographs(root)
+    assert list(source.names) == ["IM0002", "PAT0/IM0001", "PAT1/IM0001"]
+    np.testing.assert_array_equal(films(source)["PAT1/IM0001"].radiograph.pixels, film(1))
+
+
+def test_a_name_that_is_no_utf8_costs_nothing(flat, tmp_path):
+    odd = os.fsencode(flat) + b"/r\xe9sum\xe9\n.png"
+    shutil.copy(flat / NAMES[0], odd)
+    Path(os.fsdecode(os.fsencode(flat) + b"/bad\xff.png")).write_bytes(b"no film")
+    cache = ImageCache.build(find_radiographs(flat), tmp_path / "cache", size=32, workers=2)
+    index = cache.index.set_index("image")
+    assert index.loc[r"r\udce9sum\udce9\n.png", "status"] == "ok"
+    assert index.loc[r"bad\udcff.png", "status"] == "rejected"
+    assert (index["status"] == "ok").sum() == 7
+    rejected = pd.read_csv(tmp_path / "cache" / "rejected.csv")
+    assert rejected["source"].tolist() == [str(flat / r"bad\udcff.png")]
+    assert legible("胸部 X 光.png") == "胸部 X 光.png"
+
+
+def test_folders_deep_within_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        Image.fromarray(film(3)).save("IM0001", format="PNG")
+        os.chdir(tmp_path)
+        (item,) = films(find_radiographs("d")).values()
+        np.testing.assert_array_equal(item.radiograph.pixels, film(3))
+    finally:  # pytest's own way to remove them ends in a RecursionError
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+def test_headers_of_an_archive_within_each_other_are_refused(tmp_path):
+    more = tarfile.TarInfo._create_pax_generic_header({"comment": "x"}, tarfile.XHDTYPE, "utf-8")
+    member = tarfile.TarInfo("film.png")
+    (tmp_path / "deep.tar").write_bytes(more * 2000 + member.tobuf() + bytes(1024))
+    with pytest.raises(ValueError, match=r"a complete archive at .*deep\.tar"):
+        find_radiographs(tmp_path / "deep.tar")
+
+
+def test_whatever_a_film_raises_costs_that_film_alone(flat, monkeypatch):
+    real = sources_module.open_radiograph
+
+    def raising(data, *, name):
+        for number, error in enumerate((IndexError("x\ny" * 300), MemoryError(), TypeError())):
+            if name.endswith(NAMES[number]):
+                raise error
+        return real(data, name=name)
+
+    monkeypatch.setattr(sources_module, "open_radiograph", raising)
+    found = films(find_radiographs(flat))
+    for name in NAMES[:3]:
+        said = str(found[name].radiograph)
+        assert isinstance(found[name].radiograph, RadiographError)
+        assert said.startswith(str(flat / name))
+        assert said.isprintable()
+        assert len(said) < 400
+    for i in (3, 4, 5):
+        np.testing.assert_array_equal(found[NAMES[i]].radiograph.pixels, film(i))
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources_module, "open_radiograph", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        films(find_radiographs(flat))
+
+
+HUGE = """
+import resource, sys
+from chexlib.data import ImageCache, find_radiographs
+if __name__ == "__main__":
+    built = ImageCache.build(find_radiographs(sys.argv[1]), sys.argv[2], size=32, workers=2)
+    assert set(built.index["status"]) == {"rejected"}
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_huge_members_of_a_small_archive_are_read_one_at_a_time(tmp_path):
+    class Zeros(io.RawIOBase):
+        def read(self, size=-1):
+            return bytes(size)
+
+    with tarfile.open(tmp_path / "small.tar.gz", "w:gz", compresslevel=1) as archive:
+        for number in range(8):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = 128 * 2**20
+            archive.addfile(member, Zeros())
+    (tmp_path / "build.py").write_text(HUGE)
+    command = [sys.executable, tmp_path / "build.py", tmp_path / "small.tar.gz", tmp_path / "cache"]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    assert int(ended.stdout) < 600  # MB; all at once they would be more than 1,024
 
 
 def test_one_name_twice_is_refused(nih):

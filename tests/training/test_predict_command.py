@@ -1,6 +1,9 @@
 """`chexlib predict`: films as people have them, thresholds, and a job that goes on."""
 
 import shutil
+import subprocess
+import sys
+import tarfile
 
 import cv2
 import numpy as np
@@ -85,7 +88,8 @@ def test_a_folder(call, run, folder, tmp_path):
     result = call("predict", folder, "--checkpoint", run.folder)
     assert result.exit_code == 0, result.output
     assert f"ready {MANY - 1} films in predictions.csv" in result.stdout
-    assert "1 rejected: see predictions-rejected.csv" in result.stdout
+    said = f"{MANY - 1} films read, 1 rejected: see predictions-rejected.csv; 0 files ignored"
+    assert said in result.stdout
     found = read_predictions(tmp_path / "predictions.csv")
     known = run.predictions
     shared = found[found["image"].isin(known["image"])]
@@ -106,6 +110,66 @@ def test_a_folder(call, run, folder, tmp_path):
     before = (tmp_path / "predictions.csv").read_bytes()
     assert call("predict", folder, "--checkpoint", run.folder, "--force").exit_code == 0
     assert (tmp_path / "predictions.csv").read_bytes() == before
+
+
+def test_all_refused_is_no_success(call, run, tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "one.png").write_text("no film")
+    (tmp_path / "films" / "list.txt").write_text("one.png")
+    result = call("predict", "films", "--checkpoint", run.folder)
+    assert result.exit_code == 1
+    assert "0 films read, 1 rejected: see predictions-rejected.csv; 1 files" in result.stdout
+    assert "1 text (list.txt)" in result.stdout
+    assert "found none among 1. The reasons are in predictions-rejected.csv" in result.stderr
+
+
+def test_an_archive_of_one_film_and_a_film_without_a_suffix(call, run, folder, tmp_path):
+    shutil.copy(folder / "00002001_000.png", tmp_path / "IM0001")
+    with tarfile.open(tmp_path / "one.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "IM0001", "IM0001")
+    result = call("predict", "one.tar.gz", "--checkpoint", run.folder)
+    assert result.exit_code == 0, result.output
+    assert call("predict", "IM0001", "--checkpoint", run.folder).exit_code == 0
+    known = run.predictions.iloc[:1, 1:]
+    found = read_predictions(tmp_path / "predictions.csv").iloc[:, 1:]
+    np.testing.assert_allclose(found, known, rtol=1e-4, atol=1e-6)
+
+
+DEADLY = """
+import os, sys
+from pathlib import Path
+from chexlib.data import find_radiographs, sources
+from chexlib.training.files import Predictor, predict_files
+
+read = sources.open_radiograph
+
+def deadly(data, *, name):
+    if name.endswith("00002003_000.png"):
+        os._exit(11)  # as a decoder's crash ends it
+    return read(data, name=name)
+
+sources.open_radiograph = deadly  # here, and where this script is imported to help
+if __name__ == "__main__":
+    run, folder, out = map(Path, sys.argv[1:])
+    print(*predict_files(Predictor.open(run, device="cpu"), find_radiographs(folder), out))
+"""
+
+
+def test_a_film_that_ends_its_reader_costs_that_film_alone(run, folder, tmp_path):
+    (tmp_path / "predict.py").write_text(DEADLY)
+    predictor = Predictor.open(run.folder, device="cpu")
+    predict_files(predictor, find_radiographs(folder), tmp_path / "whole.csv")
+    command = [sys.executable, "predict.py", run.folder, folder, "out.csv"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600
+    )
+    assert ended.stdout.split() == [str(MANY - 2), "2"], ended.stderr[-2000:]
+    rejected = pd.read_csv(tmp_path / "out-rejected.csv").set_index("image")
+    assert "one that ends its reader" in rejected.loc["00002003_000.png", "reason"]
+    whole, found = (read_predictions(tmp_path / f"{n}.csv") for n in ("whole", "out"))
+    whole = whole[whole["image"] != "00002003_000.png"].reset_index(drop=True)
+    assert found["image"].tolist() == whole["image"].tolist()
+    np.testing.assert_allclose(found.iloc[:, 1:], whole.iloc[:, 1:], rtol=1e-4, atol=1e-6)
 
 
 def test_a_list(call, run, folder, tmp_path):

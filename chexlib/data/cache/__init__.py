@@ -112,7 +112,8 @@ class ImageCache:
             Pixels a side, 16 to 2048. Films are averaged over areas when they shrink, and
             interpolated linearly when they grow.
         workers : int, optional
-            Processes; all cores by default. With 1, films are read in this process.
+            Processes; by default a core each, and two at least. With 1, films are read in this
+            process, which a decoder's crash would end.
         progress : callable, optional
             Called with the numbers of films done, of all, and of rejected ones.
 
@@ -130,7 +131,7 @@ class ImageCache:
         refuse_unguarded()
         if not 16 <= size <= 2048:
             raise ValueError(f"Expected a size from 16 to 2048 pixels, got {size}.")
-        workers = cores() if workers is None else workers
+        workers = max(2, cores()) if workers is None else workers
         if workers < 1:
             raise ValueError(f"Expected at least one worker, got {workers}.")
         folder = Path(folder)

@@ -18,10 +18,11 @@ from chexlib.data.radiographs import RadiographError
 if TYPE_CHECKING:
     import numpy as np
 
-    from chexlib.data.sources import Item, Source
+    from chexlib.data.sources import Item, Source, Task
 
 __all__ = ["Result", "cores", "processes", "read_all", "resized"]
 
+HELD = 32 * 2**20  # bytes of files that wait for each worker, beyond which none is added
 log = logging.getLogger(__name__)
 
 
@@ -59,10 +60,10 @@ def cores() -> int:
 def read_all(
     source: Source, positions: Sequence[int], *, size: int, workers: int
 ) -> Iterator[list[Result]]:
-    """Yield what became of every film, some at a time, in any order.
+    """Yield what became of the films of a task, one task after the other, in any order.
 
     A film whose reading ends the process (a decoder's crash, or memory that ran out) is rejected
-    like any other bad film.
+    like any other bad film; with one worker, films are read in this process, which it would end.
     """
     if workers == 1:
         for task in source.tasks(positions):
@@ -78,9 +79,11 @@ def read_all(
                 yield results
         except BrokenProcessPool:
             log.warning("A process that read films ended; its films are read one by one")
-            suspects = sorted({i for task in pool.flying.values() for i in task} - done)
-            yield from _one_by_one(source, suspects, size)
-            done.update(suspects)
+            suspects = [task.positions for task in pool.flying.values()]
+            every = sorted(i for task in suspects for i in task)
+            found = {result.position: result for result in _one_by_one(source, every, size)}
+            yield from ([found[i] for i in task] for task in suspects)
+            done.update(every)
             left = [i for i in left if i not in done]
         else:
             return
@@ -91,16 +94,15 @@ class _Pool:
 
     def __init__(self, source: Source, size: int, workers: int) -> None:
         self.source, self.size, self.workers = source, size, workers
-        self.flying: dict[Future, Sequence[int]] = {}
+        self.flying: dict[Future, Task] = {}
 
     def run(self, positions: Sequence[int]) -> Iterator[list[Result]]:
         tasks = self.source.tasks(positions)
         with processes(self.workers) as pool:
             try:
                 while True:
-                    # Two tasks a worker keep it busy; more would only pile up in memory.
-                    while len(self.flying) < 2 * self.workers and (task := next(tasks, None)):
-                        self.flying[pool.submit(_run, task, self.size)] = task.positions
+                    while self._has_room() and self._submit(pool, tasks):
+                        pass
                     if not self.flying:
                         return
                     for future in wait(self.flying, return_when=FIRST_COMPLETED).done:
@@ -110,8 +112,20 @@ class _Pool:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _has_room(self) -> bool:
+        """Two tasks a worker keep it busy; more, or larger ones, would only pile up in memory."""
+        held = sum(getattr(task, "n_bytes", 0) for task in self.flying.values())
+        return len(self.flying) < 2 * self.workers and held < HELD * self.workers
 
-def _one_by_one(source: Source, suspects: list[int], size: int) -> Iterator[list[Result]]:
+    def _submit(self, pool: ProcessPoolExecutor, tasks: Iterator[Task]) -> bool:
+        """Start the next task, where there is one, and keep no hold on it when it is done."""
+        if (task := next(tasks, None)) is None:
+            return False
+        self.flying[pool.submit(_run, task, self.size)] = task
+        return True
+
+
+def _one_by_one(source: Source, suspects: list[int], size: int) -> Iterator[Result]:
     """Read films in one process, one at a time: if it ends, the film is to blame."""
     waiting = list(suspects)
     while waiting:
@@ -120,12 +134,12 @@ def _one_by_one(source: Source, suspects: list[int], size: int) -> Iterator[list
                 (task,) = source.tasks([i])
                 waiting.remove(i)
                 try:
-                    yield pool.submit(_run, task, size).result()
+                    yield from pool.submit(_run, task, size).result()
                 except BrokenProcessPool:
                     expected, found = "a file that can be decoded", "one that ends its reader"
                     do = "Copy or download it again."
                     error = RadiographError(source.origins[i], expected, found, do)
-                    yield [Result(i, "", reason=str(error))]
+                    yield Result(i, "", reason=str(error))
                     break
 
 
