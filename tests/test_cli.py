@@ -244,6 +244,22 @@ def test_info(run, tmp_path, monkeypatch):
     assert "not installed" in run("info").output
 
 
+def test_info_and_help_name_both_folders(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHEXLIB_CACHE", str(tmp_path / "cache"))
+    output = run("info").output
+    for name in ("data", "cache"):
+        assert re.search(rf"^{name} folder +{tmp_path / name} \(not there\)$", output, re.MULTILINE)
+    assert "CHEXLIB_CACHE" in run("cache", "--help").output
+
+
+@pytest.mark.parametrize("command", ["evaluate", "localize"])
+def test_resamples_beyond_reason_are_refused(run, command):
+    options = ["--checkpoint", "none"] if command == "localize" else []
+    result = run(command, "none", *options, "--resamples", "1000000000")
+    assert result.exit_code == 2
+    assert "1000000000 is not in the range 100<=x<=100000" in result.output
+
+
 @pytest.mark.real_data
 def test_the_real_folder_is_found_present():
     home = Path(os.environ.get("CHEXLIB_DATA") or "does-not-exist")

@@ -41,11 +41,14 @@ def findings(
 
 
 def info() -> None:
-    """Show versions, the data folder, and which files are in it. Paste it into a bug report."""
+    """Show versions, the folders of data and of caches, and which files are in the first.
+
+    Paste it into a bug report.
+    """
     import platform
 
     with one_line_errors():
-        from chexlib.data.home import data_home
+        from chexlib.data.home import cache_home, data_home
         from chexlib.data.registry import REGISTRY
 
         home = data_home()
@@ -56,7 +59,8 @@ def info() -> None:
                 rows.append((package, version(package)))
             except PackageNotFoundError:
                 rows.append((package, "[red]not installed[/]"))
-        rows.append(("data folder", escape(str(home)) + ("" if home.is_dir() else " (not there)")))
+        for name, folder in (("cache folder", cache_home()), ("data folder", home)):
+            rows.append((name, escape(str(folder)) + ("" if folder.is_dir() else " (not there)")))
         rows += [(f"  {item.name}", state_of(item, home)) for item in REGISTRY.values()]
         console = terminal()
         for name, value in rows:

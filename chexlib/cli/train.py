@@ -100,11 +100,12 @@ def train(
         console = terminal()
         if first:
             _introduce(asked, RECIPES[recipe], folder, console)
+        from chexlib.training.fit import check_options, fit
+
         data = None
         if not (folder / "metrics.json").is_file():
+            check_options(asked, accelerator=accelerator, devices=devices, num_nodes=nodes)
             data = _open(asked, console, first=first)
-        from chexlib.training import fit
-
         run = fit(
             asked,
             folder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,9 @@ class Dataset:
         What a network is trained on and judged by, unless one says otherwise.
     truth : bool array [N, 14] or None
         What is there; known of the phantom alone.
+    opened : dict or None
+        What :func:`open_dataset` was asked for; None of films that come from elsewhere, or were
+        changed by ``dataclasses.replace``.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Dataset:
     rows: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    opened: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of films."""
@@ -149,14 +153,22 @@ def open_dataset(
     Dataset(phantom, val: 4 films, 2 patients)
     """
     if name not in ("phantom", "chest-xray14"):
-        raise ValueError(f'Expected the data set "phantom" or "chest-xray14", got {name!r}.')
+        raise ValueError(
+            f'Expected the data set "phantom" or "chest-xray14", got {name!r}. Other films are '
+            "given to fit as data=."
+        )
     if split not in SPLITS:
         raise ValueError(f"Expected a split among {SPLITS}, got {split!r}.")
     if name == "phantom":
-        return _phantom(split, size, folder, progress, **phantom)
-    if phantom:
+        found = _phantom(split, size, folder, progress, **phantom)
+    elif phantom:
         raise ValueError(f"Expected options of the phantom with it alone, got {sorted(phantom)}.")
-    return _chest_xray14(split, size, folder)
+    else:
+        found = _chest_xray14(split, size, folder)
+    place = {} if folder is None else {"folder": folder}
+    asked = {"name": name, "split": split, "size": size, **place, **phantom}
+    object.__setattr__(found, "opened", asked)
+    return found
 
 
 def _chest_xray14(split: str, size: int, folder: str | Path | None) -> Dataset:
@@ -191,7 +203,13 @@ def _phantom(
 ) -> Dataset:
     options = {"prevalence": "enriched", "seed": 0, **options}
     n_patients = PATIENTS[split] if n_patients is None else n_patients
-    films = population(n_patients, first=FIRST[split], rows=_label_rows(split), **options)
+    try:  # all of it, before anything is simulated
+        films = population(n_patients, first=FIRST[split], rows=_label_rows(split), **options)
+        truth = films[list(FINDINGS)].to_numpy()
+        labels = truth if noise is None else noisy_labels(films, **noise).to_numpy()
+    except TypeError as error:
+        given = {**options, "noise": noise, "n_patients": n_patients}
+        raise ValueError(f"Expected options of the phantom, got {given}: {error}.") from error
     if folder is None:
         shortcut = options.get("shortcut")
         plain = {**options, "shortcut": asdict(shortcut) if shortcut else None}
@@ -204,8 +222,6 @@ def _phantom(
         log.info("Simulating %d films in %s", len(films), folder)
         source = PhantomSource(films, size=size)
         cache = ImageCache.build(source, folder, size=size, progress=progress)
-    truth = films[list(FINDINGS)].to_numpy()
-    labels = noisy_labels(films, **noise).to_numpy() if noise is not None else truth
     return Dataset("phantom", split, films, cache, cache.rows(films["image"]), labels, truth)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from pytorch_lightning.utilities import rank_zero_only
@@ -17,24 +18,25 @@ from pytorch_lightning.utilities import rank_zero_only
 from chexlib.data.dataset import open_dataset
 from chexlib.data.phantom import Shortcut
 from chexlib.files import remove_drafts
+from chexlib.findings import FINDINGS
 from chexlib.models import CheXNet
 from chexlib.training.checkpointing import KeepBest, ResumePoints
 from chexlib.training.judge import judge
-from chexlib.training.loaders import Films, data_hash
+from chexlib.training.loaders import Films, batch_to_share, describe_data
 from chexlib.training.losses import make_loss
 from chexlib.training.module import Training
 from chexlib.training.progress import FilmsBar, judging_bar
 from chexlib.training.quiet import quiet_lightning
 from chexlib.training.recipes import RECIPES, Recipe
 from chexlib.training.run import Run, environment, open_run, write_json
-from chexlib.training.trainer import lay_out, make_trainer
+from chexlib.training.trainer import lay_out, make_trainer, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chexlib.data.dataset import Dataset
 
-__all__ = ["data_options", "fit"]
+__all__ = ["check_options", "data_options", "fit"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,9 @@ def fit(
         ``devices`` and ``num_nodes`` say; nodes share the folder.
     num_nodes : int
     data : dict of Dataset, optional
-        ``train``, ``val`` and ``test`` instead of those that the recipe names.
+        ``train``, ``val`` and ``test`` instead of those that the recipe names. The run's recipe
+        then has the dataset ``given``, and what the run writes describes these films: names,
+        numbers, columns and hashes.
 
     Returns
     -------
@@ -107,11 +111,15 @@ def fit(
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     folder = Path(folder)
+    if data is not None and not _as_asked(recipe, data):
+        recipe = recipe.on_given_data()
     config = folder / "config.json"
     if config.is_file():
         _same(json.loads(config.read_text(encoding="utf-8")), recipe.to_dict(), folder)
         if (folder / "metrics.json").is_file():
             return open_run(folder)
+    place = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
+    check_options(recipe, **place)
     if data is None:
         data = {
             split: open_dataset(recipe.dataset, split, **data_options(recipe))
@@ -132,10 +140,37 @@ def fit(
             first=first,
             progress=progress,
             checkpoint_every=checkpoint_every,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
+            **place,
         )
+
+
+def check_options(
+    recipe: Recipe, *, accelerator: str = "auto", devices: int | str = "auto", num_nodes: int = 1
+) -> None:
+    """Refuse what would stop a run later, before films are opened or simulated.
+
+    Raises
+    ------
+    ValueError
+        If the place, the weights to start from, or options of data or loss do not fit.
+    """
+    _, count, nodes = place_of(accelerator, devices, num_nodes)
+    if recipe.batch_size % (count * nodes):
+        raise ValueError(batch_to_share(recipe.batch_size, count * nodes))
+    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).is_file():
+        raise ValueError(
+            f"Expected weights as imagenet, a file, or null, got {recipe.weights!r}, and found no "
+            "such file."
+        )
+    data_options(recipe)
+    nothing = torch.zeros(1, len(FINDINGS))
+    make_loss(recipe, np.full(len(FINDINGS), 0.5))(nothing, nothing)
+
+
+def _as_asked(recipe: Recipe, data: dict[str, Dataset]) -> bool:
+    """Return whether films are those that a recipe names."""
+    asked = {"name": recipe.dataset, **data_options(recipe)}
+    return all(films.opened == {**asked, "split": split} for split, films in data.items())
 
 
 def _fit(
@@ -155,8 +190,8 @@ def _fit(
         model = CheXNet(arch=recipe.arch, growth_rate=recipe.growth_rate, weights=recipe.weights)
     names = train.cache.index["image"].tolist()
     loss = make_loss(recipe, train.labels.mean(0))
-    module = Training(model, recipe, loss, names=names)
     resume = ResumePoints(folder, every=checkpoint_every)
+    module = Training(model, recipe, loss, names=names, kept=resume.path)
     bar = [FilmsBar()] if progress else []
     trainer = make_trainer(
         recipe,
@@ -185,7 +220,8 @@ def _begin(
     recipe: Recipe, folder: Path, data: dict[str, Dataset], *, first: bool
 ) -> dict[str, str]:
     """Check what is there, write down recipe and environment; return what the weights shall say."""
-    hashes = {split: data_hash(films) for split, films in data.items()}
+    films = {split: describe_data(part) for split, part in data.items()}
+    hashes = {split: said["sha256"] for split, said in films.items()}
     place = environment()
     known = folder / "environment.json"
     if known.is_file():
@@ -205,10 +241,11 @@ def _begin(
     if first:
         remove_drafts(folder)
         write_json(folder / "config.json", recipe.to_dict())
-        write_json(known, {**place, "data": hashes})
+        write_json(known, {**place, "data": hashes, "films": films})
     return {
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
         "data": json.dumps(hashes),
+        "films": json.dumps(films),
         "command": _command(recipe),
     }
 
@@ -217,7 +254,13 @@ def data_options(recipe: Recipe) -> dict[str, Any]:
     """Return the options of :func:`chexlib.data.open_dataset` that a recipe's JSON stands for."""
     options = {"size": recipe.cache_size, **recipe.data_options}
     if isinstance(options.get("shortcut"), dict):
-        options["shortcut"] = Shortcut(**options["shortcut"])
+        try:
+            options["shortcut"] = Shortcut(**options["shortcut"])
+        except TypeError as error:
+            raise ValueError(
+                f"Expected a shortcut of finding, cue, with_finding and without, got "
+                f"{options['shortcut']}: {error}."
+            ) from error
     return options
 
 
@@ -279,10 +322,12 @@ def _plain_interrupt() -> Iterator[None]:
 
 
 def _command(recipe: Recipe) -> str:
+    """Return what makes the run again."""
     base = RECIPES.get(recipe.name)
+    if base is None or recipe.dataset == "given":  # nothing that a command line could name
+        data = ", data=data" if recipe.dataset == "given" else ""
+        return f"chexlib.training.fit(Recipe(**config), folder{data}); config is `recipe` here"
     text = f"chexlib train --recipe {recipe.name}"
-    if base is None:
-        return text
     plain, changed = base.to_dict(), []
     for key, value in recipe.to_dict().items():
         if value != plain[key]:

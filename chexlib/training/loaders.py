@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
     from chexlib.training.recipes import Recipe
 
-__all__ = ["Epoch", "Films", "data_hash"]
+__all__ = ["Epoch", "Films", "batch_to_share", "data_hash", "describe_data"]
 
 
 class Epoch:
@@ -115,11 +115,7 @@ class Films(LightningDataModule):
         recipe, strategy = self.recipe, self.trainer.strategy
         world = self.trainer.world_size
         if recipe.batch_size % world:
-            raise ValueError(
-                f"Expected a batch size that {world} processes can share, got {recipe.batch_size}. "
-                f"Take {recipe.batch_size // world * world or world}: batch_size is that of all "
-                "processes together."
-            )
+            raise ValueError(batch_to_share(recipe.batch_size, world))
         augment = train or recipe.augment_validation
         batcher = Batcher(
             films.cache,
@@ -148,6 +144,14 @@ class Films(LightningDataModule):
         return self._loader(self.val, train=False)
 
 
+def batch_to_share(size: int, world: int) -> str:
+    """Return what to say of a batch that processes cannot share."""
+    return (
+        f"Expected a batch size that {world} processes can share, got {size}. "
+        f"Take {size // world * world or world}: batch_size is that of all processes together."
+    )
+
+
 def data_hash(films: Dataset) -> str:
     """Return 64 hexadecimal digits that name these films, their pixels and their labels."""
     digest = hashlib.sha256()
@@ -155,3 +159,15 @@ def data_hash(films: Dataset) -> str:
     for part in ("\n".join(films.films["image"]).encode(), pixels, np.packbits(films.labels)):
         digest.update(part)
     return digest.hexdigest()
+
+
+def describe_data(films: Dataset) -> dict[str, Any]:
+    """Return what a run writes down of its films: enough to know them again."""
+    return {
+        "name": films.name,
+        "films": len(films),
+        "patients": int(films.films["patient"].nunique()),
+        "pixels": int(films.cache.images.shape[1]),
+        "columns": list(map(str, films.films.columns)),
+        "sha256": data_hash(films),
+    }

@@ -214,7 +214,8 @@ def make_loss(recipe: Recipe, prevalence: ArrayLike) -> Loss:
     Parameters
     ----------
     recipe : Recipe
-        ``corrected-bce`` without rates takes those of :func:`chexlib.data.phantom.noise_rates`.
+        ``corrected-bce`` without rates takes those of :func:`chexlib.data.phantom.noise_rates`,
+        which are of NIH's labels: films that were given need rates of their own.
     prevalence : array_like [14]
         Share of positive training labels of each finding; for the weighted loss.
 
@@ -227,13 +228,18 @@ def make_loss(recipe: Recipe, prevalence: ArrayLike) -> Loss:
     if recipe.loss == "weighted-bce":
         options.setdefault("prevalence", prevalence)
     if recipe.loss == "corrected-bce" and not options:
+        if recipe.dataset == "given":
+            raise ValueError(
+                "Expected loss_options with sensitivity and specificity of the labels of the films "
+                "that were given, got none. The rates that are known are of NIH's labels."
+            )
         from chexlib.data.phantom import noise_rates
 
         rates = noise_rates()
         options = {name: rates[name].tolist() for name in ("sensitivity", "specificity")}
     try:
         return LOSSES[recipe.loss](**options)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"Expected options of the loss {recipe.loss!r}, got {sorted(options)}: {error}."
         ) from error

@@ -16,6 +16,7 @@ from chexlib.models.contract import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from chexlib.models import CheXNet
     from chexlib.training.losses import Loss
@@ -40,6 +41,8 @@ class Training(LightningModule):
         Of logits and labels [B, 14].
     names : sequence of str
         The film of each row of the training cache, for messages.
+    kept : Path, optional
+        Where the last resume point is once there is one, for messages.
 
     Attributes
     ----------
@@ -49,10 +52,17 @@ class Training(LightningModule):
     """
 
     def __init__(
-        self, model: CheXNet, recipe: Recipe, loss: Loss, *, names: Sequence[str] = ()
+        self,
+        model: CheXNet,
+        recipe: Recipe,
+        loss: Loss,
+        *,
+        names: Sequence[str] = (),
+        kept: Path | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.recipe, self.loss, self.names = model, recipe, loss, names
+        self.model, self.recipe, self.loss = model, recipe, loss
+        self.names, self.kept = names, kept
         # What a step calls; `fit` puts the compiled twin here. In a list: as an attribute it would
         # stand in the state dict a second time.
         self._network: list = [model]
@@ -123,11 +133,13 @@ class Training(LightningModule):
                     raise self._not_finite("weights", f"others in {name}", self._rows)
 
     def _not_finite(self, what: str, found: str, rows: np.ndarray) -> NonFiniteLossError:
+        there = self.kept is not None and self.kept.is_file()
+        sound = f" The last checkpoint, {self.kept}, is sound." if there else ""
         films = [self.names[row] if row < len(self.names) else str(row) for row in rows]
         return NonFiniteLossError(
             f"Expected finite {what}, got {found} in epoch {self.current_epoch}, after step "
             f"{self._steps}, of the films {', '.join(films)}. Look at these films, lower the "
-            "learning rate, or train with precision=32-true; the last checkpoint is sound."
+            f"learning rate, or train with precision=32-true.{sound}"
         )
 
     # ---- validation

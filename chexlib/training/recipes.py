@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["RECIPES", "Recipe"]
 
 CHOICES: dict[str, tuple] = {
-    "dataset": ("phantom", "chest-xray14"),
+    "dataset": ("phantom", "chest-xray14", "given"),
     "arch": ("densenet121", "densenet169", "densenet201"),
     "loss": ("bce", "weighted-bce", "focal", "asymmetric", "smoothed-bce", "corrected-bce"),
     "augment": ("none", "chexnet", "inception", "positioning"),
@@ -42,6 +43,7 @@ KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("augment_validation", "ten_crop", "sync_batchnorm"), bool, "true or false"),
     (("data_options", "loss_options"), dict, "as a dict"),
     (("name", "about"), str, "as text"),
+    (("weights",), (str, NoneType), "as imagenet, the path of a file, or null"),
 )
 
 
@@ -53,13 +55,14 @@ class Recipe:
     ----------
     name, about : str
         What it is called, and where its values are from.
-    dataset : {"phantom", "chest-xray14"}
+    dataset : {"phantom", "chest-xray14", "given"}
+        *given*: what was handed to :func:`chexlib.training.fit`; see :meth:`on_given_data`.
     data_options : dict
         For :func:`chexlib.data.open_dataset`; of the phantom: patients, noise of labels, shortcuts.
     cache_size, size : int
         Pixels a side of the image cache, and of the network's input.
     arch, growth_rate, weights
-        As for :class:`chexlib.models.CheXNet`.
+        As for :class:`chexlib.models.CheXNet`; weights are ``imagenet``, a file, or None.
     loss, loss_options
         As for :func:`chexlib.training.make_loss`.
     augment : {"none", "chexnet", "inception", "positioning"}
@@ -141,6 +144,11 @@ class Recipe:
                 value = getattr(self, name)
                 if not isinstance(value, kinds) or (isinstance(value, bool) != (kinds is bool)):
                     raise ValueError(f"Expected {name} {said}, got {value!r}.")
+        if self.weights is not None and self.growth_rate not in (None, 32):
+            raise ValueError(
+                "Expected ImageNet weights with the architecture's own growth rate, got weights="
+                f"{self.weights!r} with growth_rate={self.growth_rate}. Leave one of them out."
+            )
         if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 "Expected a learning rate above 0 and weight decay from 0 up, got "
@@ -150,6 +158,16 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain Python, for JSON."""
         return json.loads(json.dumps(asdict(self)))
+
+    def on_given_data(self) -> Recipe:
+        """Return the recipe without what it says of its data: a run on other films is of them."""
+        if self.dataset == "given":
+            return self
+        about = (
+            f"The values of {self.name}, on films that were given to fit: environment.json and the "
+            "weights describe them."
+        )
+        return replace(self, dataset="given", data_options={}, about=about)
 
     def with_values(self, values: Iterable[str] = (), **named: Any) -> Recipe:
         """Return a recipe with other values.

@@ -29,8 +29,8 @@ class Run:
     Attributes
     ----------
     folder : Path
-        With ``config.json`` (the recipe), ``environment.json`` (versions, threads, hashes of the
-        data), ``best.safetensors`` (weights), ``last.ckpt`` (where training stands),
+        With ``config.json`` (the recipe), ``environment.json`` (versions, threads, names
+        and hashes of the films), ``best.safetensors`` (weights), ``last.ckpt`` (where it stands),
         ``history.csv`` (a row an epoch), ``tensorboard/``, ``thresholds.csv`` (chosen on the
         validation films, for ``chexlib predict``), ``predictions.csv`` and ``labels.csv`` (of the
         test films, for ``chexlib evaluate``), and ``metrics.json``.
@@ -64,12 +64,13 @@ class Run:
         return load_checkpoint(self.folder / "best.safetensors")
 
     def __repr__(self) -> str:
-        """Name the recipe and, where it is finished, its AUROC."""
+        """Name the recipe, whether its films were given and, where it is finished, its AUROC."""
+        name = self.recipe.name + (" on given data" if self.recipe.dataset == "given" else "")
         if not (self.folder / "metrics.json").is_file():
-            return f"Run({self.recipe.name}, not finished)"
+            return f"Run({name}, not finished)"
         mean = self.metrics["truth" if "truth" in self.metrics else "labels"]["mean_auroc"]
         return "Run({}, mean AUROC {:.3f} ({:.3f} to {:.3f}))".format(
-            self.recipe.name, *(mean[key] for key in ("estimate", "low", "high"))
+            name, *(mean[key] for key in ("estimate", "low", "high"))
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chexlib.training.module import Training
     from chexlib.training.recipes import Recipe
 
-__all__ = ["lay_out", "make_trainer"]
+__all__ = ["lay_out", "make_trainer", "place_of"]
 
 
 def make_trainer(
@@ -38,8 +38,7 @@ def make_trainer(
     ValueError
         If a GPU is asked for where there is none, or an option does not fit.
     """
-    gpu = _on_gpu(accelerator)
-    devices, num_nodes = _count(devices, num_nodes, gpu=gpu)
+    gpu, devices, num_nodes = place_of(accelerator, devices, num_nodes)
     precision = recipe.precision
     if precision == "auto":
         mixed = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "16-mixed"
@@ -66,6 +65,18 @@ def make_trainer(
         benchmark=gpu,
         inference_mode=False,  # with it, batch statistics could not be sent between processes
     )
+
+
+def place_of(accelerator: str, devices: int | str, num_nodes: int) -> tuple[bool, int, int]:
+    """Return whether a run is on GPUs, its processes a node, and its nodes.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for where there is none, or a number does not fit.
+    """
+    gpu = _on_gpu(accelerator)
+    return gpu, *_count(devices, num_nodes, gpu=gpu)
 
 
 def lay_out(module: Training, recipe: Recipe, device: torch.device) -> None:
@@ -105,5 +116,10 @@ def _count(devices: int | str, num_nodes: int, *, gpu: bool) -> tuple[int, int]:
         raise ValueError(
             f'Expected numbers of devices and nodes from 1 up, or devices "auto", got {devices!r} '
             f"and {num_nodes}."
+        )
+    most = torch.cuda.device_count() if gpu else max(8, os.cpu_count() or 1)
+    if count > most:
+        raise ValueError(
+            f'Expected at most {most} devices on this machine, got {count}. Take fewer, or "auto".'
         )
     return count, num_nodes

@@ -1,11 +1,13 @@
 """What a call of fit says, shows, refuses and leaves behind."""
 
+import json
 import logging
 import resource
 import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,11 @@ from small import datasets, recipe
 from typer.testing import CliRunner
 
 from chexlib.cli import app
+from chexlib.data import ImageCache, open_dataset
 from chexlib.models import load_checkpoint
-from chexlib.training import checkpointing, fit
+from chexlib.training import RECIPES, Recipe, checkpointing, fit
+from chexlib.training.fit import data_options
+from chexlib.training.loaders import data_hash
 from chexlib.training.module import NonFiniteLossError, Training
 from chexlib.training.predict import predict
 from chexlib.training.quiet import LOGGERS, quiet_lightning
@@ -92,6 +97,7 @@ def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
     for name in names_of(seen[-1]):
         assert name in message
     assert not set(names_of(seen[-2])) & set(message.replace(",", " ").split())
+    assert message.endswith(f"The last checkpoint, {tmp_path / 'last.ckpt'}, is sound.")
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 8
     load_checkpoint(tmp_path / "last.ckpt")  # refuses what is not finite
@@ -117,6 +123,7 @@ def test_weights_that_are_no_numbers_are_not_written(tmp_path, monkeypatch, ever
     assert all(name in str(error.value) for name in names_of(seen[-1]))
     assert not (tmp_path / "best.safetensors").exists()
     assert (tmp_path / "last.ckpt").exists() == (every == 1)
+    assert ("is sound" in str(error.value)) == (every == 1)
     if every == 1:
         load_checkpoint(tmp_path / "last.ckpt")
 
@@ -196,8 +203,83 @@ def test_the_folder_of_a_run(run):
         "thresholds.csv",
     }
     said = load_checkpoint(run.folder / "best.safetensors").provenance["metadata"]
-    assert said["command"].startswith("chexlib train --recipe phantom-cpu --set 'cache_size=32'")
     assert said["epoch"] == "1"
+
+
+@pytest.mark.parametrize("name", ["phantom-cpu", "chexnet-paper"])
+def test_a_run_on_ones_own_films_says_so(tmp_path, name):
+    values = {f.name: getattr(recipe(epochs=1), f.name) for f in fields(Recipe)}
+    asked = Recipe(**{**values, "name": name, "about": RECIPES[name].about})
+    run = fit(asked, tmp_path, data=datasets())
+    assert repr(run).startswith(f"Run({name} on given data, mean AUROC")
+    assert run.recipe.dataset == "given"
+    weights = load_checkpoint(tmp_path / "best.safetensors").provenance["metadata"]
+    written = [weights[key] for key in ("recipe", "command", "data", "films")]
+    written += [(tmp_path / f"{part}.json").read_text() for part in ("config", "environment")]
+    for text in written:
+        for false in ('"phantom"', "simulated", "Rajpurkar", "chexlib train"):
+            assert false not in text.replace("chexlib.training", "")
+    films = json.loads(weights["films"])
+    assert films == json.loads((tmp_path / "environment.json").read_text())["films"]
+    test = datasets()["test"]
+    assert films["test"] == {
+        "name": "made",
+        "films": 30,
+        "patients": 15,
+        "pixels": 32,
+        "columns": list(test.films.columns),
+        "sha256": data_hash(test),
+    }
+    assert fit(run.recipe, tmp_path).folder == tmp_path  # opened, as what it is
+    with pytest.raises(ValueError, match="dataset: 'given' there"):
+        fit(asked, tmp_path)
+    with pytest.raises(ValueError, match="Other films are given to fit"):
+        fit(run.recipe, tmp_path / "other")
+
+
+def test_films_that_the_recipe_names_are_no_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHEXLIB_CACHE", str(tmp_path / "cache"))
+    asked = recipe(epochs=1, data_options={"n_patients": 8})
+    data = {
+        split: open_dataset("phantom", split, **data_options(asked))
+        for split in ("train", "val", "test")
+    }
+    run = fit(asked, tmp_path / "run", data=data)
+    assert run.recipe == asked
+    said = load_checkpoint(run.folder / "best.safetensors").provenance["metadata"]
+    assert said["command"].startswith("chexlib train --recipe phantom-cpu --set 'data_options=")
+    labels = np.roll(data["train"].labels, 1, axis=0)
+    data["train"] = replace(data["train"], labels=labels)  # the same films, and others' labels
+    assert fit(asked, tmp_path / "rolled", data=data).recipe.dataset == "given"
+
+
+def test_rates_of_nihs_labels_are_not_taken_for_ones_own(tmp_path):
+    with pytest.raises(ValueError, match="sensitivity and specificity of the labels of the films"):
+        fit(recipe(loss="corrected-bce"), tmp_path / "run", data=datasets())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "says"),
+    [
+        ({"weights": "imagenett", "growth_rate": None}, {}, "weights as imagenet, a file, or null"),
+        ({"loss": "focal", "loss_options": {"gama": 1}}, {}, "options of the loss 'focal'"),
+        ({"loss_options": {"gamma": 1}}, {}, "options of the loss 'bce'"),
+        ({"loss": "focal", "loss_options": {"gamma": "much"}}, {}, "options of the loss"),
+        ({"data_options": {"noise": 5}}, {}, "options of the phantom"),
+        ({"data_options": {"noise": {"sort": "measured"}}}, {}, "options of the phantom"),
+        ({"data_options": {"patients": 5}}, {}, "options of the phantom"),
+        ({"data_options": {"shortcut": {"cue": "marker"}}}, {}, "a shortcut of finding"),
+        ({}, {"devices": 1_000_000}, "at most .* devices on this machine"),
+        ({}, {"devices": 3}, "that 3 processes can share, got 8"),
+    ],
+)
+def test_options_are_checked_before_anything_runs(tmp_path, monkeypatch, values, options, says):
+    monkeypatch.setattr(ImageCache, "build", None)  # no film is simulated
+    monkeypatch.setenv("CHEXLIB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=f"Expected .*{says}"):
+        fit(recipe(**values), tmp_path / "run", accelerator="cpu", **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_predictions_are_those_of_the_weights(run):

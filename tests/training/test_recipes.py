@@ -101,6 +101,8 @@ def test_every_value_can_be_given():
         ("growth_rate=0", "growth_rate as a whole number from 1 up"),
         ("loss_options=3", "loss_options as a dict"),
         ("ten_crop=maybe", "ten_crop true or false"),
+        ("weights=3", "weights as imagenet, the path of a file, or null"),
+        ("weights=imagenet", "ImageNet weights with the architecture's own growth rate"),
         ("name=3", "name as text"),
     ],
 )

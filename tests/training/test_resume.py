@@ -173,12 +173,12 @@ def test_early_stopping_stays_reached(whole, tmp_path, monkeypatch):
 def test_a_finished_run_is_opened(whole, tmp_path, monkeypatch):
     fit(recipe(epochs=1), tmp_path, data=datasets())
     monkeypatch.setattr(fit_module, "_fit", None)
-    run = fit(recipe(epochs=1), tmp_path)  # not even the data is asked for
+    run = fit(recipe(epochs=1).on_given_data(), tmp_path)  # not even the data is asked for
     assert run.folder == tmp_path
     assert run.metrics["films"] == 30
     assert list(run.history["epoch"]) == [0]
     assert len(run.predictions) == 30
-    assert open_run(tmp_path).recipe == recipe(epochs=1)
+    assert open_run(tmp_path).recipe == recipe(epochs=1).on_given_data()
     # A resume point is a checkpoint like any other, order of the findings included.
     images = torch.randn(2, 3, 32, 32)
     last = load_checkpoint(tmp_path / "last.ckpt")
@@ -195,7 +195,9 @@ def test_what_does_not_belong_together_is_refused(tmp_path, monkeypatch):
         fit(recipe(), tmp_path, data=data)
     with pytest.raises(FileNotFoundError, match=r"metrics\.json, best\.safetensors"):
         open_run(tmp_path)
-    assert repr(open_run(tmp_path, finished=False)) == "Run(phantom-cpu, not finished)"
+    assert (
+        repr(open_run(tmp_path, finished=False)) == "Run(phantom-cpu on given data, not finished)"
+    )
     with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
         fit(recipe(seed=1), tmp_path, data=data)
     data["val"].labels[0] ^= True

@@ -117,6 +117,10 @@ def test_it_lists_the_recipes(call):
         (["--set", "batch_size=512", *SETS], "at least a batch"),
         (["--accelerator", "tpu", *SETS], "the accelerator"),
         (["--devices", "none", *SETS], "numbers of devices"),
+        (["--devices", "1000000", *SETS], "devices on this machine"),
+        (["--dataset", "given", *SETS], "the data set"),
+        (["--set", "loss_options.gamma=1", *SETS], "options of the loss"),
+        ([*SETS, "--set", "data_options.noise=5"], "options of the phantom"),
         (["--recipe", "chexnet-paper"], "an image cache in"),
     ],
 )
