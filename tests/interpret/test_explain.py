@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from chexlib.cli.explain import explain
 from chexlib.cli.localize import localize
-from chexlib.data import data_home, package_file
+from chexlib.data import data_home, load_boxes, package_file
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     cell_centres,
@@ -317,6 +318,27 @@ class TestLocalize:
         assert result.exit_code == 1
         assert "found none among 1 films" in result.output
 
+    def test_a_bad_film_costs_that_film_alone(self, png, checkpoint, tmp_path):
+        films, out = tmp_path / "films", tmp_path / "out"
+        films.mkdir()
+        names = load_boxes()["image"].unique()[:3]
+        for name in (*names[:2], "mine.png"):
+            shutil.copy(png, films / name)
+        (films / names[2]).write_text("no film")
+        (films / "notes").write_text("of somebody")
+        options = ["--size", 32, "--resamples", 100, "--out", out]
+        result = run("localize", films, "--checkpoint", checkpoint, *options)
+        assert result.exit_code == 0, result.output
+        said = f"2 films read, 1 rejected: see {out / 'rejected.csv'}; 2 files ignored"
+        assert said in result.output
+        assert "1 text (notes), 1 without boxes (mine.png)" in result.output
+        assert pd.read_csv(out / "rejected.csv")["image"].tolist() == [names[2]]
+        for name in names[:2]:
+            (films / name).unlink()
+        result = run("localize", films, "--checkpoint", checkpoint, *options, "--force")
+        assert result.exit_code == 1
+        assert "found none among 1, such as" in result.output
+
     def test_options_that_do_not_fit(self, png, checkpoint):
         result = run("localize", png.parent, "--checkpoint", checkpoint, "--patients", 3)
         assert "phantom only" in result.output
@@ -326,7 +348,7 @@ class TestLocalize:
     @pytest.mark.real_data("nih_sample/images")
     def test_the_boxed_films_of_nih(self, checkpoint, tmp_path):
         # The path from files to the table; the weights are random, so its values mean nothing.
-        source = data_home() / "nih_sample"
+        source = data_home() / "nih_sample" / "images"
         options = ["--size", 96, "--resamples", 100, "--out", tmp_path]
         result = run("localize", source, "--checkpoint", checkpoint, *options)
         assert result.exit_code == 0, result.output
