@@ -21,33 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["secondary_capture"]
 
 NOTICE = "NOT FOR CLINICAL USE"
-_STUDY = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
+# What is copied of a film. The first nine the standard asks of every object (PS3.3 C.7.1.1 and
+# C.7.2.1), and an archive files by them; the others say whose number the patient's is, and whether
+# the names above are real. The referring physician, whom the standard asks for as well, stays
+# empty, as it may: a third person's name that filing does not need. Nothing else is copied.
+_COPIED = (
     "StudyInstanceUID",
     "StudyDate",
     "StudyTime",
     "StudyID",
     "AccessionNumber",
-    "ReferringPhysicianName",
-    "SpecificCharacterSet",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-)
-# Type 2 in the standard: to be there, if only empty.
-_EMPTY = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
     "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
+    "IssuerOfPatientID",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
 )
 
 
@@ -71,10 +61,13 @@ def secondary_capture(
     derivation : str
         How it was made, at most 1,024 characters.
     source : pydicom.Dataset, optional
-        The film it was made from: patient and study are copied, the film is referred to. Without
-        one the study is new and the patient empty.
+        The film it was made from, referred to by its UIDs. Of it are copied, as text, and nothing
+        that is nested or of another type than the standard's: the study's UID, date, time, ID and
+        accession number; the patient's name, ID with its issuer, birth date and sex; and whether
+        and how identity was removed. Not copied are the referring physician and all else.
+        Without a film, or where its study's UID is no UID, the study is new.
     series_uid : str, optional
-        For several pictures of one series.
+        For several pictures of one series, and of one study.
     number : int
         Of the picture in the series.
 
@@ -105,14 +98,15 @@ def secondary_capture(
     out.SOPClassUID = SecondaryCaptureImageStorage
     out.SOPInstanceUID = out.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     out.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _EMPTY:
-        setattr(out, keyword, "")
-    out.StudyInstanceUID = generate_uid()
-    if source is not None:
-        for keyword in _STUDY:
-            if keyword in source:
-                out[keyword] = source[keyword]
+    out.ReferringPhysicianName = ""
+    required = _COPIED[: _COPIED.index("IssuerOfPatientID")]
+    for keyword in _COPIED:
+        text = _text(source, keyword)
+        if text or keyword in required:
+            setattr(out, keyword, text)
     out.SeriesInstanceUID = series_uid or generate_uid()
+    if not _is_uid(out.StudyInstanceUID):
+        out.StudyInstanceUID = generate_uid(entropy_srcs=[out.SeriesInstanceUID])
     out.SeriesNumber, out.InstanceNumber = 9001, number
     out.Modality, out.ConversionType = "OT", "WSD"
     room = 64 - len(NOTICE) - 2
@@ -152,8 +146,27 @@ def _refer(out: pydicom.Dataset, source: pydicom.Dataset) -> None:
 
     if str(getattr(source, "LossyImageCompression", "")) == "01":
         out.LossyImageCompression = "01"  # once lossy, always lossy
-    if "SOPClassUID" in source and "SOPInstanceUID" in source:
+    uids = _text(source, "SOPClassUID"), _text(source, "SOPInstanceUID")
+    if all(map(_is_uid, uids)):
         film = Dataset()
-        film.ReferencedSOPClassUID = source.SOPClassUID
-        film.ReferencedSOPInstanceUID = source.SOPInstanceUID
+        film.ReferencedSOPClassUID, film.ReferencedSOPInstanceUID = uids
         out.SourceImageSequence = Sequence([film])
+
+
+def _text(source: pydicom.Dataset | None, keyword: str) -> str:
+    """Return a value as text, empty where there is none or it is not of the dictionary's type."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.multival import MultiValue
+
+    if source is None or keyword not in source or dictionary_VR(keyword) != source[keyword].VR:
+        return ""
+    value = source[keyword].value
+    if isinstance(value, MultiValue):
+        return "\\".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _is_uid(text: str) -> bool:
+    from pydicom.uid import UID
+
+    return UID(text).is_valid

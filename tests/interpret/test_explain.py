@@ -207,6 +207,50 @@ class TestSecondaryCapture:
         source.PatientName, source.StudyInstanceUID = "王^小明", "1.2.3"
         assert str(self.made(source).PatientName) == "王^小明"
 
+    def test_of_the_film_only_what_is_listed_is_copied(self):
+        source, copied = pydicom.Dataset(), set()
+        for tag in pydicom.datadict.DicomDictionary:  # every text of the standard
+            vr = pydicom.datadict.dictionary_VR(tag)
+            if vr in ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"):
+                source.add_new(tag, vr, "SECRET")
+        source.StudyInstanceUID = "1.2.3"
+        made = self.made(source)
+        for element in made.iterall():
+            if "SECRET" in str(element.value):
+                copied.add(element.keyword)
+        assert copied == {
+            "StudyID", "AccessionNumber", "PatientName", "PatientID", "PatientSex",
+            "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
+        }  # fmt: skip
+        assert made.ReferringPhysicianName == ""
+
+    @pytest.mark.parametrize("vr", ["SQ", "OB", "UT"])
+    def test_what_is_nested_or_of_another_type_is_not_copied(self, vr):
+        inner = pydicom.Dataset()
+        inner.PatientComments = "SECRET"
+        value = {"SQ": [inner], "OB": b"SECRET", "UT": "SECRET"}[vr]
+        keywords = [
+            "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "IssuerOfPatientID",
+            "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
+            "PatientIdentityRemoved", "DeidentificationMethod", "SpecificCharacterSet",
+            "SOPClassUID", "SOPInstanceUID", "ReferringPhysicianName",
+        ]  # fmt: skip
+        for keyword in keywords:
+            source = pydicom.Dataset()
+            source.add_new(pydicom.datadict.tag_for_keyword(keyword), vr, value)
+            data = secondary_capture(self.PICTURE, title="", derivation="", source=source)
+            assert b"SECRET" not in data, keyword
+            assert pydicom.dcmread(io.BytesIO(data)).StudyInstanceUID.is_valid
+
+    @pytest.mark.parametrize("uid", ["", "no UID", "1.02.3", "1." + "2" * 70, None])
+    def test_a_study_without_a_uid_gets_one(self, uid):
+        source = pydicom.Dataset()
+        source.add_new("StudyInstanceUID", "UI", uid)
+        one, two = (self.made(source, series_uid="1.2.3", number=n) for n in (1, 2))
+        assert one.StudyInstanceUID.is_valid
+        assert one.StudyInstanceUID == two.StudyInstanceUID  # one series is of one study
+        assert self.made(source, series_uid="1.2.4").StudyInstanceUID != one.StudyInstanceUID
+
     def test_what_is_unknown_is_flagged(self):
         made = self.made()
         assert made.BurnedInAnnotation == "YES"
