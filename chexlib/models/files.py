@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
-import pickle
-import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from chexlib.files import write_atomically
+from chexlib.models.pickles import Declared, ForbiddenError, open_pickle
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -34,19 +30,22 @@ STRANGERS = (
     (b"\x1f\x8b", "a gzip file: unpack it first"),
 )
 
-# Old training loops keep their best loss and epoch as NumPy's scalars. To make one of these from
-# bytes runs nothing; the names are those that NumPy 1 and NumPy 2 write.
-_SCALAR = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")),
-]
+MOST_BYTES = 1 << 30  # DenseNet-201 with Adam's moments takes a quarter of it
+MOST_HEADER = 8 << 20  # of a safetensors file: names and sizes
+PLAIN = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+}  # fmt: skip
+LONGEST = 2000  # characters of a message: names in a file may be as long as it
 
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, or not one of a CheXNet."""
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST - 500]} … {message[-490:]}"
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,12 @@ def read_weights(path: str | Path) -> Contents:
         raise FileNotFoundError(
             errno.ENOENT, "Expected a file of weights, found none. Check the path", str(path)
         )
+    if not path.is_file():
+        raise CheckpointError(
+            f"Expected a file of weights, got a pipe or a device: {path}. Name the file."
+        )
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.seek(0, 2)
         file.seek(0)
         start = file.read(64)
         file.seek(0)
@@ -111,15 +114,23 @@ def read_weights(path: str | Path) -> Contents:
             )
         # A safetensors file begins with a length of 8 bytes, whose first may be a pickle's, 0x80.
         if start[4:9] == b"\0\0\0\0{":
-            kind, tensors, metadata = _from_safetensors(file, path)
+            load = _from_safetensors
         elif start.startswith((b"PK\x03\x04", b"\x80")):
-            kind, tensors, metadata = _from_pickle(file, path)
+            load = _from_pickle
         else:
             guess = next((what for magic, what in STRANGERS if start.startswith(magic)), None)
             raise CheckpointError(
                 f"Expected a safetensors file or one that torch.save wrote, got "
                 f"{guess or f'one that begins with {start[:12]!r}'}: {path}."
             )
+        if size > MOST_BYTES:
+            raise CheckpointError(
+                f"Expected at most {MOST_BYTES:,} bytes of weights, got {size:,}: {path}. Save the "
+                "network's state dict alone."
+            )
+        kind, tensors, metadata = load(file, path, size)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     _check_values(tensors, path)
     return Contents(kind, tensors, metadata, digest)
 
@@ -157,40 +168,56 @@ def write_safetensors(
     write_atomically(path, write)
 
 
-def _from_safetensors(file: BinaryIO, path: Path) -> tuple[str, dict, dict]:
-    content = file.read()
-    try:
-        tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
-    end = 8 + int.from_bytes(content[:8], "little")
-    return "safetensors", tensors, json.loads(content[8:end]).get("__metadata__", {})
+def _from_safetensors(file: BinaryIO, path: Path, size: int) -> tuple[str, dict, dict]:
+    with _explained(path):
+        end = 8 + int.from_bytes(file.read(8), "little")
+        if end > min(size, MOST_HEADER):
+            raise EOFError("its header is too long")
+        metadata = json.loads(file.read(end - 8)).get("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise TypeError("__metadata__ is no dict of texts")
+        file.seek(0)
+        return "safetensors", safetensors.torch.load(file.read()), metadata
 
 
-def _from_pickle(file: BinaryIO, path: Path) -> tuple[str, dict, dict]:
-    # From memory: torch words the end of a truncated file differently for every kind of stream.
-    stream = io.BytesIO(file.read())
+def _from_pickle(file: BinaryIO, path: Path, size: int) -> tuple[str, dict, dict]:
+    with _explained(path):
+        saved, read = open_pickle(file, size)
+        kind, declared, metadata = _state_dict(saved, path)
+        odd = [key for key, tensor in declared.items() if tensor.storage is None]
+        if odd:
+            raise CheckpointError(
+                f"Expected dense tensors of plain numbers, got sparse, nested, quantised or absent "
+                f"ones in {path}: {odd[:5]}. Convert them before saving."
+            )
+        # Not quite its own size: the same numbers may have several names.
+        if sum(tensor.n_bytes for tensor in declared.values()) > 4 * size:
+            raise EOFError("its tensors are larger than it is")
+        return kind, {key: read(tensor) for key, tensor in declared.items()}, metadata
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Put into words what a damaged file may raise, which is nearly anything."""
     try:
-        with torch.serialization.safe_globals(NUMPY_SCALARS), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is wrong with it is said below
-            saved = torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        called = re.search(r"GLOBAL (\S+)|(?:function|but got) (<.*?>)", str(error))
-        if called:
-            raise _refused(path, called[1] or called[2]) from error
-        raise _damaged(path, error) from error
+        yield
+    except CheckpointError:
+        raise
+    except ForbiddenError as error:
+        raise _refused(path, str(error)) from error
     except Exception as error:
-        if "TorchScript" in str(error):
-            raise _refused(path, "TorchScript") from error
-        raise _damaged(path, error) from error
-    return _state_dict(saved, path)
+        said = f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
+        raise CheckpointError(
+            f"Expected a whole file of weights, got a damaged or truncated one, or a pickle of "
+            f"something else: {path} ({said}). Fetch or save it again."
+        ) from error
 
 
 def _state_dict(saved: object, path: Path) -> tuple[str, dict, dict]:
     """Find the one state dict in what was saved."""
     if _is_state_dict(saved):
         return "torch", dict(saved), {}
-    entries = saved if isinstance(saved, Mapping) else {}
+    entries = saved if isinstance(saved, dict) else {}
     found = {key: value for key, value in entries.items() if _is_state_dict(value)}
     if "state_dict" in found:
         found = {"state_dict": found["state_dict"]}
@@ -202,8 +229,8 @@ def _state_dict(saved: object, path: Path) -> tuple[str, dict, dict]:
         )
     metadata = {}
     for key, value in entries.items():
-        plain = value.item() if isinstance(value, np.generic) else value
-        if isinstance(plain, Mapping):  # what a training kept beside its texts is its own affair
+        plain = value
+        if isinstance(plain, dict):  # what a training kept beside its texts is its own affair
             plain = {k: v for k, v in plain.items() if isinstance(k, str) and isinstance(v, str)}
         if isinstance(plain, int | float) or (isinstance(plain, str | dict) and plain):
             metadata[str(key)] = plain
@@ -213,44 +240,31 @@ def _state_dict(saved: object, path: Path) -> tuple[str, dict, dict]:
 
 def _is_state_dict(value: object) -> bool:
     return (
-        isinstance(value, Mapping)
+        isinstance(value, dict)
         and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
+        and all(isinstance(k, str) and isinstance(v, Declared) for k, v in value.items())
     )
 
 
 def _check_values(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    odd = [
-        key
-        for key, value in tensors.items()
-        if value.layout != torch.strided or value.is_quantized or value.is_meta
-    ]
+    odd = [key for key, value in tensors.items() if value.dtype not in PLAIN]
     if odd:
         raise CheckpointError(
-            f"Expected dense tensors, got sparse, quantised or absent ones in {path}: {odd[:5]}. "
-            "Convert them before saving."
+            f"Expected floating-point numbers of 16 to 64 bits or whole ones in {path}, got "
+            f"{tensors[odd[0]].dtype} in {len(odd)} tensors: {odd[:5]}. Convert them before saving."
         )
     bad = [
         key
         for key, value in tensors.items()
-        # torchxrayvision marks by NaN the outputs that it did not train.
-        if not key.endswith("op_threshs") and not bool(torch.isfinite(value).all())
+        # torchxrayvision marks by NaN the outputs that it did not train. What is beyond float32
+        # becomes infinite where it is computed.
+        if not key.endswith("op_threshs") and not bool(torch.isfinite(value.float()).all())
     ]
     if bad:
         raise CheckpointError(
-            f"Expected numbers, got NaN or infinity in {len(bad)} tensors of {path}: {bad[:5]}. "
-            "That training diverged: take an earlier checkpoint."
+            f"Expected numbers, got NaN, infinity or more than float32 holds in {len(bad)} tensors "
+            f"of {path}: {bad[:5]}. That training diverged: take an earlier checkpoint."
         )
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    # torch surrounds its reason with the advice to run what is in the file: not repeated here.
-    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-    said = f"{type(error).__name__}: {reason.partition('. ')[0]}".rstrip(": ")
-    return CheckpointError(
-        f"Expected a whole file of weights, got a damaged or truncated one, or a pickle of "
-        f"something else: {path} ({said}). Fetch or save it again."
-    )
 
 
 def _refused(path: Path, called: str) -> CheckpointError:

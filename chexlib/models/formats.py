@@ -43,7 +43,7 @@ STEM = "features.conv0.weight"
 COUNTER = ".num_batches_tracked"
 # DenseNet's first release had dots in module names, which PyTorch has forbidden since.
 LEGACY = re.compile(r"\b(denselayer\d+\.(?:norm|conv))\.([12])\.")
-LAYER = re.compile(r"features\.denseblock([1-4])\.denselayer(\d+)\.")
+LAYER = re.compile(r"features\.denseblock([1-4])\.denselayer([0-9]{1,3})\.")
 
 
 @dataclass

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import random
 import re
 import struct
 import subprocess
@@ -575,6 +576,69 @@ def whole(tmp_path_factory):
         torch.save(state, stream, _use_new_zipfile_serialization=zipped)
         contents.append(stream.getvalue())
     return contents
+
+
+class TestHarm:
+    def test_no_file_takes_memory_time_or_the_screen(self, tmp_path):
+        program = [sys.executable, str(Path(__file__).with_name("hostile_weights.py")), tmp_path]
+        ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=1200)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        found = json.loads(ended.stdout)
+        assert sum(not sound for sound, *_ in found.values()) > 350
+        for name, (sound, came, length) in found.items():
+            expected = ("opened",) if sound else ("CheckpointError", "FileNotFoundError")
+            assert came in expected, name
+            assert length <= 2000, name
+        assert not Path("RAN").exists()
+
+    @pytest.mark.parametrize("kind", range(3))
+    def test_a_flipped_bit_is_refused_or_harmless(self, tmp_path, kind):
+        """A zip file has sums: no other number is taken from it."""
+        state = {"a": torch.arange(6.0).reshape(2, 3).t(), "n": torch.tensor(3)}
+        if kind == 2:
+            safetensors.torch.save_file(
+                {key: value.contiguous() for key, value in state.items()}, tmp_path / "m"
+            )
+        else:
+            saved(tmp_path / "m", state, _use_new_zipfile_serialization=kind == 0)
+        whole, opened = (tmp_path / "m").read_bytes(), 0
+        for bit in random.Random(kind).sample(range(8 * len(whole)), 2000):
+            content = bytearray(whole)
+            content[bit // 8] ^= 1 << bit % 8
+            (tmp_path / "m").write_bytes(content)
+            try:
+                found = read_weights(tmp_path / "m").tensors
+            except CheckpointError:
+                continue
+            opened += 1
+            if kind == 0:
+                assert found.keys() == state.keys()
+                assert all(torch.equal(found[key], state[key]) for key in state)
+        assert 0 < opened < 2000
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_tensors_are_those_that_torch_reads(self, tmp_path, zipped):
+        base = torch.arange(24.0)
+        state = {
+            "view": base[3:9].view(2, 3),
+            "turned": base.view(4, 6).t(),
+            "steps": base[::5],
+            "none": torch.empty(0, 3),
+            "one": torch.tensor(2.5),
+            "parameter": torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float64)),
+            **{
+                str(kind): torch.tensor([1, 0, 1]).to(kind)
+                for kind in (torch.half, torch.bfloat16, torch.bool, torch.uint8, torch.int8,
+                             torch.int16, torch.int32, torch.int64)
+            },
+        }  # fmt: skip
+        path = saved(tmp_path / "m", state, _use_new_zipfile_serialization=zipped)
+        found, expected = read_weights(path).tensors, torch.load(path)
+        assert list(found) == list(expected)
+        for key, value in expected.items():
+            assert found[key].dtype == value.dtype
+            assert found[key].stride() == value.stride()
+            assert torch.equal(found[key], value)
 
 
 class TestBadFiles:
