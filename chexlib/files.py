@@ -17,6 +17,7 @@ __all__ = [
     "DISK_FULL",
     "disk_errors",
     "draft_of",
+    "open_own",
     "put_in_place",
     "remove_drafts",
     "write_atomically",
@@ -80,6 +81,41 @@ def put_in_place(draft: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that is gone on with, never through a link to a file that is somebody else's.
+
+    Parameters
+    ----------
+    path : Path
+    flags : int
+        As for :func:`os.open`; a file that is made is readable and writable by all that the umask
+        admits.
+
+    Returns
+    -------
+    int
+        A file descriptor.
+
+    Raises
+    ------
+    OSError
+        If it is a link, a pipe or a device, has another name as well, or cannot be opened.
+    """
+    said = "Expected a file or nothing yet, found a link, a pipe or a device. Remove it"
+    more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags | more, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise OSError(errno.EINVAL, said, str(path)) from error
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        raise OSError(errno.EINVAL, said, str(path))
+    return handle
 
 
 def remove_drafts(folder: Path) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import logging
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ from chexlib.data import convert
 from chexlib.data.download import FetchError, download, hash_matches
 from chexlib.data.home import data_home
 from chexlib.data.registry import Entry, RemoteFile, entry
+from chexlib.files import DISK_FULL, put_in_place, write_atomically
 
 __all__ = ["FetchError", "Progress", "fetch", "is_present"]
 
@@ -34,7 +33,6 @@ logger = logging.getLogger(__name__)
 #: Called with a label, the bytes done and the bytes in all (None where unknown).
 Progress = Callable[[str, int, int | None], None]
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _DIGITS = {"md5": 32, "sha256": 64, "sha512": 128}
 
 
@@ -162,7 +160,7 @@ def _explained(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise FetchError(
                 f"Expected room in {home}, found the disk full ({error.strerror}). No finished "
                 "file was changed. Free some space and repeat the command, or name another folder "
@@ -192,6 +190,7 @@ def _bring(
             part,
             known_hash=file.hash,
             size=file.size,
+            most=file.most,
             label=target.name,
             progress=functools.partial(progress, target.name),
         )
@@ -202,8 +201,7 @@ def _bring(
             _convert(file, part, target)
             part.unlink()
         else:
-            part.replace(target)
-            _sync_folder(target.parent)
+            put_in_place(part, target)
     finally:
         with contextlib.suppress(OSError):
             if not part.stat().st_size:
@@ -215,19 +213,16 @@ def _bring(
 
 def _convert(file: RemoteFile, part: Path, target: Path) -> None:
     """Write the finished file from the downloaded one, verify it, and put it in place."""
-    draft = target.with_name(target.name + ".draft")
-    try:
+
+    def write(draft: Path) -> None:
         file.convert(part, draft)
         _check_converted(draft, target.name, file.converted_hash)
-        with draft.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        draft.replace(target)
-        _sync_folder(target.parent)
+
+    try:
+        write_atomically(target, write)
     except ValueError as error:
         part.unlink()
         raise FetchError(f"{error} Nothing else was changed.") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _check_converted(draft: Path, name: str, known_hash: str) -> None:
@@ -256,13 +251,3 @@ def _unpack(file: RemoteFile, archive: Path, home: Path, progress: Progress) -> 
             f"({type(error).__name__}). Nothing of it was unpacked. Do not unpack it by other "
             "means; report it."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

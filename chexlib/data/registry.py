@@ -32,6 +32,8 @@ class RemoteFile:
         ``"sha256:…"`` of what is downloaded, or ``"md5:…"`` where only that is published.
     size : int or None
         Bytes of what is downloaded, where known.
+    most : int
+        Bytes beyond which it is not taken, where the size is not known.
     convert : callable, optional
         ``convert(downloaded, finished)`` writes the finished file from the downloaded one.
     converted_hash : str, optional
@@ -44,6 +46,7 @@ class RemoteFile:
     url: str
     hash: str | None
     size: int | None
+    most: int = 1 << 30
     convert: Callable[[Path, Path], None] | None = None
     converted_hash: str | None = None
     unpack_to: str | None = None
@@ -220,6 +223,7 @@ _ENTRIES = (
                 url=f"https://nihcc.box.com/shared/static/{name}.gz",
                 hash=f"md5:{md5}",
                 size=None,
+                most=8 << 30,
                 unpack_to="images",
             )
             for number, (name, md5) in enumerate(_NIH_ARCHIVES, start=1)

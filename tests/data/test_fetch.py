@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -25,7 +26,6 @@ import pytest
 
 from chexlib.data import convert
 from chexlib.data import fetch as fetch_module
-from chexlib.data.download import ResumingDownloader
 from chexlib.data.fetch import FetchError, fetch, is_present
 from chexlib.data.registry import REGISTRY, Entry, RemoteFile
 
@@ -33,6 +33,7 @@ from chexlib.data.registry import REGISTRY, Entry, RemoteFile
 CONTENT = np.random.default_rng(14).bytes(6 * 65_536)
 SIZE = len(CONTENT)
 HALF = SIZE // 2
+BOMB = gzip.compress(bytes(10_000_000))
 QUICK = {"backoff": 0.0, "timeout": 5.0}
 
 
@@ -43,11 +44,6 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-    def do_HEAD(self):
-        self.send_response(200 if self.path != "/absent" else 404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
 
     def do_GET(self):
         server = self.server
@@ -135,6 +131,12 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
         else:
             self.partial(content, start)
+
+    def go_hostile(self, *_):
+        first, again, pause = self.server.hostile
+        self.wfile.write(first)
+        while again and not self.server.release.wait(pause):
+            self.wfile.write(again)
 
     def go_stall(self, content, start):
         self.partial(content, start, content[start : start + HALF], length=len(content) - start)
@@ -269,12 +271,6 @@ def test_importing_fetches_nothing():
         assert "torch" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
-
-
-def test_pooch_can_ask_whether_a_file_is_there(server):
-    downloader = ResumingDownloader()
-    assert downloader(server.url, "unused", check_only=True)
-    assert not downloader(server.url.replace("file.bin", "absent"), "unused", check_only=True)
 
 
 # --- what can be mended ------------------------------------------------------------------------
@@ -520,7 +516,7 @@ def test_a_full_disk(server, small_disk, how):
     (small_disk / "other").write_text("as it was")
     server.plan = [how]
     with pytest.raises(FetchError, match="found the disk full") as caught:
-        fetch(an_entry(server.url), home=small_disk, **QUICK)
+        fetch(an_entry(server.url, size=SIZE if how == "ok" else None), home=small_disk, **QUICK)
     assert "--dest" in str(caught.value)
     left = tree(small_disk)
     assert left.pop("other") == b"as it was"
@@ -540,13 +536,17 @@ def test_a_disk_that_is_seen_to_be_full(server, tmp_path, monkeypatch):
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 def test_a_disk_that_fills_while_writing(server, tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/file.bin.part").symlink_to("/dev/full")
-    with pytest.raises(FetchError, match="found the disk full"):
-        fetch(an_entry(server.url), home=tmp_path, **QUICK)
-    assert tree(tmp_path) == {}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, limits[1]))
+    try:
+        with pytest.raises(FetchError, match="found the disk full"):
+            fetch(an_entry(server.url), home=tmp_path, **QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert tree(tmp_path) == {"folder/file.bin.part": CONTENT[:HALF]}
+    fetch(an_entry(server.url), home=tmp_path, **QUICK)
+    assert tree(tmp_path) == {"folder/file.bin": CONTENT}
 
 
 def test_a_disk_that_fills_while_unpacking(server, small_disk):
@@ -554,6 +554,138 @@ def test_a_disk_that_fills_while_unpacking(server, small_disk):
     with pytest.raises(FetchError, match="found the disk full"):
         fetch(an_archive(server, content), home=small_disk)
     assert tree(small_disk) == {"archives/a.tar.gz.part": content}
+
+
+# --- a server that means harm --------------------------------------------------------------------
+
+MOST = 2_000_000
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+LOCATIONS = (
+    "http://[::1", "http://", "://", "http:///x", "http://[not]/", "http://127.0.0.1:99999/",
+    "http://127.0.0.1:-1/", "http://127.0.0.1:x/", "http://a b/", "http://\x00/", "http://\xff\xfe/",
+    "http://é/", "http://.../", "http://" + "a" * 300, "http://" + "a." * 30_000, "//",
+    "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://x", "javascript:1", "data:,x",
+    "http://0.0.0.0:1/", "\\\\x\\y", "²",
+)  # fmt: skip
+LENGTHS = (
+    "²", "٣", "-5", "1e9", "0x10", "+5", "5, 6", "", " ", "9" * 5000, "18446744073709551616", "1_0",
+    "nan", "5 5", "5\x00", "3000000", "4611686018427387904",
+)  # fmt: skip
+STATUS = (
+    b"HTTP/1.1 999 x\r\n\r\n", b"HTTP/1.1 000 x\r\n\r\n", b"HTTP/1.1 -1 x\r\n\r\n",
+    b"HTTP/1.1 abc\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"ICY 200 OK\r\n\r\n",
+    b"garbage", b"\r\n\r\n", b"\x00" * 100, b"\x16\x03\x01\x02\x00",
+    b"HTTP/1.1 200 " + b"x" * 60_000 + b"\r\n\r\n",
+    b"HTTP/1.1 200 " + b"x" * 99_000, b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 204 No\r\n\r\n",
+    b"HTTP/1.1 304 No\r\n\r\n", b"HTTP/1.1 206 Part\r\n\r\nabc", b"HTTP/1.1 300 Many\r\n\r\n",
+    b"HTTP/1.1 302 No\r\n\r\n", b"HTTP/1.1 407 Proxy\r\n\r\n", b"HTTP/1.1 451 \xff\x1b[31m\r\n\r\n",
+)  # fmt: skip
+HEADERS = (
+    b"X: " + b"y" * 70_000 + b"\r\n\r\n", b"X: y\r\n" * 200 + b"\r\n", b"no colon\r\n\r\n",
+    b"X: \x00\r\n\r\n", b": \r\n\r\n", b" folded\r\n\r\n", b"X: \xff\xfe\r\n\r\n", b"",
+    b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+    b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"Set-Cookie: " + b"a=b;" * 10_000 + b"\r\n\r\n",
+)  # fmt: skip
+CHUNKS = (
+    b"-5\r\nabcde\r\n", b"-1\r\n", b"zz\r\nabc", b"\r\n", b"FFFFFFFFFFFFFFFF\r\nabc", b"5\r\nab",
+    b"5;" + b"x" * 70_000 + b"\r\nabcde\r\n", b"0x5\r\nabcde\r\n", b" 5\r\nabcde\r\n",
+    b"5_0\r\nabc",
+    b"\xb2\r\nabc", b"9" * 5000 + b"\r\nabc", b"5\r\nabcdeXX", b"0\r\n" + b"X: y\r\n" * 300,
+)  # fmt: skip
+#: What is sent first, what is sent for ever after, and seconds between.
+HOSTILE = {
+    "endless": (OK + b"\r\n", bytes(65_536), 0),
+    "endless chunks": (CHUNKED, b"10000\r\n" + bytes(65_536) + b"\r\n", 0),
+    "endless small chunks": (CHUNKED, b"1\r\nx\r\n" * 5000, 0),
+    "endless after a length": (OK + b"Content-Length: 393216\r\n\r\n", bytes(65_536), 0),
+    "a byte at a time": (OK + b"Content-Length: 393216\r\n\r\n", b"x", 0.02),
+    "a byte at a time, no length": (OK + b"\r\n", b"x", 0.02),
+    "a chunk of a byte at a time": (CHUNKED, b"1\r\nx\r\n", 0.02),
+    "a header at a time": (OK, b"X: y\r\n", 0.1),
+    "a letter of a header at a time": (OK + b"X: ", b"y", 0.02),
+    "a letter of the status at a time": (b"HTTP/1.1 200 ", b"y", 0.02),
+    "a letter of a chunk's size at a time": (CHUNKED, b"0", 0.02),
+    "endless continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0),
+    "continue at times": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+    "endless early hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", 0.01),
+    "endless trailers": (CHUNKED + b"0\r\n", b"X: y\r\n", 0.05),
+    "endless redirect": (
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", bytes(65_536), 0
+    ),
+    "endless error": (b"HTTP/1.1 500 No\r\n\r\n", bytes(65_536), 0),
+    "endless refusal": (b"HTTP/1.1 404 No\r\n\r\n", bytes(65_536), 0),
+    "redirects without end": (
+        b"HTTP/1.1 302 F\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", b"", 0
+    ),
+    **{
+        f"compressed, {kind}": (
+            OK + f"Content-Encoding: {kind}\r\nContent-Length: {len(BOMB)}\r\n\r\n".encode() + BOMB,
+            b"", 0,
+        )
+        for kind in ("gzip", "deflate", "br", "zstd", "gzip, gzip", "GZIP", "x-gzip", "nonsense")
+    },
+    **{
+        f"location {n}": (
+            b"HTTP/1.1 302 F\r\nLocation: " + where.encode("latin1")
+            + b"\r\nContent-Length: 0\r\n\r\n", b"", 0,
+        )
+        for n, where in enumerate(LOCATIONS)
+    },
+    **{
+        f"length {n}": (OK + f"Content-Length: {length}\r\n\r\nabc".encode(), b"", 0)
+        for n, length in enumerate(LENGTHS)
+    },
+    **{f"status {n}": (status, b"", 0) for n, status in enumerate(STATUS)},
+    **{f"header {n}": (OK + header, b"", 0) for n, header in enumerate(HEADERS)},
+    **{f"chunk {n}": (CHUNKED + chunk, b"", 0) for n, chunk in enumerate(CHUNKS)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_server_gets_nowhere(server, tmp_path, name, size):
+    server.hostile, server.plan = HOSTILE[name], ["hostile"] * 40
+    item = an_entry(server.url, size=size, most=MOST)
+    with pytest.raises(FetchError, match=r"^Expected file\.bin") as caught:
+        fetch(item, home=tmp_path, retries=1, backoff=0.0, timeout=0.4)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+    assert all(len(content) <= (size or MOST) for content in tree(tmp_path).values())
+    server.plan = []  # and what it left does no harm
+    fetch(item, home=tmp_path, **QUICK)
+    assert tree(tmp_path) == {"folder/file.bin": CONTENT}
+
+
+def test_a_download_ends_in_the_end(server, tmp_path, monkeypatch):
+    """A server that always brings a little more, and never all of it."""
+    monkeypatch.setattr("chexlib.data.download._SLOWEST", 10 * SIZE)
+    server.plan = ["hostile"] * 1000
+    server.hostile = (OK + b"Content-Length: 393216\r\n\r\n" + bytes(70_000), b"", 0)
+    with pytest.raises(FetchError, match=r"^Expected file\.bin"):
+        fetch(an_entry(server.url, size=SIZE), home=tmp_path, retries=10**6, backoff=0, timeout=0.1)
+    assert len(server.plan) > 0
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "pipe", "device"])
+def test_a_part_that_is_none_is_not_written_through(server, tmp_path, kind):
+    other, part = tmp_path / "other", tmp_path / "home/folder/file.bin.part"
+    other.write_bytes(CONTENT[:1000])
+    part.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(part)
+    elif kind == "hard link":
+        part.hardlink_to(other)
+    else:
+        part.symlink_to({"link": other, "device": "/dev/null"}.get(kind, tmp_path / "nowhere"))
+    with pytest.raises(FetchError, match="found a link, a pipe or a device"):
+        fetch(an_entry(server.url), home=tmp_path / "home", **QUICK)
+    assert server.seen == []
+    assert other.read_bytes() == CONTENT[:1000]
+    assert not (tmp_path / "nowhere").exists()
+    assert not (tmp_path / "home/folder/file.bin").exists()
 
 
 # --- archives ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pandas as pd
 
 from chexlib.data.cache.index import OK, PENDING, REJECTED, connect, create, size_of
 from chexlib.data.cache.workers import read_all
-from chexlib.files import DISK_FULL, write_atomically
+from chexlib.files import DISK_FULL, open_own, write_atomically
 
 if TYPE_CHECKING:
     from chexlib.data.cache.workers import Result
@@ -38,7 +38,7 @@ class Builder:
         path, names = self.folder / "images.u8", self.source.names
         with (
             closing(connect(self.folder)) as db,
-            path.open("r+b" if path.exists() else "w+b") as file,
+            os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b") as file,
         ):
             todo = self._plan(db, file.fileno())
             self._forget_damaged(db, file.fileno(), todo)
