@@ -1,5 +1,6 @@
 """The image cache among accidents: kills, crashes, a full disk, two builders. Real processes."""
 
+import os
 import random
 import resource
 import signal
@@ -132,3 +133,19 @@ def test_an_interrupt_stops_it_and_the_next_build_goes_on(tmp_path):
     assert 16 <= promised(folder) < 400
     with pytest.raises(ValueError, match="Repeat the command that builds it"):
         ImageCache.open(folder)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "hard link"])
+def test_pixels_are_not_written_through_a_link_or_pipe(tmp_path, kind):
+    other, images = tmp_path / "other", tmp_path / "cache/images.u8"
+    other.write_bytes(b"somebody else's")
+    images.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(images)
+    elif kind == "link":
+        images.symlink_to(other)
+    else:
+        images.hardlink_to(other)
+    with pytest.raises(OSError, match="found a link, a pipe or a device"):
+        ImageCache.build(Noise(2), images.parent, size=32, workers=1)
+    assert other.read_bytes() == b"somebody else's"

@@ -602,7 +602,9 @@ class TestHarm:
         else:
             saved(tmp_path / "m", state, _use_new_zipfile_serialization=kind == 0)
         whole, opened = (tmp_path / "m").read_bytes(), 0
-        for bit in random.Random(kind).sample(range(8 * len(whole)), 2000):
+        bits = range(8 * len(whole))
+        chosen = random.Random(kind).sample(bits, min(len(bits), 2000))
+        for bit in chosen:
             content = bytearray(whole)
             content[bit // 8] ^= 1 << bit % 8
             (tmp_path / "m").write_bytes(content)
@@ -614,7 +616,7 @@ class TestHarm:
             if kind == 0:
                 assert found.keys() == state.keys()
                 assert all(torch.equal(found[key], state[key]) for key in state)
-        assert 0 < opened < 2000
+        assert 0 < opened < len(chosen)
 
     @pytest.mark.parametrize("zipped", [True, False])
     def test_tensors_are_those_that_torch_reads(self, tmp_path, zipped):
