@@ -38,6 +38,7 @@ WHOLE = {
     "growth_rate": 1,
     "patience": 1,
 }
+MOST = {"cache_size": 2048, "size": 2048}  # pixels: as an image cache; 100,000 would be 10 GB
 KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("learning_rate", "weight_decay"), (int, float), "as a number"),
     (("augment_validation", "ten_crop", "sync_batchnorm"), bool, "true or false"),
@@ -135,9 +136,11 @@ class Recipe:
         for name, least in WHOLE.items():
             value = getattr(self, name)
             left_out = value is None and name in ("growth_rate", "patience")
-            if not left_out and (type(value) is not int or value < least):
+            most = MOST.get(name, math.inf)
+            if not left_out and (type(value) is not int or not least <= value <= most):
+                upper = "up" if most == math.inf else f"to {most}"
                 raise ValueError(
-                    f"Expected {name} as a whole number from {least} up, got {value!r}."
+                    f"Expected {name} as a whole number from {least} {upper}, got {value!r}."
                 )
         for names, kinds, said in KINDS:
             for name in names:

@@ -81,6 +81,8 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
     ------
     FileNotFoundError
         If there is no run, or, where ``finished``, it is not finished.
+    ValueError
+        If what says how it was trained is no recipe.
     """
     folder = Path(folder)
     wanted = ["config.json", *(["metrics.json", "best.safetensors"] if finished else [])]
@@ -90,8 +92,14 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
             f"Expected a {'finished ' if finished else ''}run in {folder}, found no "
             f"{', '.join(missing)}. The command that began it goes on with it."
         )
-    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Run(folder, Recipe(**values))
+    try:
+        recipe = Recipe(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"Expected a recipe in {folder / 'config.json'}, got this: {str(error)[:500]}. Bring "
+            "the file back as it was, or train again."
+        ) from error
+    return Run(folder, recipe)
 
 
 def environment() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chexlib.models import CheXNet
-from chexlib.training import RECIPES, Recipe
+from chexlib.training import RECIPES, Recipe, open_run
 from chexlib.training.fit import data_options
 
 
@@ -80,7 +80,8 @@ def test_every_value_can_be_given():
     for field in fields(Recipe):
         value = getattr(RECIPES["zoogzog"], field.name)
         text = value if isinstance(value, str) else json.dumps(value)
-        found = RECIPES["phantom-cpu"].with_values([f"{field.name}={text}"])
+        plain = RECIPES["phantom-cpu"].with_values(growth_rate=None)  # as ImageNet weights need it
+        found = plain.with_values([f"{field.name}={text}"])
         assert getattr(found, field.name) == value
 
 
@@ -97,6 +98,8 @@ def test_every_value_can_be_given():
         ("learning_rate=0", "a learning rate above 0"),
         ("learning_rate=fast", "learning_rate as a number"),
         ("seed=-1", "seed as a whole number from 0 up"),
+        ("cache_size=100000", "cache_size as a whole number from 1 to 2048, got 100000"),
+        ("size=2049", "size as a whole number from 1 to 2048, got 2049"),
         ("patience=0", "patience as a whole number from 1 up"),
         ("growth_rate=0", "growth_rate as a whole number from 1 up"),
         ("loss_options=3", "loss_options as a dict"),
@@ -109,6 +112,30 @@ def test_every_value_can_be_given():
 def test_what_does_not_fit_is_refused(value, message):
     with pytest.raises(ValueError, match=f"Expected .*{message}"):
         RECIPES["phantom-cpu"].with_values([value])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        json.dumps({"name": "x", "cache_size": 100_000}),
+        json.dumps({"name": "x", "size": "9" * 100_000}),
+        json.dumps({"name": "x", "command": "rm"}),
+        json.dumps({}),
+        '{"name": "x", "seed": ' + "9" * 5000 + "}",
+        "[" * 100_000,
+        "[]",
+        "null",
+        "no JSON",
+    ],
+    ids=range(9),
+)
+def test_a_run_whose_recipe_is_none_is_refused(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(
+        ValueError, match=r"Expected a recipe in .*config\.json, got this"
+    ) as caught:
+        open_run(tmp_path, finished=False)
+    assert len(str(caught.value)) < 1000
 
 
 def test_names_from_python_are_checked_too():
