@@ -1,8 +1,9 @@
 """The 14 findings of ChestX-ray14: their order, names, meaning and colours.
 
-The order is CheXNet's (Rajpurkar et al. 2017, arXiv 1711.05225, Table 1) and is the order of every
-array, table and network output of this project. The Chinese names are those in use in Taiwan; where
-the survey that this project grew from uses another word, that word is kept beside it.
+The order is CheXNet's (Rajpurkar et al. 2017, arXiv 1711.05225 version 3, Table 2) and is the
+order of every array, table and network output of this project. The Chinese names are those in use
+in Taiwan; where the survey that this project grew from uses another word, that word is kept beside
+it.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ _ALL = (
         english="Mass",
         chinese="腫塊",
         chinese_survey="腫塊",
-        meaning="A rounded opacity more than 3 cm across.",
+        meaning="An opacity more than 3 cm across, whatever its outline.",
         chronic=True,
         colour="#009e73",
         aliases=("lung mass",),
@@ -147,7 +148,7 @@ _ALL = (
         english="Emphysema",
         chinese="肺氣腫",
         chinese_survey="氣腫／肺氣腫",
-        meaning="Destroyed air spaces: over-inflated dark lungs and flat diaphragms.",
+        meaning="Enlarged air spaces with destroyed walls: dark large lungs, flat diaphragms.",
         chronic=True,
         colour="#54385b",
     ),
@@ -156,7 +157,7 @@ _ALL = (
         english="Fibrosis",
         chinese="肺纖維化",
         chinese_survey="纖維化",
-        meaning="Scarred lung: coarse lines and lost volume that do not clear.",
+        meaning="Scarred lung: coarse lines and lost volume that stay, and may progress.",
         chronic=True,
         colour="#6c68fc",
         aliases=("pulmonary fibrosis",),
@@ -176,7 +177,7 @@ _ALL = (
         english="Hernia",
         chinese="橫膈疝氣",
         chinese_survey="疝氣／脫腸",
-        meaning="Mostly hiatal: stomach above the diaphragm, a rounded density behind the heart.",
+        meaning="Mostly a sliding hiatal hernia: stomach above the diaphragm, behind the heart.",
         chronic=True,
         colour="#777777",
         aliases=("hiatal hernia", "hiatus hernia", "diaphragmatic hernia"),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chexlib.data import data_home, load_labels, table
-from chexlib.data.summary import prevalence
+from chexlib.data import data_home, load_boxes, load_labels, table
+from chexlib.data.summary import interval_text, prevalence, prevalence_ratio
 from chexlib.findings import FINDINGS
 
+ROOT = Path(__file__).parents[1]
 NAMES = ("official_split", "azure_exclusions")
 
 
@@ -24,6 +25,29 @@ def test_the_survey_counts_what_the_labels_hold(labels):
     counts = labels[[*FINDINGS, "no_finding"]].sum()
     assert survey["count"].to_dict() == counts.to_dict()
     assert (100 * counts / len(labels)).round(2).to_dict() == survey["percent"].to_dict()
+
+
+def test_labels_that_were_added_fit_the_file_and_its_boxes(labels):
+    changes = table("label_changes").set_index("what")["count"]
+    gained = changes["labels gained, Pneumonia"]
+    assert changes["Pneumonia in the list of 2017"] + gained == labels["Pneumonia"].sum()
+    boxed = load_boxes()
+    assert gained <= (boxed["finding"] == "Pneumonia").sum()
+    assert changes["images that gained labels"] <= changes["labels gained, all in the box file"]
+    assert changes["labels gained, all in the box file"] <= len(boxed)
+
+
+def test_the_data_card_quotes_what_the_labels_give(labels):
+    card = " ".join((ROOT / "book" / "data_card.md").read_text(encoding="utf-8").split())
+    edema = prevalence_ratio(labels, ["Edema"], where=labels["view"] == "AP")
+    times, interval = (
+        interval_text(edema, ("ratio", "ci_low", "ci_high"))[0].rstrip(")").split(" (")
+    )
+    assert f"{times} times as often on AP as on PA films ({interval}".replace("\xa0", " ") in card
+    split = table("official_split")
+    test = split[(split["subset"] == "all") & (split["part"] == "test")].iloc[0]
+    share = [test["n_patients"] / labels["patient"].nunique(), test["n_images"] / len(labels)]
+    assert "{:.0%} of the patients and {:.0%} of the films".format(*share) in card
 
 
 def test_parts_of_the_official_split_add_up(labels):
@@ -75,7 +99,7 @@ def test_a_rebuild_gives_the_committed_table(name, monkeypatch):
     folder = {"official_split": "official_split", "azure_exclusions": "azure_exclusions"}[name]
     if not (data_home() / folder).is_dir():
         pytest.skip("`chexlib fetch split azure` brings the lists")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "data"))
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
     frame, _ = importlib.import_module("tables_dataset").TABLES[name]()
     sys.modules.pop("tables_dataset")
     committed = table(name)
@@ -85,7 +109,7 @@ def test_a_rebuild_gives_the_committed_table(name, monkeypatch):
 
 def test_missing_lists_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("CHEXLIB_DATA", str(tmp_path))
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "data"))
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
     tables = importlib.import_module("tables_dataset").TABLES
     with pytest.raises(FileNotFoundError, match="chexlib fetch split"):
         tables["official_split"]()

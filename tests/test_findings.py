@@ -1,6 +1,7 @@
 """The 14 findings: order, spellings, and colours that stay apart for colour-blind readers."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from matplotlib.colors import to_rgb
 
 from chexlib.findings import FINDINGS, INFO, normalise
 
+ROOT = Path(__file__).resolve().parent.parent
 
-def test_order_is_that_of_chexnet_table_1():
+
+def test_order_is_that_of_chexnet_table_2():
     table = "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia Pneumothorax "
     table += "Consolidation Edema Emphysema Fibrosis Pleural_Thickening Hernia"
     assert tuple(table.split()) == FINDINGS
@@ -25,9 +28,24 @@ def test_every_finding_is_described(field):
     assert len(set(values)) == 14
 
 
+def test_meanings_are_those_of_the_fleischner_society():
+    """Hansell et al. 2008: a nodule is rounded, a mass of any contour; emphysema has no walls."""
+    assert "round" in INFO["Nodule"].meaning
+    assert "round" not in INFO["Mass"].meaning
+    assert "destroyed walls" in INFO["Emphysema"].meaning
+    assert "progress" in INFO["Fibrosis"].meaning
+    assert "sliding" in INFO["Hernia"].meaning
+
+
 def test_chinese_is_chinese():
     for finding in INFO.values():
         assert all("\u4e00" <= letter <= "\u9fff" for letter in finding.chinese)
+
+
+def test_the_glossary_has_these_chinese_names():
+    glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+    names = [finding.chinese for finding in INFO.values()]
+    assert [name for name in (*names, "報告未提及異常") if f"**{name}**" not in glossary] == []
 
 
 @given(st.sampled_from(FINDINGS), st.sampled_from(["_", " ", "-", "", "  "]), st.booleans())

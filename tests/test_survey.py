@@ -45,3 +45,16 @@ def test_chinese_has_its_own_punctuation(number):
     chinese = COLUMNS.search(ITEMS[number - 1])["chinese"]
     assert not re.search(r"[\u4e00-\u9fff][,;:!?]|[,;:!?.][\u4e00-\u9fff]", chinese)
     assert not re.search(r"[\u4e00-\u9fff]\n[\u4e00-\u9fff]", chinese)  # would show as a space
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "不知道病人先前的病史對於判斷正確有幫助",
+        "which has been shown to decrease radiologist diagnostic performance",
+    ],
+)
+def test_the_introduction_quotes_the_survey_on_history_as_this_page_does(quoted):
+    introduction = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    for page in (introduction, PAGE):
+        assert quoted in " ".join(page.split())

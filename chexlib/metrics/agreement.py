@@ -1,4 +1,4 @@
-"""How well a yes/no label agrees with a reference: PPV, sensitivity, specificity, kappa.
+"""How well a yes/no label agrees with a reference: PPV, sensitivity, specificity, kappa, ratio.
 
 Intervals know what a patient is. Where no patient has two of the films that a figure is counted
 among, films are independent and the interval is Wilson's (for kappa, the large-sample one).
@@ -33,6 +33,7 @@ __all__ = [
     "TwoByTwo",
     "assess",
     "kappa",
+    "likelihood_ratio",
     "npv",
     "ppv",
     "ppv_at_prevalence",
@@ -50,7 +51,7 @@ _PROPORTIONS = {
     "specificity": (TN, FP),
 }
 STATISTICS = (*_PROPORTIONS, "kappa")
-"""What :func:`assess` computes."""
+"""What :func:`assess` computes unless told otherwise."""
 
 
 def assess(
@@ -78,6 +79,7 @@ def assess(
         Films of weight 0 are left out.
     statistics : sequence of str
         Among :data:`STATISTICS`. Cohen's kappa is agreement beyond chance: (p_o - p_e) / (1 - p_e).
+        Also ``"likelihood_ratio"``, sensitivity / (1 - specificity), always by resampling.
     level : float
         Confidence of the intervals.
     resamples, seed : int
@@ -86,9 +88,10 @@ def assess(
     Returns
     -------
     dict of str to Estimate
-        ``k`` of ``n`` are films before weighting; for kappa, films that agree of all films. Where
-        resampling cannot move a proportion (all or none of the films), the interval is Wilson's
-        with patients counted instead of films. Undefined figures are NaN, with an
+        ``k`` of ``n`` are films before weighting; for kappa and the likelihood ratio, films that
+        agree of all films. Where resampling cannot move a proportion (all or none of the films),
+        the interval is Wilson's with patients counted instead of films; a likelihood ratio that it
+        cannot move has no interval. Undefined figures are NaN, with an
         :class:`~chexlib.metrics.estimates.UndefinedWarning`. Kappa of a constant label or reference
         is 0 whatever the films; it has no interval, and ``method`` says why.
 
@@ -103,9 +106,10 @@ def assess(
     >>> found["ppv"].k, found["ppv"].n, found["ppv"].method
     (2, 3, 'bootstrap by patient, 2000 resamples')
     """
-    unknown = set(statistics) - set(STATISTICS)
+    known = (*STATISTICS, "likelihood_ratio")
+    unknown = set(statistics) - set(known)
     if unknown:
-        raise ValueError(f"Expected statistics among {STATISTICS}, got {sorted(unknown)}.")
+        raise ValueError(f"Expected statistics among {known}, got {sorted(unknown)}.")
     normal_quantile(level)
     cells = film_cells(label, reference)
     who = "film" if patient is None else "patient"
@@ -126,7 +130,7 @@ def assess(
     found = {}
     for name in statistics:
         cut = list(_PROPORTIONS.get(name, (TP, FP, FN, TN)))
-        k = int(films[cut[0]] if name != "kappa" else films[TP] + films[TN])
+        k = int(films[cut[0]] if name in _PROPORTIONS else films[TP] + films[TN])
         n = int(films[cut].sum())
         with np.errstate(divide="ignore", invalid="ignore"):
             value = float(_statistic(name, totals[None])[0])
@@ -138,7 +142,8 @@ def assess(
             found[name] = Estimate(k, n, value, math.nan, math.nan, why)
             continue
         concerned = by_patient[:, cut].sum(axis=1)
-        if not weighted and concerned.max() <= 1:  # no patient has two of these films
+        alone = concerned.max() <= 1  # no patient has two of these films
+        if alone and not weighted and name != "likelihood_ratio":
             found[name] = (
                 wilson(k, n, level=level)
                 if name != "kappa"
@@ -153,10 +158,13 @@ def assess(
             seed=seed,
         )
         method = f"bootstrap by {who}, {resamples} resamples"
-        if low == high and name != "kappa":
+        if low == high and name in _PROPORTIONS:
             patients = int((concerned > 0).sum())
             low, high = wilson_interval(value, patients, level=level)
             method = f"Wilson, {patients} {who}s as trials"
+        elif low == high and name == "likelihood_ratio":
+            low = high = math.nan
+            method = "no interval: 0 or without bound in every resample"
         found[name] = Estimate(k, n, value, low, high, method)
     return found
 
@@ -213,6 +221,22 @@ def kappa(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate
     return assess(label, reference, statistics=["kappa"], **options)["kappa"]
 
 
+def likelihood_ratio(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate:
+    """Return by how much the label multiplies the odds: sensitivity / (1 - specificity).
+
+    Options are those of :func:`assess`. At a prevalence p the odds of a labelled film are the ratio
+    times p / (1 - p); so the ends of its interval give those of the PPV at any prevalence, with
+    sensitivity and specificity resampled together (Deeks and Altman, BMJ 329 (2004) 168-169).
+
+    Examples
+    --------
+    >>> likelihood_ratio([1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]).estimate
+    4.0
+    """
+    found = assess(label, reference, statistics=["likelihood_ratio"], **options)
+    return found["likelihood_ratio"]
+
+
 def share(positive: ArrayLike, **options: object) -> Estimate:
     """Return the share of films that are positive.
 
@@ -267,6 +291,8 @@ def _statistic(name: str, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         counted, other = _PROPORTIONS[name]
         return counts[:, counted] / (counts[:, counted] + counts[:, other])
     tp, fp, fn, tn = counts.T
+    if name == "likelihood_ratio":
+        return tp / (tp + fn) / (fp / (fp + tn))
     value = 2 * (tp * tn - fp * fn) / ((tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
     # One cell alone: both are constant, alike or opposed, and there is nothing to agree on.
     return np.where((counts > 0).sum(axis=1) > 1, value, np.nan)
@@ -302,4 +328,5 @@ def _why(name: str) -> str:
         "sensitivity": "no film is positive in the reference",
         "specificity": "every film is positive in the reference",
         "kappa": "label and reference are both constant",
+        "likelihood_ratio": "the reference is constant, or no film has the label",
     }[name]

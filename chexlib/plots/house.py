@@ -15,7 +15,6 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from chexlib.findings import INFO, normalise
-from chexlib.metrics.agreement import ppv_at_prevalence
 from chexlib.plots.notebook import keep_figures_small
 
 if TYPE_CHECKING:
@@ -317,22 +316,20 @@ def shares(ax: Axes, table: DataFrame) -> None:
 
 def ppv_curve(
     ax: Axes,
-    sensitivity: Estimate,
-    specificity: Estimate,
+    likelihood_ratio: Estimate,
     *,
     label: str,
     series: int = 0,
     prevalence: tuple[float, float] = (0.002, 0.4),
 ) -> None:
-    """Draw the PPV that a sensitivity and a specificity give at every prevalence (Bayes).
+    """Draw the PPV that a likelihood ratio gives at every prevalence (Bayes).
 
     Parameters
     ----------
     ax : Axes
         Its x axis becomes logarithmic.
-    sensitivity, specificity : Estimate
-        The band has both at the lower, and both at the upper ends of their intervals: wider than an
-        interval of the PPV.
+    likelihood_ratio : Estimate
+        Such as from :func:`chexlib.metrics.likelihood_ratio`. The band is its interval.
     label : str
         Legend entry.
     series : int
@@ -343,7 +340,7 @@ def ppv_curve(
     colour = PALETTE[series % len(PALETTE)]
     grid = np.geomspace(*prevalence, 200)
     low, middle, high = (
-        ppv_at_prevalence(getattr(sensitivity, end), getattr(specificity, end), grid)
+        1 / (1 + (1 - grid) / grid / getattr(likelihood_ratio, end))
         for end in ("low", "estimate", "high")
     )
     ax.plot(grid, middle, ("-", "--", "-.", ":")[series % 4], color=colour, label=label)

@@ -15,6 +15,7 @@ from chexlib.metrics import (
     UndefinedWarning,
     assess,
     kappa,
+    likelihood_ratio,
     npv,
     ppv,
     ppv_at_prevalence,
@@ -281,3 +282,26 @@ def test_films_of_weight_0_are_no_trials():
     assert found == alone
     assert (found.k, found.n, found.method) == (2, 2, "Wilson, 2 patients as trials")
     assert found.low == pytest.approx(proportion_confint(2, 2, method="wilson")[0])
+
+
+def test_likelihood_ratio_has_sensitivity_and_specificity_resampled_together():
+    rng = np.random.default_rng(3)
+    reference = rng.random(2000) < 0.05
+    label = rng.random(2000) < np.where(reference, 0.4, 0.02)
+    patient = np.arange(2000) // 4
+    apart = assess(label, reference, patient=patient, statistics=["sensitivity", "specificity"])
+    sens, spec = apart.values()
+    found = likelihood_ratio(label, reference, patient=patient)
+    assert found.estimate == pytest.approx(sens.estimate / (1 - spec.estimate))
+    # Both at their lower, or both at their upper ends: rarer than one resample in twenty.
+    assert sens.low / (1 - spec.low) < found.low < found.high < sens.high / (1 - spec.high)
+
+
+def test_likelihood_ratio_that_resampling_cannot_move_has_no_interval():
+    found = likelihood_ratio([1, 0, 0, 0], [1, 1, 0, 0])  # no false alarm
+    assert found.estimate == np.inf
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert found.method.startswith("no interval")
+    with pytest.warns(UndefinedWarning, match="no film has the label"):
+        assert np.isnan(likelihood_ratio([0, 0], [1, 0]).estimate)

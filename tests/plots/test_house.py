@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from chexlib import plots
-from chexlib.metrics import wilson
+from chexlib.metrics import likelihood_ratio
 
 
 @pytest.fixture(autouse=True)
@@ -119,9 +119,10 @@ def test_log_ticks_are_plain_numbers_and_no_others(percent, expected):
 
 def test_ppv_curve_passes_through_bayes():
     _, ax = plt.subplots()
-    found = wilson(50, 100), wilson(95, 100)
+    label, truth = np.repeat([[1, 0, 1, 0], [1, 1, 0, 0]], [50, 50, 5, 95], axis=1)
+    found = likelihood_ratio(label, truth, resamples=50)
     for series in range(2):
-        plots.ppv_curve(ax, *found, label=str(series), series=series, prevalence=(0.01, 0.5))
+        plots.ppv_curve(ax, found, label=str(series), series=series, prevalence=(0.01, 0.5))
     curve = ax.lines[0]
     assert curve.get_ydata()[-1] == pytest.approx(0.5 / (0.5 + 0.05))
     assert len({line.get_linestyle() for line in ax.lines}) == 2  # never colour alone
