@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from chexlib import __version__
 from chexlib.cli import app
-from chexlib.cli.shell import weights_of
 from chexlib.data import fetch as fetch_module
 from chexlib.data import registry
 from chexlib.data.registry import REGISTRY, Entry, RemoteFile
@@ -273,12 +272,3 @@ def test_the_real_folder_is_found_present():
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("ready") == 2
-
-
-def test_a_run_stands_for_its_weights(tmp_path):
-    run, alone = tmp_path / "run", tmp_path / "model.pth"
-    run.mkdir()
-    (run / "best.safetensors").touch()
-    assert weights_of(run) == run / "best.safetensors"
-    assert weights_of(alone) == alone
-    assert weights_of(tmp_path) == tmp_path  # a folder that is no run: the reader says so

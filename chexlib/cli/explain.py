@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import keep_what_is_there, one_line_errors, terminal, weights_of
+from chexlib.cli.shell import as_json, keep_what_is_there, one_line_errors, terminal
 from chexlib.files import write_atomically
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ def explain(
 ) -> None:
     """Show where a network looks in a film: overlays, boxes, and a JSON with what they are.
 
-    A map has a hottest place whatever the probability is: read the two together. [bold]Not for
-    clinical use.[/]
+    Probabilities are those of [cyan]chexlib predict[/], unless --size asks for another size. A map
+    has a hottest place whatever the probability is: read the two together. Where probabilities are
+    means over ten crops, a map is of the whole film in one view, and the JSON has that view's own
+    logit beside it. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
@@ -90,7 +92,7 @@ def explain(
         summary = folder / f"{image.stem}.json"
         keep_what_is_there([summary], force=force)
         pixels = read_radiograph(image)
-        model = load_checkpoint(weights_of(checkpoint))
+        model = load_checkpoint(checkpoint)
         found = explain_film(
             model,
             pixels,
@@ -108,7 +110,7 @@ def explain(
         record = _record(image, found, files, size) | {
             "checkpoint": {"path": checkpoint.name, **model.provenance}
         }
-        text = _json(record)
+        text = as_json(record)
         write_atomically(summary, lambda draft: draft.write_text(text, "utf-8"))
         console = terminal()
         for name in found.findings:
@@ -195,6 +197,7 @@ def _record(
     image: Path, found: Explanation, files: dict[str, dict[str, str]], size: dict[str, int]
 ) -> dict[str, Any]:
     """Return what is to be known of the pictures."""
+    import dataclasses
     import datetime
     import hashlib
     from importlib.metadata import version
@@ -205,6 +208,8 @@ def _record(
             "probability": found.probabilities[name],
             "logit": found.logits[name],
             "map": {
+                "of": "the whole film in one view",
+                "logit": found.map_logits[name],
                 "cells": list(values.shape),
                 "min": float(values.min()),
                 "mean": float(values.mean()),
@@ -226,10 +231,12 @@ def _record(
             **size,
         },
         "method": found.method,
-        "input_size": found.size,
+        "preparation": dataclasses.asdict(found.preparation),
         "cut": found.cut,
-        "units": "boxes and places in pixels of the image as read; a cam adds to the logit, "
-        "mean of the map + bias = logit",
+        "units": "boxes and places in pixels of the image as read; a cam adds to the logit of its "
+        "map, mean of the map + bias = that logit"
+        + "; probability and logit are of ten crops: mean probability, and its log odds"
+        * found.preparation.ten_crop,
         "findings": {name: entry(k, name) for k, name in enumerate(found.findings)},
         "probabilities": found.probabilities,
         "made": {
@@ -237,9 +244,3 @@ def _record(
             **{name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")},
         },
     }
-
-
-def _json(record: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"

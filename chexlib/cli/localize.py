@@ -12,11 +12,11 @@ from rich.markup import escape
 
 from chexlib.cli.shell import (
     MOST_RESAMPLES,
+    as_json,
     keep_what_is_there,
     one_line_errors,
     tell_films,
     terminal,
-    weights_of,
 )
 from chexlib.files import write_atomically
 
@@ -87,12 +87,12 @@ def localize(
     [cyan]chexlib localize phantom --checkpoint model.safetensors[/]
     """
     with one_line_errors():
-        import json
         from importlib.metadata import version
 
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from chexlib.interpret import METHODS, trained_size
+        from chexlib.inference import Preparation
+        from chexlib.interpret import METHODS
         from chexlib.interpret.pipeline import localize as run
         from chexlib.interpret.pipeline import open_boxed
         from chexlib.models import load_checkpoint
@@ -105,8 +105,8 @@ def localize(
         listed = folder / "rejected.csv"
         files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
         keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
-        model = load_checkpoint(weights_of(checkpoint))
-        side = trained_size(model) if size is None else size
+        model = load_checkpoint(checkpoint)
+        preparation = Preparation.of(model, size=size)
         columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             tasks: dict[str, int] = {}
@@ -116,7 +116,13 @@ def localize(
                     tasks[step] = bar.add_task(step)
                 bar.update(tasks[step], completed=done, total=total)
 
-            films = open_boxed(source, size=side, n_patients=patients, progress=progress)
+            films = open_boxed(
+                source,
+                size=preparation.size,
+                cache_size=preparation.cache_size,
+                n_patients=patients,
+                progress=progress,
+            )
             found = run(
                 model,
                 films,
@@ -132,7 +138,9 @@ def localize(
             "films": films.about,
             "cases": len(films.cases),
             "method": method,
-            "input_size": side,
+            "maps": "of the whole film in one view",
+            "cache_size": preparation.cache_size,
+            "size": preparation.size,
             "resamples": resamples,
             "seed": seed,
             "checkpoint": {"path": checkpoint.name, **model.provenance},
@@ -140,7 +148,7 @@ def localize(
         }
         for name, table in (("localization", found.table), ("cases", found.cases)):
             write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
-        text = json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n"
+        text = as_json(about)
         write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
         if len(films.rejected):
             write_atomically(listed, partial(films.rejected.to_csv, index=False))

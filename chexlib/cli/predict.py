@@ -16,12 +16,13 @@ from chexlib.cli.shell import (
     one_line_errors,
     tell_films,
     terminal,
-    weights_of,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
+
+    from chexlib.models import CheXNet
 
 __all__ = ["predict"]
 
@@ -81,7 +82,9 @@ def predict(
     """
     with one_line_errors():
         from chexlib.data.sources import find_radiographs, legible
-        from chexlib.training.files import Predictor, part_of, predict_files, rejected_of
+        from chexlib.inference import device_named
+        from chexlib.models import load_checkpoint
+        from chexlib.training.files import part_of, predict_files, rejected_of
         from chexlib.training.thresholds import read_thresholds
 
         films = find_radiographs(source)
@@ -92,18 +95,21 @@ def predict(
             made = [out]
             if several and not part_of(out).exists():  # of a job that was stopped, both are its own
                 made.append(rejected_of(out))
-            read = (source, weights_of(checkpoint), *([thresholds] if thresholds else []))
+            weights = (checkpoint, checkpoint / "best.safetensors")
+            read = (source, *weights, *([thresholds] if thresholds else []))
             keep_what_is_there(made, force=force, inputs=read)
         chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
-        predictor = Predictor.open(checkpoint, device=device)
-        if chosen is None and predictor.thresholds is not None:
-            chosen = read_thresholds(predictor.thresholds, rule=rule)
+        place = device_named(device)
+        model = load_checkpoint(checkpoint).to(place)
+        own = checkpoint / "thresholds.csv"
+        if chosen is None and own.is_file():
+            chosen = read_thresholds(own, rule=rule)
         console = terminal()
         if not several:
-            _one(predictor, source, out, chosen, console)
+            _one(model, source, out, chosen, console)
         else:
             with films_bar("predicted", "rejected") as progress:
-                good, bad = predict_files(predictor, films, out, progress=progress)
+                good, bad = predict_files(model, films, out, progress=progress)
             _several(out, good, chosen, console)
             tell_films(
                 console,
@@ -123,7 +129,7 @@ def predict(
 
 
 def _one(
-    predictor: object,
+    model: CheXNet,
     source: Path,
     out: Path | None,
     thresholds: np.ndarray | None,
@@ -131,13 +137,15 @@ def _one(
 ) -> None:
     import pandas as pd
 
-    from chexlib.data.cache.workers import resized
     from chexlib.data.radiographs import read_radiograph
     from chexlib.files import write_atomically
     from chexlib.findings import FINDINGS, INFO
+    from chexlib.inference import Preparation
 
-    film = resized(read_radiograph(source), predictor.cache_size)
-    scores = predictor(film[None])[0]
+    preparation = Preparation.of(model)
+    film = preparation.shrunk(read_radiograph(source))
+    batcher = preparation.batcher(film[None], device=next(model.parameters()).device)
+    scores = preparation.logits(model, batcher, [0])[0].sigmoid().tolist()
     table = Table(title=escape(source.name), title_justify="left", box=None, pad_edge=False)
     table.add_column("Finding", style="cyan", no_wrap=True)
     table.add_column("Probability", justify="right")

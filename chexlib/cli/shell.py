@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -13,12 +15,12 @@ from rich.markup import escape
 
 __all__ = [
     "MOST_RESAMPLES",
+    "as_json",
     "films_bar",
     "keep_what_is_there",
     "one_line_errors",
     "tell_films",
     "terminal",
-    "weights_of",
 ]
 
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
@@ -29,10 +31,13 @@ def terminal() -> Console:
     return Console(highlight=False, soft_wrap=False)
 
 
-def weights_of(checkpoint: Path) -> Path:
-    """Return the file of weights: the one named, or that of the run whose folder is named."""
-    kept = checkpoint / "best.safetensors"
-    return kept if kept.is_file() else checkpoint
+def as_json(record: dict[str, Any]) -> str:
+    """Return a record as JSON that every reader takes.
+
+    NaN and infinity, which JSON has not, become texts: a file of weights may say such things.
+    """
+    plain = json.loads(json.dumps(record, default=str), parse_constant=str)
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
 def keep_what_is_there(files: Iterable[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:

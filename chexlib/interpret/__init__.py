@@ -16,7 +16,7 @@ from chexlib.interpret.boxes import CUTS, heat_boxes, iobb, iou, to_levels, trut
 from chexlib.interpret.cam import Maps, class_activation_maps, maps_and_logits, maps_of
 from chexlib.interpret.controls import CONTROLS, controls
 from chexlib.interpret.copied_bug import as_drawn, copied_heat_maps
-from chexlib.interpret.film import Explanation, explain_film, trained_size
+from chexlib.interpret.film import Explanation, explain_film
 from chexlib.interpret.fine import FINE_STRIDE, fine_maps, layer_maps
 from chexlib.interpret.geometry import STRIDE, cell_centres, upsample
 from chexlib.interpret.localization import Cases, Heat, find_cases, score_cases
@@ -83,7 +83,6 @@ __all__ = [
     "similarity",
     "to_levels",
     "to_pixels",
-    "trained_size",
     "truth_mask",
     "upsample",
     "verdicts",

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from chexlib.findings import FINDINGS, normalise
 from chexlib.interpret.cam import class_activation_maps, maps_of
 from chexlib.interpret.captum_methods import (
     grad_cam,
@@ -44,8 +43,9 @@ from chexlib.interpret.captum_methods import (
 from chexlib.interpret.copied_bug import copied_heat_maps
 from chexlib.interpret.fine import FINE_STRIDE, fine_maps, layer_maps
 from chexlib.interpret.geometry import STRIDE, cell_centres, upsample
-from chexlib.interpret.inside import evaluating, rows_of
+from chexlib.interpret.inside import rows_of
 from chexlib.interpret.localization import Heat
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,8 +60,8 @@ __all__ = ["METHODS", "attribute", "case_maps", "cell_places", "heat_of", "to_pi
 METHODS: dict[str, Callable[..., torch.Tensor]] = {
     "cam": lambda model, images, rows: class_activation_maps(model, images)[:, rows],
     "gradcam": grad_cam,
-    "layercam": lambda model, images, rows: layer_maps(model, images, _names(rows)),
-    "fine": lambda model, images, rows, **way: fine_maps(model, images, _names(rows), **way),
+    "layercam": layer_maps,
+    "fine": fine_maps,
     "integrated_gradients": integrated_gradients,
     "smoothgrad": smooth_grad,
     "occlusion": occlusion,
@@ -75,7 +75,7 @@ _STRIDES = dict.fromkeys(("cam", "gradcam", "copied"), STRIDE) | dict.fromkeys(
 def attribute(
     model: CheXNet,
     images: torch.Tensor,
-    findings: str | Sequence[str] | None = None,
+    findings: str | int | Sequence[str | int] | None = None,
     *,
     method: str = "cam",
     batch_size: int = 8,
@@ -86,12 +86,16 @@ def attribute(
 
     Parameters
     ----------
-    model : CheXNet
-        Used as for testing, whatever mode it is in.
+    model : CheXNet, or another network
+        Used as for testing, whatever mode it is in. Which others, see
+        :func:`chexlib.interpret.class_activation_maps`; ``layercam``, ``fine`` and ``copied`` take
+        DenseNets only. Methods of pixels say what a pixel does to whatever the network returns:
+        logits, of a CheXNet.
     images : Tensor float32 [B, 3, H, W]
         Grey films as :class:`chexlib.data.Batcher` gives them.
-    findings : str or sequence of str, optional
-        F of them; all 14 by default. All but ``cam`` and ``copied`` cost F times as much.
+    findings : str, int, or sequence of these, optional
+        F of them, by name where the network names its outputs, or by position; all by default. All
+        but ``cam`` and ``copied`` cost F times as much.
     method : str
         One of :data:`METHODS`; see :mod:`chexlib.interpret.attribution`.
     batch_size : int
@@ -110,7 +114,8 @@ def attribute(
     Raises
     ------
     ValueError
-        If a name is unknown, an option is of another method or out of range, or there is no image.
+        If a name is unknown, an option is of another method or out of range, there is no image, or
+        the network has no such maps.
 
     Examples
     --------
@@ -120,7 +125,7 @@ def attribute(
     torch.Size([1, 1, 2, 2])
     """
     function = _method(method)
-    rows = rows_of(findings)
+    rows = rows_of(findings, model)
     if images.ndim != 4 or not len(images) or batch_size < 1:
         raise ValueError(
             f"Expected images [B, 3, H, W] and a batch size from 1 up, got {list(images.shape)} "
@@ -235,7 +240,7 @@ def case_maps(
     model: CheXNet,
     batcher: Batcher,
     rows: ArrayLike,
-    findings: Sequence[str],
+    findings: Sequence[str | int],
     *,
     method: str = "cam",
     batch_size: int = 32,
@@ -251,8 +256,8 @@ def case_maps(
         Without augmentation; it sets the size of the films.
     rows : array_like of int [M]
         The film of each pair, in the batcher.
-    findings : sequence of str [M]
-        The finding of each pair.
+    findings : sequence of str or int [M]
+        The finding of each pair, by name or position.
     method, batch_size, **options
         As for :func:`attribute`.
     progress : callable, optional
@@ -268,13 +273,13 @@ def case_maps(
     ValueError
         As :func:`attribute`, or if there are not as many findings as rows.
     """
-    rows, names = np.asarray(rows), [normalise(name) for name in findings]
-    if len(rows) != len(names) or not len(rows):
+    rows = np.asarray(rows)
+    if len(rows) != len(findings) or not len(rows):
         raise ValueError(
-            f"Expected a finding for each film, got {len(names)} for {len(rows)} films."
+            f"Expected a finding for each film, got {len(findings)} for {len(rows)} films."
         )
     _method(method)
-    column = np.array([FINDINGS.index(name) for name in names])
+    column = np.array(rows_of(findings, model))
     if method == "cam":
         films, place = np.unique(rows, return_inverse=True)
         maps, _ = maps_of(model, batcher, films, batch_size=batch_size, progress=progress)
@@ -284,7 +289,7 @@ def case_maps(
         mine = np.flatnonzero(column == finding)
         for part in np.split(mine, range(batch_size, len(mine), batch_size)):
             given = {"method": method, "batch_size": batch_size, **options}
-            found = attribute(model, plain(rows[part]), FINDINGS[finding], **given)
+            found = attribute(model, plain(rows[part]), int(finding), **given)
             if maps is None:
                 maps = np.empty((len(rows), *found.shape[2:]), np.float32)
             maps[part] = found[:, 0].cpu().numpy()
@@ -292,10 +297,6 @@ def case_maps(
             if progress:
                 progress(done, len(rows))
     return maps
-
-
-def _names(rows: Sequence[int]) -> list[str]:
-    return [FINDINGS[row] for row in rows]
 
 
 def _method(name: str) -> Callable[..., torch.Tensor]:

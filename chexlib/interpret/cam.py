@@ -9,7 +9,10 @@ The head of CheXNet is linear and comes after a mean over positions, so the two 
     \qquad M_{fij} = \sum_c w_{fc} A_{cij}.
 
 :math:`A` is the last feature map after batch normalisation and ReLU, :math:`M_f` the map of finding
-f. It is in units of the logit and leaves the bias out: **mean of the map + bias = logit**.
+f. It is in units of the logit and leaves the bias out: **mean of the map + bias = logit**. That is
+so for every network whose head is a linear layer of such a mean, and the DenseNets of torchvision
+and torchxrayvision are taken as they are. Each pass is held to it, to 1e-4; a network of which it
+is not true is refused.
 
 References
 ----------
@@ -23,8 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from chexlib.findings import FINDINGS
-from chexlib.interpret.inside import evaluating
+from chexlib.interpret.inside import last_map
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +46,10 @@ class Maps(NamedTuple):
     Attributes
     ----------
     maps : Tensor float32 [B, 14, h, w]
-        In units of the logit, without the bias; any sign.
+        In units of the logit, without the bias; any sign. For somebody else's network, one for each
+        of its outputs.
     logits : Tensor float32 [B, 14]
-        ``maps.mean((2, 3)) + bias``.
+        The network's own, which are ``maps.mean((2, 3)) + bias``.
     """
 
     maps: torch.Tensor
@@ -57,18 +61,27 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    model : CheXNet
-        Used as for testing, whatever mode it is in.
+    model : CheXNet, or another network
+        Used as for testing, whatever mode it is in. torchvision's and torchxrayvision's DenseNets
+        will do, with any number F of outputs, and so will others whose head is a linear layer of
+        the mean of a map.
     images : Tensor float32 [B, 3, H, W]
-        As :class:`chexlib.data.Batcher` gives them. Larger films than those of training give finer
-        maps, of a network that sees bones larger than it learned.
+        As the network takes them; as :class:`chexlib.data.Batcher` gives them for a CheXNet. Larger
+        films than those of training give finer maps, of a network that sees bones larger than it
+        learned.
 
     Returns
     -------
     Tensor float32 [B, 14, h, w]
         ``maps.mean((2, 3)) + model.classifier.bias`` are the logits. h and w are H and W divided by
         32: 7 for 224 px. For the place of cells in the image see
-        :func:`chexlib.interpret.upsample`.
+        :func:`chexlib.interpret.upsample`, which knows DenseNets: leave its ``input_size`` out for
+        the maps of another network.
+
+    Raises
+    ------
+    ValueError
+        If the network has no such maps, with the reason.
 
     Examples
     --------
@@ -96,17 +109,8 @@ def maps_and_logits(model: CheXNet, images: torch.Tensor) -> Maps:
         A pair ``(maps, logits)``.
     """
     with evaluating(model):
-        return apply_head(model, model.features(images))
-
-
-def apply_head(model: CheXNet, features: torch.Tensor) -> Maps:
-    """Apply the head at each position of the last feature map [B, C, h, w]."""
-    head = model.classifier
-    # Not in half precision, whatever the surroundings: the identity is to hold to 1e-5.
-    with torch.autocast(features.device.type, enabled=False):
-        maps = torch.einsum("fc,bchw->bfhw", head.weight.float(), features.float())
-        logits = maps.mean((2, 3)) + head.bias.float()
-    return Maps(maps, logits)
+        found = last_map(model, images)
+    return Maps(found.maps, found.logits.float())
 
 
 def maps_of(
@@ -158,12 +162,12 @@ def maps_of(
         )
     plain = batcher.without_augmentation()
     maps: NDArray[np.float32] | None = None
-    logits = np.empty((len(rows), len(FINDINGS)), np.float32)
+    logits: NDArray[np.float32] | None = None
     for start in range(0, len(rows), batch_size):
         part = slice(start, min(start + batch_size, len(rows)))
         found = maps_and_logits(model, plain(rows[part]))
         if maps is None:
-            maps = np.empty((len(rows), *found.maps.shape[1:]), np.float32)
+            maps, logits = (np.empty((len(rows), *one.shape[1:]), np.float32) for one in found)
         maps[part], logits[part] = found.maps.cpu().numpy(), found.logits.cpu().numpy()
         if progress:
             progress(part.stop, len(rows))

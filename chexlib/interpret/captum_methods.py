@@ -1,9 +1,9 @@
 """Captum's methods on CheXNet, for :func:`chexlib.interpret.attribute`.
 
-Captum hooks modules and clones what passes them. CheXNet applies its last ReLU in place and to no
-module's output, so Grad-CAM gets a module to hook: an identity between features and head. Methods
-of pixels get the grey film, from which the three normalised channels are made inside, so that their
-noise and their blank squares are grey as well.
+Captum hooks modules and clones what passes them. A DenseNet applies its last ReLU in place and to
+no module's output, so Grad-CAM gets a module to hook: an identity between features and head.
+Methods of pixels get the grey film, from which the three normalised channels are made inside, so
+that their noise and their blank squares are grey as well.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import linear
 
 from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from chexlib.interpret.inside import last_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,19 +56,19 @@ def _statistics(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Parts(nn.Module):
-    """CheXNet with a module between features and head."""
+    """A network with a module between features and head."""
 
-    def __init__(self, model: CheXNet) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.between = model, nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.between(self.model.features(images))
-        return self.model.classifier(adaptive_avg_pool2d(features, 1).flatten(1))
+        found = last_map(self.model, images)
+        return linear(self.between(found.features).mean((2, 3)), found.weight, found.bias)
 
 
 class _OfGrey(nn.Module):
-    """CheXNet as a function of grey films."""
+    """A network as a function of grey films."""
 
     def __init__(self, model: CheXNet) -> None:
         super().__init__()

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from chexlib.interpret.geometry import upsample
-from chexlib.interpret.inside import evaluating
+from chexlib.interpret.inside import densenet_of, names_of
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def copied_heat_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    model : CheXNet
+    model : CheXNet, or another DenseNet
     images : Tensor float32 [B, 3, H, W]
         See :func:`chexlib.interpret.class_activation_maps`.
 
@@ -57,17 +58,17 @@ def copied_heat_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     True
     """
     kept = []
-    norm = model.densenet.features.norm5
+    layers = densenet_of(model).features
     # A copy, since the network applies its ReLU in place.
-    hook = norm.register_forward_hook(lambda _module, _inputs, output: kept.append(output.clone()))
+    hook = layers.norm5.register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
     try:
         with evaluating(model):
-            model.features(images)
+            model(images)
     finally:
         hook.remove()
-    scales = list(model.densenet.features.parameters())[-2].detach()
+    scales = list(layers.parameters())[-2].detach()
     one = torch.einsum("c,bchw->bhw", scales.float(), kept[0].float())
-    return one[:, None].expand(-1, len(model.findings), -1, -1).clone()
+    return one[:, None].expand(-1, len(names_of(model)), -1, -1).clone()
 
 
 def as_drawn(heat: NDArray[np.floating], size: int) -> NDArray[np.uint8]:

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from chexlib.data.batches import Batcher
-from chexlib.data.cache.workers import resized
 from chexlib.findings import FINDINGS
+from chexlib.inference import Preparation
 from chexlib.interpret.attribution import attribute, cell_places, to_pixels
 from chexlib.interpret.boxes import heat_boxes, to_levels
+from chexlib.interpret.cam import maps_and_logits
 from chexlib.interpret.inside import rows_of
 from chexlib.interpret.maps import positive
+from chexlib.models.chexnet import CheXNet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from chexlib.models.chexnet import CheXNet
-
-__all__ = ["Explanation", "explain_film", "trained_size"]
+__all__ = ["Explanation", "explain_film"]
 
 _BOX_SIDE = 512  # boxes are drawn on a map of this size: a film of 9 megapixels has no finer ones
-
-
-def trained_size(model: CheXNet, *, default: int = 224) -> int:
-    """Return the pixels a side that a checkpoint of this project says it was trained on.
-
-    Examples
-    --------
-    >>> from chexlib.models import CheXNet
-    >>> trained_size(CheXNet(growth_rate=12))
-    224
-    """
-    try:
-        recipe = json.loads(model.provenance["metadata"]["recipe"])
-        return int(recipe["size"])
-    except (KeyError, TypeError, ValueError):
-        return default  # a file of somebody else's, which does not say: as in CheXNet
 
 
 @dataclass(frozen=True)
@@ -54,9 +35,13 @@ class Explanation:
     findings : tuple of str
         F of them.
     probabilities, logits : dict of str to float
-        Of all 14 findings.
+        Of all 14 findings, as ``chexlib predict`` gives them; see :mod:`chexlib.inference` for what
+        the logit of ten crops is.
+    map_logits : dict of str to float
+        Of all 14 findings: the network's logits of what the maps are of, the whole film in one
+        view. Other ones than ``logits`` only where those are of ten crops.
     maps : float32 array [F, h, w]
-        As the method gives them.
+        As the method gives them, of the whole film in one view.
     heat : float32 array [F, H, W]
         At the size of the film.
     boxes : dict of str to float64 array [K, 4]
@@ -65,20 +50,21 @@ class Explanation:
     peaks : dict of str to (float, float)
         x and y of the hottest place, in pixels of the film.
     method, cut : str or int
-    size : int
-        Pixels a side that the network saw.
+    preparation : Preparation
+        How the film came to the network.
     """
 
     findings: tuple[str, ...]
     probabilities: dict[str, float]
     logits: dict[str, float]
+    map_logits: dict[str, float]
     maps: NDArray[np.float32]
     heat: NDArray[np.float32]
     boxes: dict[str, NDArray[np.float64]]
     peaks: dict[str, tuple[float, float]]
     method: str
     cut: str | int
-    size: int
+    preparation: Preparation
 
 
 def explain_film(
@@ -93,7 +79,7 @@ def explain_film(
 ) -> Explanation:
     """Explain a film of any size.
 
-    The film is shrunk to a square as training films are, and the map is enlarged to the film.
+    The film is brought to the network as in its training, and the map is enlarged to the film.
 
     Parameters
     ----------
@@ -105,8 +91,8 @@ def explain_film(
     method, **options
         As for :func:`chexlib.interpret.attribute`.
     size : int, optional
-        Pixels a side for the network, at least 32. By default those it was trained on, as far as
-        its checkpoint says, or 224.
+        Pixels a side for the network, as for :meth:`chexlib.inference.Preparation.of`. By default
+        those it was trained on, as far as its checkpoint says, or 224.
     cut : {"wang", 60, 180, "otsu"} or int
         As for :func:`chexlib.interpret.heat_boxes`, of the map without its negative values. A box
         is drawn around what is hottest, however small the probability is.
@@ -118,30 +104,34 @@ def explain_film(
     Raises
     ------
     ValueError
-        If the film is not uint8 [H, W], or an option does not fit.
+        If the film is not uint8 [H, W], the network no CheXNet, or an option does not fit.
     """
-    pixels = np.asarray(pixels)
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+    if not isinstance(model, CheXNet):
         raise ValueError(
-            f"Expected a film as uint8 [H, W], got {pixels.dtype} {list(pixels.shape)}. "
-            "Read it with chexlib.data.read_radiograph."
+            f"Expected a CheXNet, got {type(model).__name__}. load_checkpoint makes one of the "
+            "weights that people have; for maps of any network: class_activation_maps."
         )
-    size = trained_size(model) if size is None else size
-    if size < 32:
-        raise ValueError(f"Expected a size from 32 px up, got {size}.")
+    preparation = Preparation.of(model, size=size)
     device = next(model.parameters()).device
-    images = Batcher(resized(pixels, size)[None], device=device)([0])
-    probable = model.predict_proba(images)[0].double()
-    logits = torch.logit(probable)
+    batcher = preparation.batcher(preparation.shrunk(pixels)[None], device=device)
+    images = batcher([0])
+    view = maps_and_logits(model, images)
+    logits = view.logits
+    if preparation.ten_crop:
+        logits = preparation.logits(model, batcher, [0])
+    logits, seen = logits[0].double(), view.logits[0].double()
     if isinstance(findings, int):
         if not 1 <= findings <= len(FINDINGS):
             raise ValueError(f"Expected 1 to {len(FINDINGS)} findings, got {findings}.")
-        rows = probable.argsort(descending=True)[:findings].tolist()
+        rows = logits.argsort(descending=True)[:findings].tolist()
     else:
-        rows = rows_of(findings)
+        rows = rows_of(findings, model)
     names = tuple(FINDINGS[row] for row in rows)
-    maps = attribute(model, images, names, method=method, **options)[0].cpu().numpy()
-    place = {"method": method, "input_size": size}
+    maps = view.maps[:, rows]
+    if method != "cam" or options:
+        maps = attribute(model, images, rows, method=method, **options)
+    maps = maps[0].cpu().numpy()
+    place = {"method": method, "input_size": preparation.size}
     heat = to_pixels(maps, pixels.shape, **place)
     side = np.minimum(pixels.shape, _BOX_SIDE)
     drawn = to_levels(positive(to_pixels(maps, tuple(side.tolist()), **place)))
@@ -158,13 +148,14 @@ def explain_film(
         peaks[name] = (x, y)
     return Explanation(
         names,
-        dict(zip(FINDINGS, probable.tolist(), strict=True)),
+        dict(zip(FINDINGS, logits.sigmoid().tolist(), strict=True)),
         dict(zip(FINDINGS, logits.tolist(), strict=True)),
+        dict(zip(FINDINGS, seen.tolist(), strict=True)),
         maps,
         heat,
         boxes,
         peaks,
         method,
         cut,
-        size,
+        preparation,
     )

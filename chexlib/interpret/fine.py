@@ -17,11 +17,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import adaptive_avg_pool2d, relu
+from torch.nn.functional import relu
 
-from chexlib.interpret.cam import apply_head
 from chexlib.interpret.geometry import STRIDE, cell_centres, interpolation_matrix
-from chexlib.interpret.inside import evaluating, rows_of
+from chexlib.interpret.inside import densenet_of, last_map, rows_of
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ WAYS = ("product", "maximum")
 
 
 def layer_maps(
-    model: CheXNet, images: torch.Tensor, findings: str | Sequence[str] | None = None
+    model: CheXNet, images: torch.Tensor, findings: str | int | Sequence[str | int] | None = None
 ) -> torch.Tensor:
     r"""Return LayerCAM before dense block 4: :math:`\sum_c \max(\partial z_f / \partial A_{cij}, 0)
     A_{cij}`.
@@ -44,24 +44,24 @@ def layer_maps(
 
     Parameters
     ----------
-    model : CheXNet
+    model : CheXNet, or another DenseNet
     images : Tensor float32 [B, 3, H, W]
         See :func:`chexlib.interpret.class_activation_maps`.
-    findings : str or sequence of str, optional
-        F of them; all 14 by default.
+    findings : str, int, or sequence of these, optional
+        F of them, by name or position; all by default.
 
     Returns
     -------
     Tensor float32 [B, F, h, w]
         From 0 up; h and w are H and W divided by 16. Enlarge them with ``stride=FINE_STRIDE``.
     """  # noqa: D205 - the formula is the summary
-    return _both(model, images, rows_of(findings))[0]
+    return _both(model, images, rows_of(findings, model))[0]
 
 
 def fine_maps(
     model: CheXNet,
     images: torch.Tensor,
-    findings: str | Sequence[str] | None = None,
+    findings: str | int | Sequence[str | int] | None = None,
     *,
     how: str = "product",
 ) -> torch.Tensor:
@@ -97,7 +97,7 @@ def fine_maps(
     """
     if how not in WAYS:
         raise ValueError(f"Expected a way to combine among {WAYS}, got {how!r}.")
-    chosen = rows_of(findings)
+    chosen = rows_of(findings, model)
     fine, coarse = _both(model, images, chosen)
     matrices = [
         torch.from_numpy(
@@ -124,24 +124,23 @@ def _both(
     model: CheXNet, images: torch.Tensor, chosen: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return LayerCAM of the chosen findings and the CAM of all."""
-    layers = model.densenet.features
     kept = []
-    hook = layers.transition3.relu.register_forward_hook(lambda _m, _i, output: kept.append(output))
-    with evaluating(model):
-        try:
-            with torch.no_grad():
-                coarse = apply_head(model, model.features(images)).maps
-        finally:
-            hook.remove()
-        with torch.enable_grad():
-            inner = kept[0].detach().requires_grad_()
-            rest = layers.transition3.pool(layers.transition3.conv(inner))
-            last = relu(layers.norm5(layers.denseblock4(rest)))
-            logits = model.classifier(adaptive_avg_pool2d(last, 1).flatten(1))
-            maps = []
-            for k, row in enumerate(chosen):
-                (gradient,) = torch.autograd.grad(
-                    logits[:, row].sum(), inner, retain_graph=k < len(chosen) - 1
-                )
-                maps.append((relu(gradient) * inner.detach()).sum(dim=1))
-    return torch.stack(maps, dim=1).float(), coarse
+
+    def cut(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        """Begin the gradient here: what is before costs no more than a forward pass."""
+        kept.append(output.detach().requires_grad_())
+        return kept[0]
+
+    hook = densenet_of(model).features.transition3.relu.register_forward_hook(cut)
+    try:
+        with evaluating(model), torch.enable_grad():
+            found = last_map(model, images)
+    finally:
+        hook.remove()
+    inner, maps = kept[0], []
+    for k, row in enumerate(chosen):
+        (gradient,) = torch.autograd.grad(
+            found.logits[:, row].sum(), inner, retain_graph=k < len(chosen) - 1
+        )
+        maps.append((relu(gradient) * inner.detach()).sum(dim=1))
+    return torch.stack(maps, dim=1).float(), found.maps.detach()

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from chexlib.interpret.captum_methods import from_grey, to_grey
-from chexlib.interpret.inside import evaluating, rows_of
+from chexlib.interpret.inside import rows_of
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -105,7 +106,7 @@ def perturbation_curves(
             f"Expected maps {[len(images), *images.shape[2:]]}, and steps and a batch size from 1 "
             f"up, got {list(heat.shape)}, {steps} and {batch_size}. Enlarge maps with to_pixels."
         )
-    (row,) = rows_of(finding)
+    (row,) = rows_of(finding, model)
     film = to_grey(images)
     substrate = ("mean" if kind == "deletion" else "blur") if substrate is None else substrate
     ground = _ground(film, substrate)

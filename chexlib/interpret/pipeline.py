@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from chexlib.data.batches import Batcher
+from chexlib.inference import Preparation
 from chexlib.interpret.attribution import case_maps, heat_of
 from chexlib.interpret.controls import CONTROLS, controls
 from chexlib.interpret.localization import find_cases, score_cases
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from chexlib.data.batches import Batcher
     from chexlib.interpret.localization import Cases
     from chexlib.models.chexnet import CheXNet
 
@@ -76,6 +77,7 @@ def open_boxed(
     source: str | Path,
     *,
     size: int,
+    cache_size: int | None = None,
     split: str = "test",
     n_patients: int | None = None,
     progress: Progress | None = None,
@@ -88,8 +90,9 @@ def open_boxed(
         The simulated films of a split; or where NIH's films are, in any layout that
         :func:`chexlib.data.find_radiographs` knows. Only those with boxes are read, at most 880:
         no cache is needed.
-    size : int
-        Pixels a side for the network.
+    size, cache_size : int
+        Pixels a side for the network, and those that a film is shrunk to first, as
+        :class:`chexlib.inference.Preparation` has them; the second is like the first by default.
     split : {"train", "val", "test"}
         Of the phantom. NIH's boxes are all in the official test set.
     n_patients : int, optional
@@ -106,8 +109,9 @@ def open_boxed(
     ValueError
         If none of the films has a box, or none of these can be read.
     """
+    preparation = Preparation(size if cache_size is None else cache_size, size)
     if source == "phantom":
-        return _phantom(size, split, n_patients, progress)
+        return _phantom(preparation, split, n_patients, progress)
     from chexlib.data.cache.workers import cores, read_all
     from chexlib.data.labels import load_boxes
     from chexlib.data.sources import find_radiographs
@@ -122,11 +126,11 @@ def open_boxed(
             f"{len(films.names):,} films. They are in the official test set: "
             "chexlib fetch images"
         )
-    images, bad = {}, {}
-    for results in read_all(films, places, size=size, workers=max(2, cores())):
+    images, bad, side = {}, {}, preparation.cache_size
+    for results in read_all(films, places, size=side, workers=max(2, cores())):
         for found in results:
             if found.reason is None:
-                images[found.position] = np.frombuffer(found.pixels, np.uint8).reshape(size, size)
+                images[found.position] = np.frombuffer(found.pixels, np.uint8).reshape(side, side)
             else:
                 bad[found.position] = found.reason
         if progress:
@@ -146,7 +150,7 @@ def open_boxed(
     rejected = [[films.names[i], films.origins[i], bad[i]] for i in sorted(bad)]
     others = set(range(len(films.names))) - set(places)
     return BoxedFilms(
-        Batcher(np.stack([images[i] for i in kept])),
+        preparation.batcher(np.stack([images[i] for i in kept])),
         cases,
         about,
         read=len(kept),
@@ -156,16 +160,17 @@ def open_boxed(
 
 
 def _phantom(
-    size: int, split: str, n_patients: int | None, progress: Progress | None
+    preparation: Preparation, split: str, n_patients: int | None, progress: Progress | None
 ) -> BoxedFilms:
     from chexlib.data.dataset import open_dataset
 
     report = None
     if progress:
         report = lambda done, total, _bad: progress("simulating films", done, total)  # noqa: E731
+    size = preparation.cache_size
     data = open_dataset("phantom", split, size=size, n_patients=n_patients, progress=report)
     cases = find_cases(data.boxes, data.films["image"].tolist(), data.patients)
-    batcher = Batcher(data.cache)
+    batcher = preparation.batcher(data.cache)
     cases = type(cases)(
         data.rows[cases.film], cases.finding, cases.patient, cases.truth, cases.image
     )

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from chexlib.findings import FINDINGS
 from chexlib.interpret.attribution import attribute, to_pixels
-from chexlib.interpret.inside import rows_of
+from chexlib.interpret.cam import maps_and_logits
+from chexlib.interpret.inside import names_of, rows_of
 from chexlib.interpret.similarity import similarity
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def compare_models(
     model: CheXNet,
     other: CheXNet,
     images: torch.Tensor,
-    findings: str | Sequence[str] | None = None,
+    findings: str | int | Sequence[str | int] | None = None,
     *,
     method: str = "cam",
     kinds: Sequence[str] = ("spearman", "ssim"),
@@ -92,8 +92,8 @@ def compare_models(
     model, other : CheXNet
         For the label check: trained on true labels, and on shuffled ones.
     images : Tensor float32 [B, 3, H, W]
-    findings : str or sequence of str, optional
-        All 14 by default.
+    findings : str, int, or sequence of these, optional
+        By name or position; all by default.
     method, **options
         As for :func:`chexlib.interpret.attribute`.
     kinds : sequence of str
@@ -109,13 +109,14 @@ def compare_models(
     """
     maps = [attribute(m, images, findings, method=method, **options) for m in (model, other)]
     enlarge = {"method": method, "size": tuple(images.shape[2:])}
-    return _alike(*maps, findings, kinds=kinds, absolute=absolute, **enlarge)
+    names = _names(findings, model)
+    return _alike(*maps, names, kinds=kinds, absolute=absolute, **enlarge)
 
 
 def cascade(
     model: CheXNet,
     images: torch.Tensor,
-    findings: str | Sequence[str] | None = None,
+    findings: str | int | Sequence[str | int] | None = None,
     *,
     method: str = "cam",
     kinds: Sequence[str] = ("spearman", "ssim"),
@@ -140,19 +141,27 @@ def cascade(
     """
     own = attribute(model, images, findings, method=method, **options)
     how = {"kinds": kinds, "absolute": absolute, "method": method, "size": tuple(images.shape[2:])}
-    rows = [_alike(own, own, findings, **how).assign(stage="trained")]
+    names = _names(findings, model)
+    rows = [_alike(own, own, names, **how).assign(stage="trained")]
     for name, network in randomised(model, seed=seed):
         maps = attribute(network, images, findings, method=method, **options)
-        rows.append(_alike(own, maps, findings, **how).assign(stage=name))
+        rows.append(_alike(own, maps, names, **how).assign(stage=name))
     table = pd.concat(rows, ignore_index=True)
     table["stage"] = pd.Categorical(table["stage"], ["trained", *STAGES], ordered=True)
     return table[["stage", *(column for column in table if column != "stage")]]
 
 
+def _names(
+    findings: str | int | Sequence[str | int] | None, model: torch.nn.Module
+) -> list[str | int]:
+    names = names_of(model)
+    return [names[row] for row in rows_of(findings, model)]
+
+
 def _alike(
     a: torch.Tensor,
     b: torch.Tensor,
-    findings: str | Sequence[str] | None,
+    names: Sequence[str | int],
     *,
     kinds: Sequence[str],
     absolute: bool,
@@ -161,7 +170,6 @@ def _alike(
 ) -> pd.DataFrame:
     if absolute:
         a, b = a.abs(), b.abs()
-    names = [FINDINGS[row] for row in rows_of(findings)]
     film, finding = np.indices(a.shape[:2])
     table = {"film": film.ravel(), "finding": np.array(names)[finding.ravel()]}
     for kind in kinds:
@@ -175,7 +183,7 @@ def _alike(
 def shift_equivariance(
     model: CheXNet,
     images: torch.Tensor,
-    findings: str | Sequence[str] | None = None,
+    findings: str | int | Sequence[str | int] | None = None,
     *,
     shifts: Sequence[int] = (1, 2, 4, 8, 16, 32),
     method: str = "cam",
@@ -213,15 +221,15 @@ def shift_equivariance(
             f"Expected shifts from 1 to half of the film's side, got {list(shifts)} for films of "
             f"{height} x {width} px."
         )
-    rows = rows_of(findings)
-    names = [FINDINGS[row] for row in rows]
+    rows = rows_of(findings, model)
+    names = _names(findings, model)
     inner = (height - max(shifts), width - max(shifts))
 
     def seen(by: int) -> tuple[np.ndarray, np.ndarray]:
         window = images[:, :, by : by + inner[0], by : by + inner[1]].contiguous()
-        maps = attribute(model, window, names, method=method, **options)
+        maps = attribute(model, window, rows, method=method, **options)
         maps = to_pixels(maps, inner, method=method, input_size=inner)
-        logits = model.predict_proba(window).logit()[:, rows]
+        logits = maps_and_logits(model, window).logits[:, rows]
         return maps.cpu().numpy(), logits.cpu().numpy()
 
     still, logit = seen(0)

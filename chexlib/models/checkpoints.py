@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path) -> CheXNet:
     Parameters
     ----------
     path : path
-        The file; its name does not matter.
+        The file; its name does not matter. Or the folder of a finished run.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def load_checkpoint(path: str | Path) -> CheXNet:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or the folder is that of no finished run.
     CheckpointError
         If it is no checkpoint, is damaged, would run code, holds another network, or a key is
         missing or unexpected. It is a ``ValueError``.
@@ -80,6 +80,15 @@ def load_checkpoint(path: str | Path) -> CheXNet:
     'zoogzog, arnoweng'
     """
     path = Path(path)
+    if path.is_dir():
+        names = ("best.safetensors", "metrics.json")  # the second is written last
+        if missing := [name for name in names if not (path / name).is_file()]:
+            raise FileNotFoundError(
+                f"Expected the folder of a finished run of chexlib train, found no "
+                f"{' and no '.join(missing)} in {path}. Repeat the command that began it, or name "
+                "a file of weights."
+            )
+        path /= "best.safetensors"
     contents = read_weights(path)
     found = translate(contents.tensors, path)
     options, channels = shape_options(found.state, path)

@@ -8,6 +8,7 @@ networks, CVPR 2017, Table 1 (the architectures).
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +20,10 @@ from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "CheXNet"]
+__all__ = ["ARCHITECTURES", "CheXNet", "evaluating"]
 
 # Layers of each dense block, growth rate, channels of the first convolution.
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
@@ -31,6 +33,27 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
 }
 
 SMALLEST = 29  # px a side
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Use a network as for testing, with constant parameters; afterwards it is as it was.
+
+    Batch normalisation then uses the statistics of training and does not change them, and a
+    gradient with respect to an image does not pay for those of seven million parameters.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in learns:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learns:
+            parameter.requires_grad_(True)
+        for module, training in modes:  # each had its own: a part may be frozen
+            module.training = training
 
 
 class CheXNet(nn.Module):
@@ -174,13 +197,8 @@ class CheXNet(nn.Module):
         Batch normalisation uses the statistics of training, whatever mode the network is in; the
         mode of every layer is as it was afterwards.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
+        with evaluating(self):
             return self(images).sigmoid()
-        finally:
-            for module, training in modes:
-                module.training = training
 
     def __repr__(self) -> str:
         """Name the architecture and its size, not its 430 parts; ``densenet`` shows them."""

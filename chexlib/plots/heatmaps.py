@@ -280,6 +280,8 @@ def explanation(
     said = f"{INFO[name].english}: probability {explained.probabilities[name]:.3f}"
     if prevalence is not None:
         said += f" (prevalence {prevalence:.3f})"
+    if explained.preparation.ten_crop:
+        said += " (ten crops)"
     boxes = explained.boxes[name] * share
     limits = (0.0, max(float(explained.heat[0].max()), 0.0))
     shown = overlay(axes[1], small, heat, boxes=boxes, title=said, limits=limits)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
-from chexlib.data.batches import Batcher
 from chexlib.data.cache.workers import cores, read_all
 from chexlib.files import disk_errors, write_atomically
 from chexlib.findings import FINDINGS
-from chexlib.models import load_checkpoint
-from chexlib.training.run import open_run
+from chexlib.inference import Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,108 +24,31 @@ if TYPE_CHECKING:
     from chexlib.data.sources import Source
     from chexlib.models import CheXNet
 
-__all__ = ["Predictor", "part_of", "predict_files", "rejected_of"]
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A network, and how films are brought to it: as in the run it comes from.
-
-    Attributes
-    ----------
-    model : CheXNet
-        On the device where it is to run.
-    cache_size, size : int
-        Pixels a side that a film is shrunk to first, and of the network's input.
-    ten_crop : bool
-        Whether probabilities are means over ten crops.
-    thresholds : Path or None
-        Of the run's own thresholds.
-    """
-
-    model: CheXNet
-    cache_size: int = 256
-    size: int = 224
-    ten_crop: bool = False
-    thresholds: Path | None = None
-
-    @classmethod
-    def open(cls, path: str | Path, *, device: str = "auto") -> Predictor:
-        """Open a run's folder, or a file of weights.
-
-        Parameters
-        ----------
-        path : path
-            A folder of :func:`chexlib.training.fit`, or what :func:`chexlib.models.load_checkpoint`
-            reads. A file that does not say what it was trained on gets films as CheXNet's: 224 px.
-        device : str
-            ``auto`` is a GPU where there is one.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none.
-        ValueError
-            If it is no CheXNet, or the device is not there.
-        """
-        path = Path(path)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            place = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"Expected a device of this machine, got {device!r}: {error}"
-            ) from None
-        if path.is_dir():
-            run = open_run(path)
-            values, model = run.recipe.to_dict(), run.model()
-            own = path / "thresholds.csv"
-        else:
-            model, own = load_checkpoint(path), None
-            said = model.provenance.get("metadata", {}).get("recipe")
-            values = json.loads(said) if said else {}
-        known = {key: values[key] for key in ("cache_size", "size", "ten_crop") if key in values}
-        thresholds = own if own is not None and own.is_file() else None
-        return cls(model.to(place), thresholds=thresholds, **known)
-
-    def __call__(self, films: np.ndarray) -> np.ndarray:
-        """Return probabilities float32 [N, 14] of films uint8 [N, cache_size, cache_size]."""
-        device = next(self.model.parameters()).device
-        batcher, rows = Batcher(films, size=self.size, device=device), np.arange(len(films))
-        if self.ten_crop:
-            found = batcher.ten_crop_mean(self.model.predict_proba, rows)
-        else:
-            found = self.model.predict_proba(batcher(rows))
-        return found.float().cpu().numpy()
-
-    @property
-    def identity(self) -> str:
-        """A hash of weights and options: results of another may not be mixed with these."""
-        digest = hashlib.sha256(repr((self.cache_size, self.size, self.ten_crop)).encode())
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+__all__ = ["part_of", "predict_files", "rejected_of"]
 
 
 def predict_files(
-    predictor: Predictor,
+    model: CheXNet,
     source: Source,
     out: str | Path,
     *,
+    preparation: Preparation | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> tuple[int, int]:
     """Write the predictions of all films of a source, or go on with it.
 
     Parameters
     ----------
-    predictor : Predictor
+    model : CheXNet
+        On the device where it is to run.
     source : Source
         From :func:`chexlib.data.find_radiographs`.
     out : path
         A CSV as :func:`chexlib.data.read_predictions` reads it, put there once it is whole. Until
         then what is done stands beside it, in ``out`` with ``.part`` added. Films that cannot be
         read are listed in a second file, whose name ends in ``-rejected.csv``.
+    preparation : Preparation, optional
+        As in the network's training by default.
     progress : callable, optional
         Called with the numbers of films done, of all, and of rejected ones.
 
@@ -151,10 +70,11 @@ def predict_files(
     as many at a time as a source's tasks hold. The same films stand together whether a job was
     stopped or not, so that the file is the same.
     """
+    preparation = Preparation.of(model) if preparation is None else preparation
     out = Path(out)
     part = part_of(out)
     names = "\n".join(source.names)
-    mark = hashlib.sha256(f"{predictor.identity}\n{names}".encode()).hexdigest()
+    mark = hashlib.sha256(f"{_identity(model, preparation)}\n{names}".encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = _resume(part, mark)
     left = [i for i in range(len(source.names)) if i not in rows]
@@ -164,8 +84,9 @@ def predict_files(
     with disk_errors(out):
         with part.open("a", encoding="utf-8", newline="") as file:
             # At least two: one worker would be this process, which a bad film must not end.
-            for films in read_all(source, left, size=predictor.cache_size, workers=max(2, cores())):
-                new = _rows(predictor, films)
+            side = preparation.cache_size
+            for films in read_all(source, left, size=side, workers=max(2, cores())):
+                new = _rows(model, preparation, films)
                 text = csv.writer(file, lineterminator="\n")
                 text.writerows([position, *row] for position, row in new.items())
                 text.writerow(["-"])  # a task is counted when it is whole
@@ -188,6 +109,14 @@ def part_of(out: Path) -> Path:
 def rejected_of(out: Path) -> Path:
     """Return where films that cannot be read are listed."""
     return out.with_name(f"{out.stem}-rejected.csv")
+
+
+def _identity(model: CheXNet, preparation: Preparation) -> str:
+    """Return a hash of weights and options: results of another may not be mixed with these."""
+    digest = hashlib.sha256(repr(astuple(preparation)).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _resume(part: Path, mark: str) -> dict[int, list[str]]:
@@ -214,14 +143,16 @@ def _resume(part: Path, mark: str) -> dict[int, list[str]]:
     return {int(line[0]): line[1:] for line in kept if line != ["-"]}
 
 
-def _rows(predictor: Predictor, films: list[Result]) -> dict[int, list[str]]:
+def _rows(model: CheXNet, preparation: Preparation, films: list[Result]) -> dict[int, list[str]]:
     """Return 14 numbers for a film that could be read, and the reason for one that could not."""
     rows = {film.position: [film.reason] for film in films if film.reason is not None}
     good = [film for film in films if film.reason is None]
     if good:
-        side = predictor.cache_size
+        side = preparation.cache_size
         pixels = [np.frombuffer(film.pixels, np.uint8).reshape(side, side) for film in good]
-        for film, row in zip(good, predictor(np.stack(pixels)), strict=True):
+        batcher = preparation.batcher(np.stack(pixels), device=next(model.parameters()).device)
+        scores = preparation.logits(model, batcher, np.arange(len(good))).sigmoid().cpu().numpy()
+        for film, row in zip(good, scores, strict=True):
             rows[film.position] = [f"{value:.6g}" for value in row]
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,7 @@ class Training(LightningModule):
             totals = gathered
         checkpoint["chexlib"] = {
             **describe(self.model),  # so that chexlib.models.load_checkpoint opens the file, too
+            "recipe": json.dumps(self.recipe.to_dict()),
             "history": [dict(row) for row in self.history],
             "totals": totals,
             "steps": self._steps,

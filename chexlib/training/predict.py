@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from chexlib.data.batches import Batcher
+from chexlib.inference import Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,17 +54,14 @@ def predict(
     """
     device = next(model.parameters()).device if device is None else torch.device(device)
     model.to(device)
-    batcher = Batcher(films.cache, size=size, device=device)
+    side = films.cache.images.shape[1]
+    preparation = Preparation(side, side if size is None else size, ten_crop)
+    batcher = preparation.batcher(films.cache, device=device)
     found = []
     for start in range(0, len(films), batch_size):
         rows = films.rows[start : start + batch_size]
-        if ten_crop:
-            part = batcher.ten_crop_mean(
-                model.predict_proba, rows, max_images_at_once=max(10, batch_size)
-            )
-        else:
-            part = model.predict_proba(batcher(rows))
-        found.append(part.float().cpu().numpy())
+        logits = preparation.logits(model, batcher, rows, images_at_once=batch_size)
+        found.append(logits.sigmoid().cpu().numpy())
         if step:
             step(min(start + batch_size, len(films)), len(films))
     return np.concatenate(found)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
@@ -21,10 +20,8 @@ from chexlib.data import data_home, load_boxes, package_file
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     cell_centres,
-    class_activation_maps,
     explain_film,
     secondary_capture,
-    trained_size,
 )
 from chexlib.models import save_checkpoint
 from chexlib.plots import heatmaps
@@ -100,18 +97,10 @@ class TestExplainFilm:
         for film in (FILM.astype(float), FILM[None]):
             with pytest.raises(ValueError, match="Expected a film as uint8"):
                 explain_film(small, film)
-        with pytest.raises(ValueError, match="size from 32"):
+        with pytest.raises(ValueError, match="size in pixels from 29"):
             explain_film(small, FILM, size=16)
         with pytest.raises(ValueError, match="1 to 14 findings"):
             explain_film(small, FILM, 0)
-
-    def test_the_size_of_training(self, small):
-        assert trained_size(small) == 224
-        from copy import copy
-
-        told = copy(small)
-        told.provenance = {"metadata": {"recipe": '{"size": 112}'}}
-        assert trained_size(told) == 112
 
 
 class TestFigures:
@@ -280,7 +269,8 @@ class TestCommand:
         assert sorted(p.name for p in out.iterdir()) == ["film-Mass-cam.png", "film.json"]
         said = json.loads((out / "film.json").read_text())
         assert said["notice"] == "Not for clinical use."
-        assert said["input_size"] == 96  # as the checkpoint was trained
+        # As the checkpoint was trained.
+        assert said["preparation"] == {"cache_size": 256, "size": 96, "ten_crop": False}
         assert set(said["probabilities"]) == set(FINDINGS)
         mass = said["findings"]["Mass"]
         assert mass["map"]["cells"] == [3, 3]
@@ -405,14 +395,3 @@ class TestLocalize:
         cases = pd.read_csv(tmp_path / "cases.csv")
         area = cases[cases["source"] == "cam"].set_index("image")["area"]
         assert area["00008386_000.png"] == pytest.approx(58.51 * 47.68 / 1024**2, rel=0.1)
-
-
-def test_the_map_of_a_film_is_that_of_its_batch(small):
-    # The command's path and the batches of evaluation see the same film.
-    from chexlib.data import Batcher
-    from chexlib.data.cache.workers import resized
-
-    images = Batcher(resized(FILM, 96)[None])([0])
-    expected = class_activation_maps(small, images)[0, 4]
-    found = explain_film(small, FILM, "Mass", size=96).maps[0]
-    torch.testing.assert_close(torch.from_numpy(found), expected)

@@ -132,6 +132,18 @@ class TestShift:
         assert table["pearson"].min() > 0.7
         assert len(table) == 4
 
+    def test_logits_are_the_networks(self, small, images):
+        """Not those of a probability, which is 1 from a logit of 17 on."""
+        bias = small.classifier.bias.data
+        kept = bias.clone()
+        try:
+            before = shift_equivariance(small, images, "Mass", shifts=(8,))
+            bias[4] += 40
+            after = shift_equivariance(small, images, "Mass", shifts=(8,))
+        finally:
+            bias.copy_(kept)
+        np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-4)
+
     def test_columns_and_shifts(self, small, images):
         table = shift_equivariance(small, images, "Mass", shifts=(8, 32))
         assert table.columns.tolist()[:3] == ["film", "finding", "shift"]

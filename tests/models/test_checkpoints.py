@@ -321,6 +321,16 @@ class TestOurs:
         assert metadata["epochs"] == "3"
         assert metadata["mot"] == "é"
 
+    def test_the_folder_of_a_run_stands_for_its_weights(self, tmp_path, make, images):
+        model = CheXNet(growth_rate=4).eval()
+        save_checkpoint(model, tmp_path / "best.safetensors")
+        with pytest.raises(FileNotFoundError, match=r"finished run .*found no metrics\.json in"):
+            load_checkpoint(tmp_path)
+        (tmp_path / "metrics.json").write_text("{}")
+        found = load_checkpoint(tmp_path)
+        assert found.provenance["file"] == "best.safetensors"
+        torch.testing.assert_close(found(images), model(images), atol=0, rtol=0)
+
     def test_others_read_it_too(self, tmp_path, make, images):
         model = CheXNet(growth_rate=4).eval()
         save_checkpoint(model, tmp_path / "m.safetensors", metadata={"a": "b"})
@@ -647,7 +657,7 @@ class TestBadFiles:
     def test_absent_folder_and_empty(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"Expected a file of weights.*nowhere\.pt"):
             load_checkpoint(tmp_path / "nowhere.pt")
-        with pytest.raises(CheckpointError, match="got the folder"):
+        with pytest.raises(FileNotFoundError, match=r"no best\.safetensors and no metrics\.json"):
             load_checkpoint(tmp_path)
         (tmp_path / "m").touch()
         with pytest.raises(CheckpointError, match="got an empty one"):

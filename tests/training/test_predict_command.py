@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 from chexlib.cli import app
 from chexlib.data import find_radiographs, read_predictions
 from chexlib.findings import FINDINGS, INFO
+from chexlib.inference import Preparation
 from chexlib.metrics import choose
+from chexlib.models import load_checkpoint
 from chexlib.report.evaluation import RULES as REPORT_RULES
 from chexlib.training import fit
-from chexlib.training.files import Predictor, predict_files
+from chexlib.training.files import predict_files
 from chexlib.training.thresholds import RULES, choose_thresholds, read_thresholds
 
 WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
@@ -79,7 +81,9 @@ def test_one_film_from_weights_alone(call, run, tmp_path):
     assert "No thresholds; give the folder of a run" in result.stdout
     assert "Threshold" not in result.stdout
     assert read_predictions(tmp_path / "one.csv")["image"].tolist() == ["RG1_UNCR.dcm"]
-    assert Predictor.open(weights).size == 32  # as the file says of its training
+    assert Preparation.of(load_checkpoint(weights)) == Preparation(32, 32)  # as the file says
+    last = Preparation.of(load_checkpoint(run.folder / "last.ckpt"))
+    assert last == Preparation(32, 32)
     call("predict", film, "--checkpoint", run.folder, "--out", "two.csv")
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
@@ -139,7 +143,8 @@ DEADLY = """
 import os, sys
 from pathlib import Path
 from chexlib.data import find_radiographs, sources
-from chexlib.training.files import Predictor, predict_files
+from chexlib.models import load_checkpoint
+from chexlib.training.files import predict_files
 
 read = sources.open_radiograph
 
@@ -151,14 +156,14 @@ def deadly(data, *, name):
 sources.open_radiograph = deadly  # here, and where this script is imported to help
 if __name__ == "__main__":
     run, folder, out = map(Path, sys.argv[1:])
-    print(*predict_files(Predictor.open(run, device="cpu"), find_radiographs(folder), out))
+    print(*predict_files(load_checkpoint(run), find_radiographs(folder), out))
 """
 
 
 def test_a_film_that_ends_its_reader_costs_that_film_alone(run, folder, tmp_path):
     (tmp_path / "predict.py").write_text(DEADLY)
-    predictor = Predictor.open(run.folder, device="cpu")
-    predict_files(predictor, find_radiographs(folder), tmp_path / "whole.csv")
+    model = load_checkpoint(run.folder)
+    predict_files(model, find_radiographs(folder), tmp_path / "whole.csv")
     command = [sys.executable, "predict.py", run.folder, folder, "out.csv"]
     ended = subprocess.run(
         command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600
@@ -185,8 +190,8 @@ class Stopped(BaseException):
 
 
 def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
-    source, predictor = find_radiographs(folder), Predictor.open(run.folder)
-    predict_files(predictor, source, tmp_path / "whole.csv")
+    source, model = find_radiographs(folder), load_checkpoint(run.folder)
+    predict_files(model, source, tmp_path / "whole.csv")
     whole = (tmp_path / "whole.csv").read_bytes()
     out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
 
@@ -200,7 +205,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
 
     for number in (0, 1, 33, 65):
         with pytest.raises(Stopped):
-            predict_files(predictor, source, out, progress=stop_at(number))
+            predict_files(model, source, out, progress=stop_at(number))
         assert not out.exists()
     lines = part.read_bytes()
     rng = np.random.default_rng(1)
@@ -208,26 +213,25 @@ def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
         part.write_bytes(lines[:end])  # what a kill may leave
         if end < 64:  # not even the mark is whole
             with pytest.raises(ValueError, match="of these films and this network"):
-                predict_files(predictor, source, out)
+                predict_files(model, source, out)
             continue
-        assert predict_files(predictor, source, out) == (MANY - 1, 1)
+        assert predict_files(model, source, out) == (MANY - 1, 1)
         assert out.read_bytes() == whole
         out.unlink()
 
 
 def test_parts_of_another_network_are_refused(run, folder, tmp_path):
     source = find_radiographs(folder)
-    first = Predictor.open(run.folder)
-    other = Predictor(first.model, cache_size=32, size=32, ten_crop=True)
+    model, ten_crop = load_checkpoint(run.folder), Preparation(32, 32, ten_crop=True)
 
     def stop(*_):
         raise Stopped
 
     with pytest.raises(Stopped):
-        predict_files(first, source, tmp_path / "out.csv", progress=stop)
+        predict_files(model, source, tmp_path / "out.csv", progress=stop)
     with pytest.raises(ValueError, match=r"Expected .*out\.csv\.part to be of these films"):
-        predict_files(other, source, tmp_path / "out.csv")
-    ten = predict_files(other, source, tmp_path / "ten.csv")
+        predict_files(model, source, tmp_path / "out.csv", preparation=ten_crop)
+    ten = predict_files(model, source, tmp_path / "ten.csv", preparation=ten_crop)
     assert ten == (MANY - 1, 1)
 
 
@@ -251,7 +255,7 @@ def test_it_fails_in_one_line(call, run, folder, tmp_path, words, message):
     assert last.startswith("Error: ")
     assert message in last
     missing = call("predict", "film.png", "--checkpoint", tmp_path)
-    assert "Expected a finished run in" in missing.stderr
+    assert "Expected the folder of a finished run" in missing.stderr
 
 
 # ---- thresholds
@@ -319,13 +323,13 @@ def test_nothing_is_written_over_what_is_there_or_is_read(call, run, folder, tmp
     assert (tmp_path / "new-rejected.csv").read_text() == "mine"
     (tmp_path / "new-rejected.csv").unlink()
     # Of a job that was stopped as it ended, the list is its own.
-    predictor, source = Predictor.open(run.folder), find_radiographs(tmp_path / "list.csv")
+    model, source = load_checkpoint(run.folder), find_radiographs(tmp_path / "list.csv")
 
     def stop(done, total, _bad):
         if done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_files(predictor, source, tmp_path / "new.csv", progress=stop)
+        predict_files(model, source, tmp_path / "new.csv", progress=stop)
     (tmp_path / "new-rejected.csv").write_text("image,source,reason\n")
     assert call(*command, "--out", "new.csv").exit_code == 0
