@@ -68,7 +68,12 @@ def zipped(program, parts=None, *, compressed=(), **other):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same name twice is meant
         with zipfile.ZipFile(stream, "w", compresslevel=1) as archive:
-            for name, data in [("data.pkl", program), *parts.items(), *other.items()]:
+            for name, data in [
+                ("data.pkl", program),
+                ("version", b"3\n"),
+                *parts.items(),
+                *other.items(),
+            ]:
                 kind = zipfile.ZIP_DEFLATED if name in compressed else zipfile.ZIP_STORED
                 archive.writestr(f"a/{name}", data, kind)
     return stream.getvalue()
