@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from contextlib import contextmanager
@@ -13,18 +14,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pandas as pd
+
 __all__ = [
     "DISK_FULL",
+    "brief",
     "disk_errors",
     "draft_of",
+    "inert",
+    "legible",
     "open_own",
+    "original",
     "put_in_place",
     "remove_drafts",
     "write_atomically",
+    "write_csv",
 ]
 
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _MARK = "draft-"
+# What a spreadsheet takes for a formula (OWASP, CSV injection), the marks put before it included.
+_ACTS = re.compile(r"'*[=+\-@\s\uff1d\uff0b\uff0d\uff20]")
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -138,3 +148,49 @@ def disk_errors(path: Path) -> Iterator[None]:
             "and repeat: what was finished before is kept",
             str(path),
         ) from error
+
+
+def inert(text: str) -> str:
+    """Return a text as it stands in a CSV: with a ``'`` before what a spreadsheet would compute.
+
+    These are texts that begin with ``=``, ``+``, ``-``, ``@`` or white space, such as names of
+    films; :func:`original` gives them back.
+
+    Examples
+    --------
+    >>> inert("=1+1.png"), inert("film.png"), original("'=1+1.png")
+    ("'=1+1.png", 'film.png', '=1+1.png')
+    """
+    return f"'{text}" if _ACTS.match(text) else text
+
+
+def original(text: str) -> str:
+    """Return a text that :func:`inert` wrote."""
+    return text[1:] if text.startswith("'") and _ACTS.match(text) else text
+
+
+def write_csv(path: str | Path, table: pd.DataFrame, **options: object) -> None:
+    """Write a table atomically, its texts :func:`inert`; options are those of ``to_csv``."""
+    texts = table.select_dtypes(exclude="number")
+    safe = {
+        name: column.astype(object).map(lambda v: inert(v) if isinstance(v, str) else v)
+        for name, column in texts.items()
+    }
+    write_atomically(path, lambda draft: table.assign(**safe).to_csv(draft, index=False, **options))
+
+
+def brief(value: object) -> str:
+    """Return how a value is quoted in an error: its ``repr``, of at most some 300 characters."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:240]} … {text[-40:]} ({len(text):,} characters)"
+
+
+def legible(text: str) -> str:
+    r"""Return a name with what cannot be printed, or is no UTF-8, as an escape such as ``\xe9``.
+
+    >>> legible(os.fsdecode(b"caf\xe9.png"))
+    'caf\\udce9.png'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

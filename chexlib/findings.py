@@ -12,6 +12,8 @@ import difflib
 import re
 from dataclasses import dataclass
 
+from chexlib.files import brief
+
 __all__ = ["FINDINGS", "INFO", "NO_FINDING", "Finding", "normalise"]
 
 
@@ -238,10 +240,10 @@ def normalise(name: str) -> str:
         found = _BY_KEY.get(_key(name))
         if found is not None:
             return found
-        near = difflib.get_close_matches(_key(name), _BY_KEY, n=1)
+        near = difflib.get_close_matches(_key(name)[:100], _BY_KEY, n=1)
         hint = (
             f"Did you mean {_BY_KEY[near[0]]!r}?" if near else f"Known are {', '.join(FINDINGS)}."
         )
     else:
         hint = f"Known are {', '.join(FINDINGS)}."
-    raise ValueError(f"Expected one of the 14 findings, got {name!r}. {hint}")
+    raise ValueError(f"Expected one of the 14 findings, got {brief(name)}. {hint}")

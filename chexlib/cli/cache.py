@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -62,9 +61,9 @@ def cache(
     with one_line_errors():
         from chexlib.data.cache import ImageCache
         from chexlib.data.home import cache_home
-        from chexlib.data.sources import find_radiographs, legible
+        from chexlib.data.sources import find_radiographs
+        from chexlib.files import legible
 
-        logging.basicConfig(format="%(message)s", level=logging.WARNING)
         folder = folder or cache_home() / f"chest-xray14-{size}"
         console = terminal()
         films = find_radiographs(source)

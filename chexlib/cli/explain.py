@@ -116,7 +116,7 @@ def explain(
         for name in found.findings:
             console.print(
                 f"{name:20}probability {found.probabilities[name]:.3f}   "
-                f"{len(found.boxes[name])} boxes   {', '.join(files[name].values())}",
+                f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}",
                 soft_wrap=True,
             )
         console.print(

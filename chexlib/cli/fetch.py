@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,7 +86,6 @@ def fetch(
 def _fetch_all(entries: list[Entry], home: Path, *, force: bool, known_hash: str | None) -> None:
     from chexlib.data.fetch import fetch as fetch_entry
 
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = terminal()
     for item in entries:
         console.print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from chexlib.cli.shell import (
     tell_films,
     terminal,
 )
-from chexlib.files import write_atomically
+from chexlib.files import write_atomically, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,11 +146,11 @@ def localize(
             "chexlib": version("chexlib"),
         }
         for name, table in (("localization", found.table), ("cases", found.cases)):
-            write_atomically(folder / f"{name}.csv", partial(table.to_csv, index=False))
+            write_csv(folder / f"{name}.csv", table)
         text = as_json(about)
         write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
         if len(films.rejected):
-            write_atomically(listed, partial(films.rejected.to_csv, index=False))
+            write_csv(listed, films.rejected)
         else:
             listed.unlink(missing_ok=True)
         console = terminal()

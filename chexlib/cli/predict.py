@@ -70,7 +70,8 @@ def predict(
     """Predict the 14 findings of films: a table for one, a CSV for several.
 
     Films are brought to the network as in its training. Stopped at any moment, the same command
-    goes on with the films that are left. [bold]Not for clinical use.[/]
+    goes on with the films that are left. A name that a spreadsheet would compute, such as
+    [cyan]=1.png[/], is written with a [cyan]'[/] before it. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
@@ -81,7 +82,8 @@ def predict(
     [cyan]chexlib predict film.dcm --checkpoint runs/mine --rule sensitivity_0.90[/]
     """
     with one_line_errors():
-        from chexlib.data.sources import find_radiographs, legible
+        from chexlib.data.sources import find_radiographs
+        from chexlib.files import legible
         from chexlib.inference import device_named
         from chexlib.models import load_checkpoint
         from chexlib.training.files import part_of, predict_files, rejected_of
@@ -138,7 +140,7 @@ def _one(
     import pandas as pd
 
     from chexlib.data.radiographs import read_radiograph
-    from chexlib.files import write_atomically
+    from chexlib.files import write_csv
     from chexlib.findings import FINDINGS, INFO
     from chexlib.inference import Preparation
 
@@ -164,7 +166,7 @@ def _one(
         row = [[source.name, *(f"{value:.6g}" for value in scores)]]
         frame = pd.DataFrame(row, columns=["Image Index", *FINDINGS])
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, lambda draft: frame.to_csv(draft, index=False))
+        write_csv(out, frame)
         console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from chexlib.files import legible
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = [
     "MOST_RESAMPLES",
@@ -25,10 +31,31 @@ __all__ = [
 
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
 
+LONGEST = 3000  # characters of an error
 
-def terminal() -> Console:
+
+class Terminal(Console):
+    """A console that prints every text :func:`~chexlib.files.legible`.
+
+    A film or its name may hold characters that move the cursor or set the window's title. Ends of
+    lines stay; styles of the console's own are not texts.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as it is printed, wherever it stands: alone, in a table, in a title."""
+        return super().render_str("\n".join(map(legible, text.split("\n"))), **options)
+
+
+class _Log(logging.Handler):
+    """Prints what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        terminal(stderr=True).print(escape(self.format(record)), soft_wrap=True)
+
+
+def terminal(*, stderr: bool = False) -> Terminal:
     """Give a console made now, so that it writes to the standard output of the moment."""
-    return Console(highlight=False, soft_wrap=False)
+    return Terminal(highlight=False, soft_wrap=False, stderr=stderr)
 
 
 def as_json(record: dict[str, Any]) -> str:
@@ -57,14 +84,19 @@ def keep_what_is_there(files: Iterable[Path], *, force: bool, inputs: Iterable[P
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with one plain message and a status, not with a traceback, on an expected failure."""
+    """End with one plain message and a status, not with a traceback, on an expected failure.
+
+    What is logged meanwhile, such as a warning about a film, is printed as well.
+    """
+    logging.basicConfig(format="%(message)s", handlers=[_Log()])
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
         # soft_wrap: the message stays one line, to be read in a log or searched for.
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]Error:[/] {escape(str(error))}"
-        )
+        said = str(error).replace("\n", " ")
+        if len(said) > LONGEST:
+            said = f"{said[: LONGEST - 500]} … {said[-490:]}"
+        terminal(stderr=True).print(f"[bold red]Error:[/] {escape(said)}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. Repeat the command to go on where it stopped.")

@@ -96,7 +96,8 @@ def train(
         asked = RECIPES[recipe].with_values(values or (), **given)
         folder = out or Path("runs") / f"{recipe}-{_digits(asked)}"
         first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
-        logging.basicConfig(format="%(message)s", level=logging.WARNING if first else logging.ERROR)
+        if not first:
+            logging.getLogger().setLevel(logging.ERROR)
         console = terminal()
         if first:
             _introduce(asked, RECIPES[recipe], folder, console)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from chexlib.files import brief
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -38,8 +40,8 @@ class Checker:
         missing = [column for column in columns if column not in frame.columns]
         if missing:
             raise ValueError(
-                f"Expected column {missing[0]!r} in {path}, found columns {list(frame.columns)}. "
-                "This is another file, or its header was changed."
+                f"Expected column {missing[0]!r} in {path}, found columns "
+                f"{brief(list(frame.columns))}. This is another file, or its header was changed."
             )
         for column in columns:
             if column not in ("x", "y", "width", "height"):  # empty where RSNA drew no box
@@ -50,7 +52,7 @@ class Checker:
             row = int(np.flatnonzero(bad.to_numpy())[0])
             raise ValueError(
                 f"Expected {expected} in {self.path}, row {row + 2}, column {column!r}; got "
-                f"{self.frame[column].iloc[row]!r}. The file is damaged or is another file."
+                f"{brief(self.frame[column].iloc[row])}. The file is damaged or is another file."
             )
 
     def rows(self, expected: int) -> None:

@@ -17,7 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["RadiographError", "decode_picture", "decode_stream", "legible", "size_checked"]
+from chexlib.files import legible
+
+__all__ = ["RadiographError", "decode_picture", "decode_stream", "size_checked"]
 
 # A 43 cm detector at 0.1 mm has 18 million pixels. JPEG 2000 of 40 million takes eight seconds.
 MAX_PIXELS = 40_000_000
@@ -61,18 +63,6 @@ class RadiographError(ValueError):
 
     def __reduce__(self) -> tuple:  # workers send it from one process to another
         return _restore, (self.name, str(self))
-
-
-def legible(text: str) -> str:
-    r"""Return a name with what cannot be printed, or is no UTF-8, as an escape such as ``\xe9``.
-
-    >>> import os
-    >>> legible(os.fsdecode(b"caf\xe9.png"))
-    'caf\\udce9.png'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _restore(name: str, message: str) -> RadiographError:

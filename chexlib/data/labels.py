@@ -14,6 +14,7 @@ import pandas as pd
 
 from chexlib.data.checks import Checker, read_csv
 from chexlib.data.home import package_file
+from chexlib.files import original
 from chexlib.findings import FINDINGS, NO_FINDING, normalise
 
 __all__ = ["SEXES", "VIEWS", "load_boxes", "load_labels"]
@@ -88,7 +89,7 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
         check.rows(112_120)
 
     out = pd.DataFrame({name: raw[column] for name, column in columns.items()})
-    out["image"] = out["image"].astype("str")
+    out["image"] = out["image"].astype("str").map(original)
     out["sex"] = pd.Categorical(out["sex"], categories=SEXES)
     out["view"] = pd.Categorical(out["view"], categories=VIEWS)
     positive, no_finding = _split_findings(check, "Finding Labels")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from chexlib.files import brief, original
 from chexlib.findings import FINDINGS, normalise
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """Return predictions from a CSV: ``Image Index`` and one column of probabilities a finding.
 
     Columns may stand in any order, be named by any alias of
-    :func:`chexlib.findings.normalise`, and carry the prefix ``prob_``.
+    :func:`chexlib.findings.normalise`, and carry the prefix ``prob_``. A ``'`` that keeps a
+    spreadsheet from computing a name, as ``chexlib predict`` puts it, is no part of the name.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             )
     raw = pd.DataFrame(rows, columns=range(len(header)), dtype="str")
     check = _Column(path, raw, header)
-    images = raw[places[_IMAGE]].str.strip()
+    images = raw[places[_IMAGE]].str.strip().map(original)
     check.refuse(images == "", places[_IMAGE], "an image name")
     check.refuse(images.duplicated(), places[_IMAGE], "no image twice")
     columns = {"image": images}
@@ -104,14 +106,14 @@ def match_labels(
     """
     if labels["image"].duplicated().any():
         twice = labels["image"][labels["image"].duplicated()].iloc[0]
-        raise ValueError(f"Expected each image once in the labels, got {twice!r} twice.")
+        raise ValueError(f"Expected each image once in the labels, got {brief(twice)} twice.")
     place = pd.Index(labels["image"]).get_indexer(predictions["image"])
     if (place < 0).any():
         row = int(np.flatnonzero(place < 0)[0])
         raise ValueError(
-            f"Expected images with labels, got {predictions['image'].iloc[row]!r} in {source}, "
-            f"row {row + 2}, and {int((place < 0).sum())} without labels in all. Give the label "
-            "file that belongs to these images."
+            f"Expected images with labels, got {brief(predictions['image'].iloc[row])} in "
+            f"{source}, row {row + 2}, and {int((place < 0).sum())} without labels in all. Give "
+            "the label file that belongs to these images."
         )
     return labels.iloc[place].reset_index(drop=True)
 
@@ -126,13 +128,14 @@ def _places(path: Path, header: Sequence[str]) -> dict[str, int]:
                 name = normalise(name.removeprefix(_PREFIX))
             except ValueError as error:
                 raise ValueError(
-                    f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got {title!r} "
-                    f"in column {place + 1}. {error} Remove the column if it is no finding."
+                    f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got "
+                    f"{brief(title)} in column {place + 1}. {error} Remove the column if it "
+                    "is no finding."
                 ) from None
         if name in places:
             raise ValueError(
-                f"Expected each column once in {path}, got {header[places[name]]!r} in column "
-                f"{places[name] + 1} and {title!r} in column {place + 1}."
+                f"Expected each column once in {path}, got {brief(header[places[name]])} in "
+                f"column {places[name] + 1} and {brief(title)} in column {place + 1}."
             )
         places[name] = place
     missing = [name for name in (_IMAGE, *FINDINGS) if name not in places]
@@ -155,5 +158,5 @@ class _Column:
             row = int(np.flatnonzero(bad.to_numpy())[0])
             raise ValueError(
                 f"Expected {expected} in {self.path}, row {row + 2}, column "
-                f"{self.header[place]!r}; got {self.raw[place].iloc[row]!r}."
+                f"{brief(self.header[place])}; got {brief(self.raw[place].iloc[row])}."
             )

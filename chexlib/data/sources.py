@@ -21,7 +21,6 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from chexlib.data.decoders import legible
 from chexlib.data.radiographs import (
     MAX_BYTES,
     Radiograph,
@@ -30,8 +29,9 @@ from chexlib.data.radiographs import (
     open_radiograph,
     read_file,
 )
+from chexlib.files import brief, legible
 
-__all__ = ["Archives", "Files", "Item", "Source", "Task", "batched", "find_radiographs", "legible"]
+__all__ = ["Archives", "Files", "Item", "Source", "Task", "batched", "find_radiographs"]
 
 T = TypeVar("T")
 
@@ -465,7 +465,7 @@ def _listed(path: Path) -> Files:
     if "path" not in frame.columns or not len(frame):
         raise ValueError(
             f"Expected a column `path` and at least one row in {path}, found the columns "
-            f"{list(frame.columns)} and {len(frame)} rows."
+            f"{brief(list(frame.columns))} and {len(frame)} rows."
         )
     if frame["path"].isna().any():
         row = int(frame["path"].isna().argmax()) + 2

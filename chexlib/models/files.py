@@ -37,6 +37,7 @@ PLAIN = {
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
 }  # fmt: skip
 LONGEST = 2000  # characters of a message: names in a file may be as long as it
+NO_SUM = "0" * 64  # where the sum of a file stands while it is computed
 
 
 class CheckpointError(ValueError):
@@ -140,6 +141,9 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file whole or not at all; the same contents give the same bytes.
 
+    Its metadata gets one more entry, ``sha256``: of the whole file with zeros in that place, so
+    that :func:`read_weights` tells a damaged file, which the format alone does not.
+
     Parameters
     ----------
     tensors : mapping of str to Tensor
@@ -155,17 +159,32 @@ def write_safetensors(
     content = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})
     # The library writes metadata in a random order: the header is written here, sorted.
     end = 8 + int.from_bytes(content[:8], "little")
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(content[8:end])}
+    said = {**metadata, "sha256": NO_SUM}
+    header = {"__metadata__": dict(sorted(said.items())), **json.loads(content[8:end])}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    text = len(text).to_bytes(8, "little") + text
+    body = memoryview(content)[end:]
+    text = text.replace(_sum(NO_SUM), _sum(_digest(text, body)), 1)
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.write(memoryview(content)[end:])
+            file.write(text)
+            file.write(body)
 
     write_atomically(path, write)
+
+
+def _sum(digest: str) -> bytes:
+    """Return how a header names the SHA-256 of its file."""
+    return f'"sha256":"{digest}"'.encode()
+
+
+def _digest(header: bytes, body: bytes | memoryview) -> str:
+    digest = hashlib.sha256(header)
+    digest.update(body)
+    return digest.hexdigest()
 
 
 def _from_safetensors(file: BinaryIO, path: Path, size: int) -> tuple[str, dict, dict]:
@@ -177,7 +196,13 @@ def _from_safetensors(file: BinaryIO, path: Path, size: int) -> tuple[str, dict,
         if not isinstance(metadata, dict):
             raise TypeError("__metadata__ is no dict of texts")
         file.seek(0)
-        return "safetensors", safetensors.torch.load(file.read()), metadata
+        content = file.read()
+        known = metadata.pop("sha256", None)
+        if known is not None:
+            zeroed = content[:end].replace(_sum(known), _sum(NO_SUM), 1)
+            if _digest(zeroed, memoryview(content)[end:]) != known:
+                raise ValueError("its SHA-256 is not the one it was written with")
+        return "safetensors", safetensors.torch.load(content), metadata
 
 
 def _from_pickle(file: BinaryIO, path: Path, size: int) -> tuple[str, dict, dict]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from chexlib.data.tables import sha256
-from chexlib.files import draft_of
+from chexlib.files import draft_of, write_csv
 from chexlib.metrics.differences import p_text
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 
@@ -102,7 +102,7 @@ def write_report(
         (work / names[0]).write_text(render(found, facts), encoding="utf-8")
         for name, table in found.tables.items():
             names.append(f"{name}.csv")
-            table.to_csv(work / names[-1], index=False, lineterminator="\n")
+            write_csv(work / names[-1], table, lineterminator="\n")
         hashes = {name: sha256(work / name) for name in names}
         (work / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
         _swap(work, place)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,17 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from chexlib.files import write_atomically
 from chexlib.models import save_checkpoint
+from chexlib.models.files import CheckpointError
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from chexlib.training.module import Training
 
-__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints"]
+__all__ = ["AtomicCheckpoints", "KeepBest", "ResumePoints", "previous", "read_point"]
+
+# What Lightning goes on from.
+PARTS = ("callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states")
 
 
 def _save(checkpoint: dict[str, Any], draft: Path) -> None:
@@ -29,8 +35,24 @@ def _save(checkpoint: dict[str, Any], draft: Path) -> None:
     draft.write_bytes(content.getbuffer())
 
 
+def _read(path: Path) -> Any:
+    """Read plain data of which every part has the checksum that it was written with.
+
+    Torch compares none, and finds the parts by other fields of the file than Python does: it is
+    given a copy, made of the parts that were compared.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(content, "w") as copy:
+        for part in archive.infolist():
+            copy.writestr(part.filename, archive.read(part))
+    content.seek(0)
+    return torch.load(content, map_location="cpu", weights_only=True)
+
+
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all, and are read without running code.
+
+    The one before stays beside the last, as ``previous.ckpt``.
 
     Lightning's own writer goes by way of the system's temporary folder, often another disk: a
     move from there is a copy, and a full disk would leave half of one in place of the last good.
@@ -40,7 +62,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda draft: _save(checkpoint, draft))
+        path = Path(path)
+
+        def write(draft: Path) -> None:
+            _save(checkpoint, draft)
+            if path.is_file():
+                path.replace(previous(path))
+
+        write_atomically(path, write)
 
     def load_checkpoint(
         self,
@@ -49,11 +78,53 @@ class AtomicCheckpoints(TorchCheckpointIO):
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Read a checkpoint."""
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _read(Path(path))
+
+
+def previous(path: Path) -> Path:
+    """Return where the resume point before the last is kept."""
+    return path.with_name("previous.ckpt")
+
+
+def read_point(path: Path, module: Training) -> dict[str, Any]:
+    """Read a resume point, if it is sound and of this run.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, cut, empty or of something else, saying from where the run can go on.
+    """
+
+    def identity(recipe: dict, state: dict) -> tuple:
+        values = {name: value for name, value in recipe.items() if name != "about"}
+        return values, {name: value.shape for name, value in state.items()}
+
+    before = previous(path)
+    do = "the run begins again"
+    if path != before and before.is_file():
+        do = f"the run goes on from {before.name}, the point before"
+    try:
+        kept = _read(path)
+    except Exception as error:  # what is damaged may raise nearly anything
+        raise CheckpointError(
+            f"Expected {path} as the run wrote it, found it damaged or cut, or another file "
+            f"({type(error).__name__}). Remove it: {do}."
+        ) from error
+    try:
+        found = identity(json.loads(kept["chexlib"]["recipe"]), kept["state_dict"])
+        same = found == identity(module.recipe.to_dict(), module.state_dict())
+    except (LookupError, TypeError, ValueError, AttributeError):
+        same = False
+    if not same or not set(PARTS) <= set(kept):
+        raise CheckpointError(
+            f"Expected a resume point of this run in {path}, found a file of something else. Move "
+            f"it away: {do}."
+        )
+    return kept
 
 
 class ResumePoints(Checkpoint):
-    """Keeps where a run stands in one file, ``last.ckpt``: every so many steps, and every epoch.
+    """Keeps where a run stands in ``last.ckpt``: every so many steps, and every epoch.
 
     Parameters
     ----------

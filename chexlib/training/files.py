@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.cache.workers import cores, read_all
-from chexlib.files import disk_errors, write_atomically
+from chexlib.files import disk_errors, write_atomically, write_csv
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
 
@@ -165,8 +165,8 @@ def _finish(source: Source, rows: dict[int, list[str]], out: Path) -> None:
     rejected = rejected_of(out)
     if bad:
         table = pd.DataFrame(bad, columns=["image", "source", "reason"])
-        write_atomically(rejected, lambda draft: table.to_csv(draft, index=False))
+        write_csv(rejected, table)
     else:
         rejected.unlink(missing_ok=True)
     predictions = pd.DataFrame(good, columns=["Image Index", *FINDINGS])
-    write_atomically(out, lambda draft: predictions.to_csv(draft, index=False))
+    write_csv(out, predictions)

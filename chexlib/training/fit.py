@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,7 @@ from chexlib.data.phantom import Shortcut
 from chexlib.files import remove_drafts
 from chexlib.findings import FINDINGS
 from chexlib.models import CheXNet
-from chexlib.training.checkpointing import KeepBest, ResumePoints
+from chexlib.training.checkpointing import KeepBest, ResumePoints, previous, read_point
 from chexlib.training.judge import judge
 from chexlib.training.loaders import Films, batch_to_share, describe_data
 from chexlib.training.losses import make_loss
@@ -28,7 +29,7 @@ from chexlib.training.module import Training
 from chexlib.training.progress import FilmsBar, judging_bar
 from chexlib.training.quiet import quiet_lightning
 from chexlib.training.recipes import RECIPES, Recipe
-from chexlib.training.run import Run, environment, open_run, write_json
+from chexlib.training.run import FILES, Run, environment, open_run, write_json
 from chexlib.training.trainer import lay_out, make_trainer, place_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def fit(
         )
     folder.mkdir(parents=True, exist_ok=True)
     first = getattr(rank_zero_only, "rank", 0) == 0
-    with _alone(folder) if first else nullcontext(), quiet_lightning():
+    with _alone(folder) if first else nullcontext(), quiet_lightning(), _ends_with_its_starter():
         return _fit(
             recipe,
             folder,
@@ -202,17 +203,19 @@ def _fit(
     )
     device = trainer.strategy.root_device
     lay_out(module, recipe, device)
-    if not _is_over(resume.path):
+    point = next((p for p in (resume.path, previous(resume.path)) if p.is_file()), None)
+    if point is None or not _is_over(read_point(point, module)):
         with _plain_interrupt():
             trainer.fit(
                 module,
                 datamodule=Films(recipe, train, data["val"]),
-                ckpt_path=resume.path if resume.path.is_file() else None,
+                ckpt_path=point,
                 weights_only=True,
             )
     if trainer.global_rank == 0:
         with judging_bar() if progress else nullcontext() as step:
             judge(recipe, folder, data["test"], val=data["val"], device=device, step=step)
+        previous(resume.path).unlink(missing_ok=True)
     return open_run(folder, finished=trainer.global_rank == 0)
 
 
@@ -220,6 +223,8 @@ def _begin(
     recipe: Recipe, folder: Path, data: dict[str, Dataset], *, first: bool
 ) -> dict[str, str]:
     """Check what is there, write down recipe and environment; return what the weights shall say."""
+    if first and not (folder / "config.json").is_file():
+        _nobody_elses(folder)
     films = {split: describe_data(part) for split, part in data.items()}
     hashes = {split: said["sha256"] for split, said in films.items()}
     place = environment()
@@ -280,12 +285,19 @@ def _same(found: dict, wanted: dict, folder: Path) -> None:
         )
 
 
-def _is_over(path: Path) -> bool:
+def _nobody_elses(folder: Path) -> None:
+    """Refuse a folder without a run where a file has a name that a run's would get."""
+    there = [name for name in FILES if (folder / name).exists()]
+    if there:
+        raise ValueError(
+            f"Expected a new folder or that of a run, found {', '.join(there)} in {folder} and no "
+            "config.json. Take another folder."
+        )
+
+
+def _is_over(kept: dict[str, Any]) -> bool:
     """Return whether the run was ended before its last epoch; Lightning would forget that."""
-    if not path.is_file():
-        return False
-    kept = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
-    return any(state.get("stopped", False) for state in kept.values())
+    return any(state.get("stopped", False) for state in kept["callbacks"].values())
 
 
 @contextmanager
@@ -303,6 +315,29 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _ends_with_its_starter() -> Iterator[None]:
+    """End a process that torchrun or Lightning started once that one is gone.
+
+    A killed starter tells nobody: its processes would train on, unseen, and keep their GPUs. The
+    system gives an orphan another parent, which is seen within a second.
+    """
+    started = "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("LOCAL_RANK", "0")) > 0
+    parent, over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if os.getppid() != parent:
+                os._exit(1)  # every file is whole at any moment: the same call goes on
+
+    if started:
+        threading.Thread(target=watch, daemon=True, name="chexlib-starter").start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextmanager

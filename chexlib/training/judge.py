@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from chexlib.files import write_atomically
+from chexlib.files import write_csv
 from chexlib.findings import FINDINGS, INFO, NO_FINDING
 from chexlib.metrics import Resamples, auroc, resampled
 from chexlib.models import load_checkpoint
@@ -96,20 +96,14 @@ def judge(
     if val is not None:
         first = (lambda done, _: step(done, total)) if step else None
         table = choose_thresholds(val.labels, predict(model, val, step=first, **options))
-        write_atomically(
-            folder / "thresholds.csv",
-            lambda draft: table.to_csv(draft, index=False, float_format="%.6g"),
-        )
+        write_csv(folder / "thresholds.csv", table, float_format="%.6g")
     scores = predict(model, films, step=told, **options)
     predictions = pd.DataFrame(scores, columns=list(FINDINGS))
     predictions.insert(0, "Image Index", films.films["image"].to_numpy())
-    write_atomically(
-        folder / "predictions.csv",
-        lambda draft: predictions.to_csv(draft, index=False, float_format="%.6g"),
-    )
+    write_csv(folder / "predictions.csv", predictions, float_format="%.6g")
     judged = films.truth if films.truth is not None else films.labels
     labels = nih_table(films.films, judged)
-    write_atomically(folder / "labels.csv", lambda draft: labels.to_csv(draft, index=False))
+    write_csv(folder / "labels.csv", labels)
     metrics: dict[str, Any] = {
         "films": len(films),
         "patients": int(films.films["patient"].nunique()),

@@ -19,7 +19,21 @@ from chexlib.training.recipes import Recipe
 if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
-__all__ = ["Run", "environment", "open_run", "write_json"]
+__all__ = ["FILES", "Run", "environment", "open_run", "write_json"]
+
+FILES = (
+    "environment.json",
+    "best.safetensors",
+    "last.ckpt",
+    "previous.ckpt",
+    "history.csv",
+    "tensorboard",
+    "thresholds.csv",
+    "predictions.csv",
+    "labels.csv",
+    "metrics.json",
+)
+"""What a run writes, after ``config.json``."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,8 @@ class Run:
     ----------
     folder : Path
         With ``config.json`` (the recipe), ``environment.json`` (versions, threads, names
-        and hashes of the films), ``best.safetensors`` (weights), ``last.ckpt`` (where it stands),
+        and hashes of the films), ``best.safetensors`` (weights), ``last.ckpt`` (where it stands;
+        until it is over also ``previous.ckpt``, the point before, should the last be damaged),
         ``history.csv`` (a row an epoch), ``tensorboard/``, ``thresholds.csv`` (chosen on the
         validation films, for ``chexlib predict``), ``predictions.csv`` and ``labels.csv`` (of the
         test films, for ``chexlib evaluate``), and ``metrics.json``.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from chexlib.files import brief
 from chexlib.findings import FINDINGS, normalise
 from chexlib.metrics import OneClassWarning, at_sensitivity, choose, max_f1, youden
 
@@ -78,15 +79,14 @@ def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
     missing = [name for name in COLUMNS[1:] if name not in table]
     if missing:
         raise ValueError(
-            f"Expected the columns {', '.join(COLUMNS)} in {path}, got {list(table.columns)}."
+            f"Expected the columns {', '.join(COLUMNS)} in {path}, got "
+            f"{brief(list(table.columns))}."
         )
     if "rule" in table:
         known = list(dict.fromkeys(table["rule"]))
         table = table[table["rule"] == rule]
         if not len(table):
-            raise ValueError(
-                f"Expected a rule among {', '.join(map(str, known))} of {path}, got {rule!r}."
-            )
+            raise ValueError(f"Expected a rule among {brief(known)} of {path}, got {rule!r}.")
     chosen: dict[str, float] = {}
     values = pd.to_numeric(table["threshold"], errors="coerce")
     for row, finding in table["finding"].items():
@@ -98,7 +98,7 @@ def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
         if name in chosen or value < 0 or (np.isnan(value) and not pd.isna(raw)):
             raise ValueError(
                 f"Expected one threshold from 0 up for {name} in {path}, got "
-                f"{'a second' if name in chosen else raw!r} in row {row + 2}."
+                f"{'a second' if name in chosen else brief(raw)} in row {row + 2}."
             )
         chosen[name] = float(value)
     if not chosen:

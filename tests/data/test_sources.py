@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 from chexlib.data import ImageCache, data_home, find_radiographs, read_radiograph
 from chexlib.data import sources as sources_module
 from chexlib.data.radiographs import RadiographError
-from chexlib.data.sources import legible
+from chexlib.files import legible
 
 NAMES = [f"{i:08d}_000.png" for i in range(1, 7)]
 

@@ -2,7 +2,8 @@
 
 ``plain`` is a user's call. ``watched`` tells what each process has before and after it takes the
 first one's batch statistics, and which of them judges. ``frozen`` trains with the statistics that
-batch normalisation has for testing, so that films do not depend on their batch.
+batch normalisation has for testing, so that films do not depend on their batch. ``endless`` trains
+until it is ended, and touches a file named after its process at every step.
 """
 
 import os
@@ -49,12 +50,25 @@ def watch(folder, rank):
     fit_module.judge = told
 
 
+def tell_that_it_trains(folder):
+    step = Training.training_step
+
+    def told(self, *arguments):
+        (folder / f"training-{os.getpid()}").touch()
+        return step(self, *arguments)
+
+    Training.training_step = told
+
+
 def main():
     torch.set_num_threads(1)
     folder, mode = Path(sys.argv[1]), sys.argv[2]
     asked = recipe(epochs=1)
     if mode == "watched":
         watch(folder, os.environ["RANK"])
+    if mode == "endless":
+        asked = recipe(epochs=100_000)
+        tell_that_it_trains(folder)
     if mode == "frozen":
         fit_module.CheXNet = frozen
         # Adam divides a gradient by its size: what is rounding in one becomes a step of any sign.

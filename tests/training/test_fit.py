@@ -303,3 +303,15 @@ def test_chexlib_evaluate_reads_a_run(run, tmp_path):
     ranking = pd.read_csv(out / "ranking.csv").set_index("finding")
     for name, known in run.metrics["truth"]["auroc"].items():
         assert ranking.loc[name, "auroc"] == pytest.approx(known["estimate"], abs=1e-4)
+
+
+def test_a_folder_with_somebody_elses_files_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"Expected a new folder or that of a run, found labels"):
+        fit(recipe(epochs=1), tmp_path, data=datasets())
+    assert {p.name for p in tmp_path.iterdir()} == {"labels.csv", "notes.txt", ".lock"}
+    assert (tmp_path / "labels.csv").read_text() == "mine"
+    (tmp_path / "labels.csv").unlink()
+    fit(recipe(epochs=1), tmp_path, data=datasets())
+    assert (tmp_path / "notes.txt").read_text() == "mine"

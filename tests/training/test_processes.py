@@ -1,7 +1,10 @@
 """Two processes with half batches, started by torchrun, against one with whole batches."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +85,39 @@ def test_two_halves_are_one_whole_but_for_batch_normalisation(tmp_path):
     histories = [open_run(tmp_path / name).history.iloc[0] for name in ("one", "two")]
     for column in ("train_loss", "val_loss", "val_auroc"):
         assert histories[1][column] == pytest.approx(histories[0][column], abs=1e-6)
+
+
+def runs(pid):
+    """Return whether a process runs; nobody may have asked how an orphan ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are read in /proc")
+def test_no_process_outlives_a_killed_torchrun(tmp_path):
+    command = [sys.executable, *TORCHRUN, PROGRAM, str(tmp_path), "endless"]
+    with (tmp_path / "said").open("wb") as said:
+        torchrun = subprocess.Popen(command, stdout=said, stderr=said)
+    training = lambda: [int(p.name[9:]) for p in tmp_path.glob("training-*")]  # noqa: E731
+    try:
+        assert wait_until(lambda: len(training()) == 2, 240), (tmp_path / "said").read_text()
+        assert all(map(runs, training()))
+    finally:
+        torchrun.kill()
+        torchrun.wait()
+        gone = wait_until(lambda: not any(map(runs, training())), 20)
+        for pid in filter(runs, training()):
+            os.kill(pid, signal.SIGKILL)
+    assert gone
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

@@ -16,7 +16,7 @@ import pandas as pd
 
 from chexlib.data.cache.index import OK, PENDING, REJECTED, connect, create, size_of
 from chexlib.data.cache.workers import read_all
-from chexlib.files import DISK_FULL, open_own, write_atomically
+from chexlib.files import DISK_FULL, open_own, write_csv
 
 if TYPE_CHECKING:
     from chexlib.data.cache.workers import Result
@@ -120,7 +120,7 @@ class Builder:
             "SELECT image, source, reason FROM films WHERE status = 'rejected' ORDER BY row", db
         )
         if len(rejected):
-            write_atomically(path, lambda draft: rejected.to_csv(draft, index=False))
+            write_csv(path, rejected)
         else:
             path.unlink(missing_ok=True)
 
