@@ -10,6 +10,7 @@ sees it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -145,12 +146,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     raise ValueError(f"more than {MAX_CHUNKS:,} chunks")
 
 
-def _chunk(kind: bytes, *body: bytes) -> bytes:
+def _chunk(kind: bytes, *body: bytes) -> Iterator[bytes]:
+    """Yield a chunk in pieces: joined once, with all others, it is copied once."""
     from imagecodecs import deflate_crc32
 
-    content = b"".join([kind, *body])
-    length, crc = len(content) - 4, deflate_crc32(content)
-    return b"".join([struct.pack(">I", length), content, struct.pack(">I", crc)])
+    crc = deflate_crc32(kind)
+    yield struct.pack(">I", sum(map(len, body))) + kind
+    for part in body:
+        crc = deflate_crc32(part, crc)
+        yield part
+    yield struct.pack(">I", crc)
 
 
 def _png(data: bytes, name: str) -> np.ndarray:
@@ -186,18 +191,18 @@ def _png(data: bytes, name: str) -> np.ndarray:
     raw = deflate_decode(stream, out=length)
     if len(raw) != length:
         raise ValueError(f"{len(raw):,} bytes of pixels instead of {length:,}")
-    begin, end = MAGIC["PNG"] + _chunk(b"IHDR", header), _chunk(b"IEND")
+    begin, end = (MAGIC["PNG"], *_chunk(b"IHDR", header)), _chunk(b"IEND")
     modes = {GREY: "mono", RGB: "rgb", RGBA: "rgba"}
     if depth == 8 and colour in modes and not interlaced and b"tRNS" not in extra:
         from kornia_rs import io as decoders
 
         # kornia's own unpacking is left out: it is slower than libdeflate's, and verifies no sum.
-        file = b"".join([begin, _chunk(b"IDAT", *_stored(raw)), end])
+        file = b"".join([*begin, *_chunk(b"IDAT", *_stored(raw)), *end])
         pixels = _attempt(decoders.decode_image_png_u8, file, (height, width), modes[colour])
     else:
         del raw
-        rare = (_chunk(kind, extra[kind]) for kind in (b"PLTE", b"tRNS") if kind in extra)
-        file = b"".join([begin, *rare, _chunk(b"IDAT", stream), end])
+        rare = [_chunk(kind, extra[kind]) for kind in (b"PLTE", b"tRNS") if kind in extra]
+        file = b"".join(itertools.chain(begin, *rare, _chunk(b"IDAT", stream), end))
         pixels = _pillow(file, len(extra.get(b"PLTE", b"")) // 3)
     return _turned(pixels, extra.get(b"eXIf"))
 
@@ -233,11 +238,13 @@ def _pillow(png: bytes, colours: int) -> np.ndarray:
 
 def _turned(pixels: np.ndarray, exif: bytes | memoryview | None) -> np.ndarray:
     """Return an image as its EXIF orientation asks for; a broken one asks for nothing."""
+    if not exif:
+        return pixels
     from PIL import Image
 
     found = Image.Exif()
     try:
-        found.load(bytes(exif or b""))
+        found.load(bytes(exif))
         orientation = found.get(ORIENTATION, 1)
     except Exception:
         orientation = 1

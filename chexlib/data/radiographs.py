@@ -191,7 +191,7 @@ def _checked(film: Radiograph, name: str) -> Radiograph:
     if max(height, width) > MAX_ELONGATION * min(height, width):
         found = f"{width} x {height} pixels"
         raise RadiographError(name, "a film about as high as wide", found, "It is no chest film.")
-    if film.pixels.min() == film.pixels.max():
+    if not np.ptp(film.pixels[::16, ::16]) and not np.ptp(film.pixels):  # a part mostly tells
         found = f"grey value {film.pixels[0, 0]} in every pixel"
         do = "Look at the original; a window or slope may be wrong."
         raise RadiographError(name, "a picture", found, do)
