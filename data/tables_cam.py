@@ -102,19 +102,20 @@ def _judged() -> pd.DataFrame:
     """Return a row for each case: where its map points, how wide it is, whether it is called."""
     seen = _seen()
     maps = seen.maps[seen.cases.film, seen.column]
-    scores = score_cases(Heat(maps, SIZE), seen.cases, size=SIDE, cuts=(HOT,))
+    own = Heat(maps, SIZE)
+    other = _other_film(own, seen.cases)
+    scores, others = (
+        score_cases(heat, seen.cases, size=SIDE, cuts=(HOT,)) for heat in (own, other)
+    )
     everywhere = np.ones(len(scores), bool)
     return scores.assign(
         place=verdicts(scores, everywhere),
         called=seen.called[seen.cases.film, seen.column],
         logit=seen.logits[seen.cases.film, seen.column],
         warm=_warm(maps),
-        other=score_cases(
-            controls(Heat(maps, SIZE), seen.cases, names=("other film",), size=SIDE)["other film"],
-            seen.cases,
-            size=SIDE,
-            cuts=(HOT,),
-        )["hit"],
+        right_cell=_right_cell(maps, seen.cases),
+        other_place=verdicts(others, everywhere),
+        other_cell=_right_cell(other.maps, seen.cases),
     )
 
 
@@ -133,30 +134,32 @@ def _wide(judged: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def verdict_shares() -> tuple[pd.DataFrame, dict]:
-    """Count what the survey showed: right or wrong, on the lesion or not, focused or not."""
+    """Count what the survey showed: called or missed, and where the map is; beside another film's.
+
+    Another film's map is counted on the same cases: those that are missed have other lesions.
+    """
     judged = _judged()
-    called, place = judged["called"].to_numpy(), judged["place"].to_numpy()
-    every, wide = np.ones(len(judged), bool), _wide(judged)
+    called, every, wide = judged["called"].to_numpy(), np.ones(len(judged), bool), _wide(judged)
     shares = {"called": (called, every)}
+    whose = {"": ("place", "right_cell"), "other film's map, ": ("other_place", "other_cell")}
     for answer, chosen in (("called", called), ("missed", ~called)):
-        shares |= {f"{answer}, {p}": (chosen & (place == p), every) for p in PLACES}
-        shares |= {f"{p}, of {answer}": (chosen & (place == p), chosen) for p in PLACES}
+        for place in PLACES:
+            here = (judged["place"] == place).to_numpy()
+            shares[f"{answer}, {place}"] = (chosen & here, every)
+        for who, (place, cell) in whose.items():
+            for name in PLACES:
+                here = (judged[place] == name).to_numpy()
+                shares[f"{name}, {who}of {answer}"] = (chosen & here, chosen)
+            right = judged[cell].to_numpy()
+            shares[f"right cell, {who}of {answer}"] = (chosen & right, chosen)
         shares[f"wide, of {answer}"] = (chosen & wide, chosen)
-        shares[f"{answer}, wide and not on the lesion"] = (
-            chosen & wide & (place != PLACES[0]),
-            every,
-        )
-    shares["on the lesion, other film's map"] = (judged["other"].to_numpy(), every)
-    seen = _seen()
-    maps = seen.maps[seen.cases.film, seen.column]
-    other = controls(Heat(maps, SIZE), seen.cases, names=("other film",))["other film"].maps
-    cell, others = (_right_cell(some, seen.cases) for some in (maps, other))
-    shares["right cell, of called"] = (called & cell, called)
-    shares["right cell, of missed"] = (~called & cell, ~called)
-    shares["right cell, other film's map"] = (others, every)
+        shares[f"area of boxes, of {answer}"] = (chosen * judged["area"].to_numpy(), chosen)
     shares["area of boxes"] = (judged["area"].to_numpy(), every)
     draws = Resamples(judged["patient"])
     found = {name: _ratio(*parts, draws, judged["finding"]) for name, parts in shares.items()}
+    found["elsewhere, missed less called"] = (
+        found["elsewhere, of missed"] - found["elsewhere, of called"]
+    )
     rows = [
         (name, *line)
         for name, one in found.items()
@@ -166,9 +169,10 @@ def verdict_shares() -> tuple[pd.DataFrame, dict]:
     note = (
         "thresholds by Youden's index on validation films; on the lesion: at least half of the "
         "hottest pixels in a box; off-centre: not, but a box around what is above 180 of 255 "
-        "touches one; right cell: the hottest cell is the nearest to the middle of a box, or has "
-        "its own middle in one; wide: more of the film above half of the map's range than on the "
-        "median map of the finding; intervals by patient"
+        "touches one; elsewhere: neither; right cell: the hottest cell is the nearest to the "
+        "middle of a box, or has its own middle in one; other film's map: the map of another "
+        "patient with the finding, on the same cases; wide: more of the film above half of the "
+        "map's range than on the median map of the finding; intervals by patient"
     )
     return pd.DataFrame(rows, columns=columns), _provenance(note)
 
@@ -270,9 +274,9 @@ def focus() -> tuple[pd.DataFrame, dict]:
 def examples() -> tuple[pd.DataFrame, dict]:
     """Choose the film with the median probability among those that a rule describes."""
     seen, judged = _seen(), _judged()
-    called, place, wide = judged["called"], judged["place"], _wide(judged)
+    called, place = judged["called"], judged["place"]
     rules = {
-        "wrong and unfocused": ~called & wide & (place != PLACES[0]),
+        "wrong and elsewhere": ~called & (place == PLACES[2]),
         "right and off-centre": called & (place == PLACES[1]),
         "right and on the lesion": called & (place == PLACES[0]),
     }
@@ -330,9 +334,7 @@ def methods() -> tuple[pd.DataFrame, dict]:
     )
     heats = {
         "cam": Heat(maps, SIZE),
-        "other film": controls(Heat(maps, SIZE), cases, names=("other film",), size=SIDE)[
-            "other film"
-        ],
+        "other film": _other_film(Heat(maps, SIZE), cases),
         "twin": Heat(maps - twins[np.arange(len(cases)), column], SIZE),
     }
     rows = data.rows[cases.film]
@@ -370,6 +372,10 @@ def methods() -> tuple[pd.DataFrame, dict]:
         f"less that of {SIZE} px), paired; intervals by patient"
     )
     return frame, _provenance(note)
+
+
+def _other_film(heat: Heat, cases: Cases) -> Heat:
+    return controls(heat, cases, names=("other film",), size=SIDE)["other film"]
 
 
 def _without(film: Film, finding: str) -> Film:

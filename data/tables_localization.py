@@ -15,6 +15,7 @@ from chexlib.data.phantom import VERSION, Shortcut, films_of, render
 from chexlib.data.tables import sha256, table_folder
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
+    CONTROLS,
     BoxedFilms,
     Heat,
     cascade,
@@ -60,6 +61,7 @@ SLOW = {
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": 28, "stride": 14},
 }
+OTHER_METHODS = {"fine": {}, "layercam": {}, "gradcam": {}, **SLOW, "copied": {}}
 LUNGS = table_folder() / "phantom_lungs.csv"
 LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
 BOXES = package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
@@ -115,8 +117,7 @@ def _main_scores() -> dict[str, pd.DataFrame]:
     films = _boxed()
     cases = _sample(films.cases, PER_FINDING)
     methods = {"cam": {}, "fine": {}}
-    names = ("random", "centre", "position", "moved", "other film")
-    scores = _scores(_model("default"), films, cases, methods, names=names)
+    scores = _scores(_model("default"), films, cases, methods, names=CONTROLS)
     size = pd.cut(scores["cam"]["area"], [0, *SIZES.values()], labels=list(SIZES), right=False)
     return {name: one.assign(size=size.to_numpy()) for name, one in scores.items()}
 
@@ -134,7 +135,7 @@ def localization() -> tuple[pd.DataFrame, dict]:
     note = (
         f"phantom {VERSION}; up to {PER_FINDING} simulated test films a finding, {SIZE} px; means "
         "with 95% intervals by patient; gain: the class activation map less the other, paired; "
-        "sizes are shares of the film in boxes"
+        "p_adjusted: of no gain, adjusted for the groups; sizes are shares of the film in boxes"
     )
     return _rounded(frame), _provenance(note, "default")
 
@@ -148,7 +149,7 @@ def blind() -> tuple[pd.DataFrame, dict]:
     cells = Heat(np.zeros((len(cases), 32, 32), np.float32))
     made = controls(cells, cases, names=("position", "centre", "random"))
     scores = {name: score_cases(heat, cases) for name, heat in made.items()}
-    frame = localization_table(scores).drop(columns=["gain", "gain_low", "gain_high"])
+    frame = localization_table(scores).drop(columns=["gain", "gain_low", "gain_high", "p_adjusted"])
     about = _provenance("", "default") | {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)"}
     about["note"] = (
         f"{len(cases)} pairs of a film and a finding; position: the mean box of the finding's "
@@ -159,19 +160,23 @@ def blind() -> tuple[pd.DataFrame, dict]:
 
 
 def methods() -> tuple[pd.DataFrame, dict]:
-    """Score every method on the same few cases."""
-    films = _boxed()
+    """Score every method on the same few cases, each beside its own maps of other films."""
+    films, model = _boxed(), _model("default")
     cases = _sample(films.cases, PER_FINDING_FEW)
-    every = {"cam": {}, "fine": {}, "layercam": {}, "gradcam": {}, **SLOW, "copied": {}}
-    scores = _scores(_model("default"), films, cases, every, names=("random", "position"))
-    # Two findings may be called by one map: the copied one.
-    frame = localization_table(scores)
+    tables = [localization_table(_scores(model, films, cases, {"cam": {}}, names=CONTROLS))]
+    for method, options in OTHER_METHODS.items():
+        scores = _scores(model, films, cases, {method: options}, names=("other film",))
+        own = {"other film": f"{method}, other film"}
+        tables.append(localization_table(scores).replace({"source": own}))
+    frame = pd.concat(tables, ignore_index=True)
     kept = ("hit", "energy", "overlap", "iou_area", "iou_best", "IoBB > 0.1", "IoU > 0.1")
     frame = frame[frame["metric"].isin(kept) & (frame["group"] == "mean of findings")]
+    frame = frame.drop(columns="p_adjusted")
     options = ", ".join(f"{m} {o}" for m, o in SLOW.items()).replace("'", "")
     note = (
         f"phantom {VERSION}; {PER_FINDING_FEW} simulated test films a finding, {SIZE} px; mean of "
-        f"findings, 95% intervals by patient; gain: cam less the other, paired; {options}"
+        "findings, 95% intervals by patient; gain: the map less its control, paired (of a "
+        f"method, other film: the map by that method less that of another film); {options}"
     )
     return _rounded(frame), _provenance(note, "default")
 
@@ -470,8 +475,8 @@ def against_auroc() -> tuple[pd.DataFrame, dict]:
     note = (
         f"phantom {VERSION}; class activation maps on simulated test films; mean of findings for "
         f"runs ({PER_FINDING_RUN} films a finding; AUROC against the truth on films of all test "
-        f"patients, of the shortcut's run on those of {SHORTCUT_PATIENTS}); gain over the mean "
-        "position of a finding; 95% intervals by patient"
+        f"patients, of the shortcut's run on those of {SHORTCUT_PATIENTS}); gain over the map of "
+        "another patient's film with the finding; 95% intervals by patient"
     )
     frame = pd.DataFrame(rows, columns=columns)
     return _rounded(frame), _provenance(note, "default", "shortcut", "random-labels", *SMALL_RUNS)
@@ -480,7 +485,7 @@ def against_auroc() -> tuple[pd.DataFrame, dict]:
 def _own_and_gain(part: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     part = part.set_index("source")
     own = part.loc["cam", ["estimate", "ci_low", "ci_high"]]
-    return own, part.loc["position", ["gain", "gain_low", "gain_high"]]
+    return own, part.loc["other film", ["gain", "gain_low", "gain_high"]]
 
 
 def _run_rows(run: str, metrics: Mapping[str, Callable]) -> list[tuple]:
@@ -494,7 +499,7 @@ def _run_rows(run: str, metrics: Mapping[str, Callable]) -> list[tuple]:
     else:
         judged = json.loads((folder_of(run) / "metrics.json").read_text())["truth"]
     films = BoxedFilms(batcher, cases, "")
-    scores = _scores(_model(run), films, cases, {"cam": {}}, names=("position",))
+    scores = _scores(_model(run), films, cases, {"cam": {}}, names=("other film",))
     table = localization_table(scores, metrics=metrics)
     table = table[table["group"] == "mean of findings"]
     rows = []

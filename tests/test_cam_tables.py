@@ -51,6 +51,18 @@ def test_every_case_has_one_verdict():
     assert one["called, elsewhere"] == pytest.approx(one["called"] * one["elsewhere, of called"])
 
 
+def test_another_films_map_is_counted_on_the_same_cases():
+    frame = table("cam_verdicts").pivot(index="finding", columns="share", values="estimate")
+    for answer in ("called", "missed"):
+        shares = frame[[f"{place}, other film's map, of {answer}" for place in PLACES]]
+        np.testing.assert_allclose(shares.sum(axis=1).dropna(), 1)
+    # The survey's first case: of missed films more have the map in the wrong place.
+    rows = table("cam_verdicts").query("share == 'elsewhere, missed less called'")
+    less = frame["elsewhere, of missed"] - frame["elsewhere, of called"]
+    np.testing.assert_allclose(rows.set_index("finding")["estimate"], less[rows["finding"]])
+    assert rows.set_index("finding").loc[MEAN, "ci_low"] > 0
+
+
 def test_wide_is_about_half_of_all_maps():
     frame = table("cam_verdicts").pivot(index="finding", columns="share", values="estimate")
     frame = frame.loc[list(FINDINGS)]
@@ -101,6 +113,8 @@ def test_examples_are_what_their_rules_say(finding):
     found = verdicts(scores, called)
     expected = {"right and off-centre": "off-centre", "right and on the lesion": "on the lesion"}
     assert list(found) == [expected.get(rule, "missed") for rule in rows["rule"]]
+    first = list(rows["rule"]).index("wrong and elsewhere")
+    assert verdicts(scores, np.ones(len(scores), bool))[first] == "elsewhere"
 
 
 def _boxes(film, finding):

@@ -79,6 +79,38 @@ def test_what_a_map_gains_is_the_difference():
         np.testing.assert_allclose(gain, expected, atol=2e-4)
 
 
+def test_the_control_that_counts_is_tested_for_every_finding():
+    frame = table("localization").query("by == 'finding' and metric == 'overlap'")
+    rows = frame[frame["source"] == "other film"].set_index("group")
+    assert rows["p_adjusted"].notna().all()
+    findings = rows.loc[list(FINDINGS)]
+    above = findings[(findings["p_adjusted"] < 0.05) & (findings["gain"] > 0)]
+    assert 0 < len(above) <= (findings["gain_low"] > 0).sum()  # adjusting takes findings away
+    assert (above["gain_low"] > 0).all()
+
+
+def test_every_method_stands_beside_its_own_map_of_another_film():
+    frame = table("localization_methods")
+    wide = frame.set_index(["metric", "source"])
+    methods = {
+        s.removesuffix(", other film") for s in frame["source"] if s.endswith(", other film")
+    }
+    assert methods == {
+        *("fine", "layercam", "gradcam", "copied"),
+        *("integrated_gradients", "smoothgrad", "occlusion"),
+    }
+    assert set(frame["source"]) == {
+        "cam",
+        *CONTROLS,
+        *methods,
+        *(f"{m}, other film" for m in methods),
+    }
+    for method, other in (("cam", "other film"), *((m, f"{m}, other film") for m in methods)):
+        own = wide.xs(method, level="source")["estimate"]
+        rival = wide.xs(other, level="source")
+        np.testing.assert_allclose(rival["gain"], own - rival["estimate"], atol=2e-4)
+
+
 def test_scores_fall_as_the_bar_rises():
     wide = table("localization").pivot(
         index=["by", "source", "group"], columns="metric", values="estimate"
