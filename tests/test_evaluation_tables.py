@@ -17,7 +17,7 @@ KEYS = ["finding", "label_source", "subset"]
 DATA = Path(__file__).resolve().parent.parent / "data"
 NAMES = (
     *("score_tables", "auroc", "average_precision", "auroc_parts", "auroc_differences"),
-    *("curve_bands", "hernia_thresholds", "published_auroc"),
+    *("auroc_views", "curve_bands", "hernia_thresholds", "published_auroc"),
 )
 # Fourteen AUROCs that the author of the predictions published (pretrained/aucs.csv, BSD-3-Clause).
 AUTHORS = (
@@ -131,12 +131,38 @@ def test_the_official_part_of_the_shared_test_set(figures):
     assert (row["n_images"], row["n_patients"]) == (5213, 590)
 
 
-def test_pairs_within_and_across_the_parts_make_the_whole(figures):
-    parts = table("auroc_parts")
+@pytest.mark.parametrize("name", ["auroc_parts", "auroc_views"])
+def test_pairs_within_and_across_the_parts_make_the_whole(figures, name):
+    parts = table(name)
     assert np.allclose(parts.groupby("finding")["pair_share"].sum(), 1)
     whole = (parts["auroc"] * parts["pair_share"]).groupby(parts["finding"]).sum()
     shared = figures[figures["subset"] == "shared_test"].set_index("finding")["auroc"]
     np.testing.assert_allclose(whole, shared[whole.index], atol=1e-12)
+
+
+def test_pairs_by_view_are_those_of_the_counted_films(scores):
+    shared = scores[(scores["subset"] == "shared_test") & (scores["finding"] == "Edema")]
+    for row in table("auroc_views").query("finding == 'Edema'").itertuples():
+        positive = shared["n_positive"].where(shared["view"] == row.positives_from, 0)
+        negative = shared["n_negative"].where(shared["view"] == row.negatives_from, 0)
+        labels, score = from_counts(shared["score"], positive=positive, negative=negative)
+        assert (row.n_positive, row.n_negative) == (labels.sum(), (~labels).sum())
+        assert auroc(labels, score) == pytest.approx(row.auroc, abs=1e-3)
+
+
+def test_the_mean_without_hernia_is_the_mean_of_the_others(figures):
+    others = [name for name in FINDINGS if name != "Hernia"]
+    for frame, key in ((figures, KEYS[1:]), (table("auroc_differences"), None)):
+        parts = [frame] if key is None else [p for _, p in frame.groupby(key)]
+        for rows in (part.set_index("finding") for part in parts):
+            if "Mean without Hernia" not in rows.index:
+                continue
+            figure = "auroc" if "auroc" in rows else "difference"
+            mean = rows.loc[others, figure].mean()
+            assert rows.loc["Mean without Hernia", figure] == pytest.approx(mean)
+            assert rows.loc["Mean of 14", figure] != pytest.approx(mean)
+    found = table("auroc_differences").set_index("finding")
+    assert found.loc["Mean without Hernia", "ci_high"] < -0.01
 
 
 def test_differences_are_those_of_the_parts(figures):
