@@ -143,13 +143,14 @@ def google_label(name: str, films: pd.DataFrame) -> np.ndarray:
     return films[_GOOGLE_READ.get(name, "airspace_opacity")].to_numpy()
 
 
-def rsna_read_films() -> pd.DataFrame:
-    """Return the films that RSNA's radiologists read, soundly matched.
+def rsna_read_films(*, without: pd.Series | tuple = ()) -> pd.DataFrame:
+    """Return the films that RSNA's radiologists read, soundly matched, without some patients.
 
-    ``weight`` is the inverse of the fraction of the shared test set's films that RSNA read, by what
-    RSNA's sampling depended on.
+    ``weight`` is the inverse of the fraction of these patients' films in the shared test set that
+    RSNA read, by what RSNA's sampling depended on.
     """
-    return rsna_films(shared_films(), load_rsna())
+    films = shared_films()
+    return rsna_films(films[~films["patient"].isin(without)], load_rsna())
 
 
 @cache

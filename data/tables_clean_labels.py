@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 OF_EXAMS = 10_000  # so that Holm's factor of four leaves p < 0.001 within reach
 GRID = np.linspace(0, 1, 51)
+PANEL = np.arange(100, 34, -1) / 100
 OTHER_MAPPINGS = {
     "Nodule or mass": ("Mass", "Nodule", ANY_FINDING),
     "Airspace opacity": (
@@ -47,6 +48,7 @@ def clean_films() -> tuple[pd.DataFrame, dict[str, Any]]:
     reads = reads.assign(twice=reads["image"].duplicated(keep=False)).merge(
         films[["image", "patient"]], on="image"
     )
+    among = google[google["patient"].isin(rsna["patient"])]
     steps = {
         "scored by the model": films,
         "of these patients, in NIH's table": labels[labels["patient"].isin(films["patient"])],
@@ -59,6 +61,10 @@ def clean_films() -> tuple[pd.DataFrame, dict[str, Any]]:
         "left out: pixel error above 50": reads[~reads["twice"] & (reads["pixel_mse"] > 50)],
         "read by RSNA's radiologists": rsna,
         "read by both": google[google["image"].isin(rsna["image"])],
+        "Google's, of patients who are among RSNA's": among,
+        "Google's with airspace opacity": google[google["airspace_opacity"]],
+        "of these, of patients who are among RSNA's": among[among["airspace_opacity"]],
+        "RSNA's, without Google's patients": rsna[~rsna["patient"].isin(google["patient"])],
     }
     rows = [(name, len(part), part["patient"].nunique()) for name, part in steps.items()]
     columns = ["films", "n_images", "n_patients"]
@@ -122,6 +128,94 @@ def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
         "score; excess: seen less expected; intervals of 95% by patient; n_labelled: with the label"
     )
     return pd.DataFrame(rows), provenance(note)
+
+
+def clean_panel() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Compute what errors at random would give, had the radiologists missed a share."""
+    tables = []
+    for films in judged():
+        if not films.main:
+            continue
+        draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
+        both = np.stack([films.truth, films.text()], axis=1)
+        found = resampled(_excess_and_seen, both, films.score, draws, sample_weight=films.weight)
+        low, high = found.interval()
+        ends = {"excess": found.estimate, "ci_low": low, "ci_high": high}
+        columns = {
+            "panel_sensitivity": PANEL,
+            "seen": found.estimate[-1],
+            "expected": found.estimate[-1] - found.estimate[:-1],
+            **{name: values[:-1] for name, values in ends.items()},
+        }
+        table = pd.DataFrame(films.where | columns)
+        weight = np.ones(len(films.truth)) if films.weight is None else films.weight
+        share = weight @ films.truth / weight.sum()
+        tables.append(table[share < PANEL])  # fewer missed than there are
+    note = (
+        "AUROC of the score for the text label among films that radiologists call negative; "
+        "expected: if the label's errors depend on the truth alone, and the radiologists call no "
+        "film wrongly positive and miss a share of the positive ones, whichever; excess: seen less "
+        f"expected; intervals of 95%, bootstrap by patient, {RESAMPLES} resamples"
+    )
+    return pd.concat(tables, ignore_index=True), provenance(note)
+
+
+def among_negatives(
+    panel_sensitivity: ArrayLike,
+    *,
+    area: float,
+    positive: float,
+    label_sensitivity: float,
+    label_share: float,
+) -> NDArray[np.float64]:
+    """Return the AUROC for a label, among films a panel calls negative, of errors at random.
+
+    The panel calls no film wrongly positive and misses a share of the positive films, whichever.
+    The label's errors depend on the truth alone. Then it is that of the truth among these films,
+    shrunk as Menon et al. (2015) say.
+
+    Parameters
+    ----------
+    panel_sensitivity : array_like
+        Above 0 to 1.
+    area : float
+        AUROC of the score against the panel.
+    positive : float
+        Share of films that the panel calls positive.
+    label_sensitivity, label_share : float
+        Share with the label, of films that the panel calls positive and negative.
+
+    Returns
+    -------
+    ndarray
+        0.5 to 1. Where more films were missed than there are, one half: none is truly negative.
+    """
+    sensitivity = np.asarray(panel_sensitivity, dtype=float)
+    missed = np.minimum(positive * (1 - sensitivity) / sensitivity / (1 - positive), 1)
+    # Missed films score like found ones, so that against the truth the score does better.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        truth = np.where(missed < 1, np.minimum((area - missed / 2) / (1 - missed), 1), 0.5)
+    labelled = np.minimum(missed * label_sensitivity / label_share, 1)
+    unlabelled = np.minimum(missed * (1 - label_sensitivity) / (1 - label_share), 1)
+    return 0.5 + (labelled - unlabelled) * (truth - 0.5)
+
+
+def _excess_and_seen(
+    labels: ArrayLike, scores: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return what is seen beyond what is expected, for each panel, and what is seen."""
+    truth, text = np.asarray(labels).T
+    weight = np.ones(len(truth)) if sample_weight is None else np.asarray(sample_weight, float)
+    expected = among_negatives(
+        PANEL,
+        area=auroc(truth, scores, sample_weight=weight),
+        positive=weight @ truth / weight.sum(),
+        label_sensitivity=weight @ (truth & text) / (weight @ truth),
+        label_share=weight @ (text & ~truth) / (weight @ ~truth),
+    )
+    no = ~truth
+    seen = auroc(text[no], np.asarray(scores)[no], sample_weight=weight[no])
+    return np.append(seen - expected, seen)
 
 
 def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -223,6 +317,7 @@ TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict[str, Any]]]] = {
     "clean_films": clean_films,
     "clean_labels": clean_labels,
     "clean_errors": clean_errors,
+    "clean_panel": clean_panel,
     "clean_curves": clean_curves,
     "published_f1": published_f1,
 } | tables_clean_subgroups.TABLES

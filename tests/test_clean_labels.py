@@ -13,7 +13,8 @@ from chexlib.data.tables import write_table
 from chexlib.findings import FINDINGS
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-NAMES = ("clean_films", "clean_labels", "clean_errors", "clean_curves", "clean_subgroups")
+NAMES = ("clean_films", "clean_labels", "clean_errors", "clean_panel")
+NAMES += ("clean_curves", "clean_subgroups")
 fetched = pytest.mark.real_data(
     "reference_predictions/preds.csv", "official_split/test_list.txt", "rsna/rsna_to_nih.csv"
 )
@@ -84,6 +85,47 @@ def test_excess_is_seen_less_expected():
     wide = errors.pivot_table(index=["finding", "read_by"], columns="films", values="auroc")
     expected = wide["expected if errors were random"]
     np.testing.assert_allclose(wide["seen"] - expected, wide["excess"])
+
+
+def test_a_panel_that_misses_nothing_leaves_random_errors_at_one_half():
+    panel = table("clean_panel")
+    whole = panel[panel["panel_sensitivity"] == 1]
+    np.testing.assert_allclose(whole["expected"], 0.5)
+    np.testing.assert_allclose(panel["seen"] - panel["expected"], panel["excess"])
+    errors = table("clean_errors").query("main and films == 'radiologists say no'")
+    seen = errors.set_index("finding")["auroc"]
+    np.testing.assert_allclose(whole["seen"], seen[whole["finding"]])
+
+
+@pytest.mark.parametrize("found", [0.95, 0.8, 0.6])
+def test_what_a_panel_of_misses_leaves_is_that_of_a_simulated_one(found):
+    from chexlib.metrics import auroc
+
+    rng = np.random.default_rng(0)
+    truth = rng.random(400_000) < 0.4
+    score = rng.normal(1.5 * truth)
+    label = rng.random(len(truth)) < np.where(truth, 0.5, 0.1)
+    panel = truth & (rng.random(len(truth)) < found)
+    expected = module("tables_clean_labels").among_negatives(
+        found,
+        area=auroc(panel, score),
+        positive=panel.mean(),
+        label_sensitivity=label[panel].mean(),
+        label_share=label[~panel].mean(),
+    )
+    assert expected > 0.51
+    assert auroc(label[~panel], score[~panel]) == pytest.approx(expected, abs=0.005)
+
+
+def test_rsna_without_googles_patients_agrees_and_shares_none(pairs):
+    rows = pairs[(pairs["subset"] == "rsna_outside") & (pairs["comparison"] == "sensitivity")]
+    row = rows.set_index("label").loc["Consolidation|Infiltration|Pneumonia"]
+    assert row["ci_low"] > 0.2
+    films = table("clean_films").set_index("films")
+    shared = films.loc["Google's, of patients who are among RSNA's", "n_patients"]
+    rsna = films.loc["read by RSNA's radiologists", "n_patients"]
+    assert row["n_patients"] == rsna - shared
+    assert not pairs.loc[pairs["subset"] == "rsna_outside", "main"].any()
 
 
 def test_curves_rise_within_their_bands():

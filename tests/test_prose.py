@@ -10,7 +10,7 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 # A page joins when it has been gone over.
 PAGES = ("intro.md", "background.md", "glossary.md", "data_card.md")
 PAGES += ("01_dataset.ipynb", "02_label_noise.ipynb", "06_roc.ipynb")
-PAGES += ("03_images.ipynb", "04_training.ipynb")
+PAGES += ("03_images.ipynb", "04_training.ipynb", "08_clean_labels.ipynb")
 
 
 def prose(name):
