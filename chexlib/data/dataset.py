@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -96,12 +97,13 @@ class Dataset:
         """
         if self.name != "phantom":
             boxes = load_boxes()
-            return boxes[boxes["image"].isin(self.films["image"])].reset_index(drop=True)
-        path = self.cache.folder / "boxes.csv"
-        if not path.exists():
-            boxes = boxes_of(self.films)
-            write_atomically(path, lambda draft: boxes.to_csv(draft, index=False))
-        return pd.read_csv(path)
+        else:
+            path = self.cache.folder / f"boxes-{self.cache.content_hash}.csv"
+            if not path.exists():
+                found = boxes_of(self.films)
+                write_atomically(path, lambda draft: found.to_csv(draft, index=False))
+            boxes = pd.read_csv(path)
+        return boxes[boxes["image"].isin(self.films["image"])].reset_index(drop=True)
 
 
 def open_dataset(
@@ -210,15 +212,16 @@ def _phantom(
     except TypeError as error:
         given = {**options, "noise": noise, "n_patients": n_patients}
         raise ValueError(f"Expected options of the phantom, got {given}: {error}.") from error
+    cache = None
     if folder is None:
         shortcut = options.get("shortcut")
         plain = {**options, "shortcut": asdict(shortcut) if shortcut else None}
         asked = json.dumps([VERSION, n_patients, plain], sort_keys=True, default=str)
         key = hashlib.sha256(asked.encode()).hexdigest()[:12]
         folder = cache_home() / f"phantom-{split}-{size}-{key}"
-    try:
-        cache = ImageCache.open(folder)
-    except (FileNotFoundError, ValueError):
+        with suppress(FileNotFoundError, ValueError):
+            cache = ImageCache.open(folder)
+    if cache is None:  # or a folder whose name does not say what is in it: a build compares
         log.info("Simulating %d films in %s", len(films), folder)
         source = PhantomSource(films, size=size)
         cache = ImageCache.build(source, folder, size=size, progress=progress)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -80,6 +81,10 @@ class Source(Protocol):
         """Where each film is found, for people."""
 
     @property
+    def stamps(self) -> Sequence[str]:
+        """What changes when a film does, known without reading it: its file's size and time."""
+
+    @property
     def patients(self) -> Sequence[int | None]:
         """The patient of each film, where known."""
 
@@ -103,6 +108,14 @@ def batched(items: Iterable[T], *, of: int = CHUNK) -> Iterator[tuple[T, ...]]:
     items = iter(items)
     while part := tuple(itertools.islice(items, of)):
         yield part
+
+
+def _stamp(path: str) -> str:
+    try:
+        there = os.stat(path)  # noqa: PTH116 - 112,120 files; no Path for each
+    except OSError:
+        return "not there"
+    return f"{there.st_size} bytes, {there.st_mtime_ns} ns"
 
 
 def _patients(names: Iterable[str]) -> list[int | None]:
@@ -145,6 +158,11 @@ class Files:
     def origins(self) -> tuple[str, ...]:
         """Return the paths, for people."""
         return tuple(legible(path) for path in self.paths)
+
+    @cached_property
+    def stamps(self) -> tuple[str, ...]:
+        """Return size and time of each file."""
+        return tuple(_stamp(path) for path in self.paths)
 
     def tasks(self, positions: Sequence[int]) -> Iterator[ReadFiles]:
         """Yield the work of reading these films."""
@@ -196,6 +214,12 @@ class Archives:
     def origins(self) -> list[str]:
         """Return ``archive::member`` for each film."""
         return [legible(f"{self.archives[archive]}::{member}") for archive, member in self.members]
+
+    @cached_property
+    def stamps(self) -> list[str]:
+        """Return size and time of the archive that each film is in."""
+        stamps = [_stamp(path) for path in self.archives]
+        return [stamps[archive] for archive, _ in self.members]
 
     @property
     def patients(self) -> list[int | None]:
@@ -286,7 +310,7 @@ def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:
         If there is no film, or one of NIH's names is there twice; or an archive is damaged: its
         list of members is read first.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - where it is found, for good
     if not path.exists():
         found = legible(str(path))
         raise FileNotFoundError(f"Expected radiographs at {found}, found nothing. Check the path.")

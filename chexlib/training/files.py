@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import zlib
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.cache.workers import cores, read_all
-from chexlib.files import disk_errors, write_atomically, write_csv
+from chexlib.files import disk_errors, open_own, write_atomically, write_csv
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
 
@@ -73,23 +74,23 @@ def predict_files(
     preparation = Preparation.of(model) if preparation is None else preparation
     out = Path(out)
     part = part_of(out)
-    names = "\n".join(source.names)
-    mark = hashlib.sha256(f"{_identity(model, preparation)}\n{names}".encode()).hexdigest()
+    films = [*source.names, *source.stamps]
+    mark = hashlib.sha256("\n".join([_identity(model, preparation), *films]).encode()).hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = _resume(part, mark)
+    rows = _resume(part, mark, len(source.names))
     left = [i for i in range(len(source.names)) if i not in rows]
     bad = sum(len(row) == 1 for row in rows.values())
     if progress:
         progress(len(rows), len(source.names), bad)
     with disk_errors(out):
-        with part.open("a", encoding="utf-8", newline="") as file:
+        handle = open_own(part, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(handle, "a", encoding="utf-8", newline="") as file:
             # At least two: one worker would be this process, which a bad film must not end.
             side = preparation.cache_size
             for films in read_all(source, left, size=side, workers=max(2, cores())):
                 new = _rows(model, preparation, films)
-                text = csv.writer(file, lineterminator="\n")
-                text.writerows([position, *row] for position, row in new.items())
-                text.writerow(["-"])  # a task is counted when it is whole
+                task = [[str(position), *row] for position, row in new.items()]
+                csv.writer(file, lineterminator="\n").writerows([*task, _end(task)])
                 file.flush()
                 os.fsync(file.fileno())
                 rows |= new
@@ -119,28 +120,52 @@ def _identity(model: CheXNet, preparation: Preparation) -> str:
     return digest.hexdigest()
 
 
-def _resume(part: Path, mark: str) -> dict[int, list[str]]:
+def _end(task: list[list[str]]) -> list[str]:
+    """Return the line after a task, which is counted only if it is whole and as it was written."""
+    return ["-", f"{zlib.crc32(repr(task).encode()):08x}"]
+
+
+def _resume(part: Path, mark: str, count: int) -> dict[int, list[str]]:
     """Return the rows of whole tasks, and leave these alone in the file."""
     if not part.is_file():
         write_atomically(part, lambda draft: draft.write_text(mark + "\n", encoding="utf-8"))
         return {}
-    # The end may be cut anywhere, in the middle of a letter too.
-    with part.open(encoding="utf-8", errors="replace", newline="") as file:
-        first, *lines = list(csv.reader(file)) or [[""]]
+    try:  # the end may be cut anywhere, in the middle of a letter too
+        with part.open(encoding="utf-8", errors="replace", newline="") as file:
+            first, *lines = list(csv.reader(file)) or [[""]]
+    except csv.Error:
+        first = [""]
     if first != [mark]:
         raise ValueError(
-            f"Expected {part} to be of these films and this network, found it of others. Remove "
-            "it, or write to another file."
+            f"Expected {part} to be of these films and this network, found it of others, or of "
+            "films that changed since. Remove it, or write to another file."
         )
-    ends = [number for number, line in enumerate(lines) if line == ["-"]]
-    kept = lines[: ends[-1] + 1] if ends else []
+    kept, task, rows = [], [], {}
+    for line in lines:
+        if line[:1] != ["-"]:
+            task.append(line)
+            continue
+        if line == _end(task) and all(_sound(row, count) for row in task):
+            kept += [*task, line]
+            rows |= {int(position): row for position, *row in task}
+        task = []
 
     def write(draft: Path) -> None:
         with draft.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([[mark], *kept])
 
     write_atomically(part, write)
-    return {int(line[0]): line[1:] for line in kept if line != ["-"]}
+    return rows
+
+
+def _sound(line: list[str], count: int) -> bool:
+    """Return whether a line is a film's position with its probabilities, or why there are none."""
+    try:
+        position, *found = line
+        scores = len(found) == len(FINDINGS) and all(0 <= float(value) <= 1 for value in found)
+        return 0 <= int(position) < count and (scores or len(found) == 1)
+    except ValueError:
+        return False
 
 
 def _rows(model: CheXNet, preparation: Preparation, films: list[Result]) -> dict[int, list[str]]:

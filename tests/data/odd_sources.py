@@ -36,6 +36,10 @@ class Noise:
         return [f"noise/{name}" for name in self.names]
 
     @property
+    def stamps(self):
+        return ["noise"] * self.count
+
+    @property
     def patients(self):
         return list(range(self.count))
 

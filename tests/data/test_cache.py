@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import sqlite3
 import zlib
 
 import cv2
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 
 from chexlib.cli import app
 from chexlib.data import ImageCache, cache_home, data_home, find_radiographs, read_radiograph
+from chexlib.data.cache.index import PENDING, Index
 from chexlib.data.cache.workers import resized
 
 
@@ -136,8 +136,8 @@ def test_open_says_what_is_missing(folder):
     with pytest.raises(FileNotFoundError, match="Build it: chexlib cache"):
         ImageCache.open(folder)
     ImageCache.build(Noise(3), folder, size=32, workers=1)
-    with sqlite3.connect(folder / "index.sqlite") as db:
-        db.execute("UPDATE films SET status = 'pending' WHERE row = 1")
+    index = Index.read(folder)
+    index.set({1: index.films[1]._replace(status=PENDING)})
     with pytest.raises(ValueError, match="still waits for 1 of 3 films"):
         ImageCache.open(folder)
     ImageCache.build(Noise(3), folder, size=32, workers=1)
@@ -146,24 +146,124 @@ def test_open_says_what_is_missing(folder):
         ImageCache.open(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
+@pytest.mark.parametrize("content", [b"", b"cut", b"no index at all\n" * 100, b"\0" * 5000])
 def test_a_foreign_index_is_refused_and_kept(folder, content):
     folder.mkdir()
-    (folder / "index.sqlite").write_bytes(content)
-    with pytest.raises(ValueError, match="Expected the index of an image cache"):
-        ImageCache.open(folder)
-    if content:
-        with pytest.raises((ValueError, sqlite3.DatabaseError)):
-            ImageCache.build(Noise(2), folder, size=32, workers=1)
-        assert (folder / "index.sqlite").read_bytes() == content
+    (folder / "index.txt").write_bytes(content)
+    for ask in (ImageCache.open, lambda folder: ImageCache.build(Noise(2), folder, workers=1)):
+        with pytest.raises(ValueError, match=r"Expected the index of an image cache.*remove the"):
+            ask(folder)
+    assert (folder / "index.txt").read_bytes() == content
 
 
 def test_another_format_is_refused(folder):
-    ImageCache.build(Noise(2), folder, size=32, workers=1)
-    with sqlite3.connect(folder / "index.sqlite") as db:
-        db.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
-    with pytest.raises(ValueError, match="Expected an image cache of format 1.*found 99"):
+    folder.mkdir()
+    said = b'{"format": 99, "size": 32, "films": 0}'
+    (folder / "index.txt").write_bytes(b"%b\t%08x\n" % (said, zlib.crc32(said)))
+    with pytest.raises(ValueError, match="Expected an image cache of format 2.*found 99"):
         ImageCache.open(folder)
+
+
+def same(cache, good):
+    """Return whether a cache serves each film as the good one does, by name."""
+    films = {name: good["pixels"][row] for row, name in enumerate(good["names"])}
+    assert cache.index["image"].tolist() == good["names"]
+    return all(np.array_equal(cache.images[i], films[n]) for i, n in enumerate(good["names"]))
+
+
+def test_a_damaged_index_is_one_sentence_and_never_another_film(folder):
+    cache = ImageCache.build(Noise(20), folder, size=32, workers=1)
+    good = {"pixels": np.array(cache.images), "names": cache.index["image"].tolist()}
+    path, whole = folder / "index.txt", (folder / "index.txt").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    rng = np.random.default_rng(5)
+    altered = {}
+    for bit in rng.choice(8 * len(whole), 400, replace=False).tolist():
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        altered[f"bit {bit}"] = bytes(flipped)
+    for at in rng.choice(len(whole), 60, replace=False).tolist():
+        altered[f"cut at {at}"] = whole[:at]
+        altered[f"zeros from {at}"] = whole[:at] + bytes(len(whole) - at)
+    for k in range(1, len(lines)):
+        altered[f"without line {k}"] = b"".join(lines[:k] + lines[k + 1 :])
+        altered[f"line {k} twice"] = b"".join(lines[:k] + lines[k - 1 :])
+        swapped = lines.copy()
+        swapped[k], swapped[k - 1] = swapped[k - 1], swapped[k]
+        altered[f"lines {k - 1} and {k} swapped"] = b"".join(swapped)
+    names = whole.replace(b"00000003_000", b"0000000X_000").replace(
+        b"00000004_000", b"00000003_000"
+    )
+    altered["two names swapped"] = names.replace(b"0000000X_000", b"00000004_000")
+    for what, content in altered.items():
+        path.write_bytes(content)
+        try:
+            opened = ImageCache.open(folder)
+        except ValueError as error:
+            said = str(error)
+            assert str(folder) in said, what
+            assert "\n" not in said, what
+            assert len(said) < 400, what
+        else:
+            assert same(opened, good), what
+    path.write_bytes(whole)
+    assert same(ImageCache.open(folder), good)
+
+
+def test_zeroed_pixels_are_seen_when_a_cache_is_opened(folder):
+    cache = ImageCache.build(Noise(200), folder, size=32, workers=1)
+    size = (folder / "images.u8").stat().st_size
+    (folder / "images.u8").write_bytes(bytes(size))
+    with pytest.raises(ValueError, match=r"found 32 films with others: 00000000_000\.png"):
+        ImageCache.open(folder)
+    with pytest.raises(ValueError, match="found 200 films with others"):
+        cache.verify()
+    ImageCache.build(Noise(200), folder, size=32, workers=1).verify()
+
+
+def write_films(folder, numbers, start=0):
+    folder.mkdir(exist_ok=True)
+    for i, number in enumerate(numbers, start):
+        Image.fromarray(film(number)).save(folder / f"IM{i:04d}", format="PNG")
+
+
+def test_a_changed_file_is_read_again(folder, tmp_path):
+    films, read = tmp_path / "films", []
+    write_films(films, [0, 1, 2])
+    ImageCache.build(find_radiographs(films), folder, size=32, workers=1)
+    write_films(films, [7], start=1)
+    os.utime(films / "IM0001", ns=(5, 5))  # whatever the clock's resolution
+    cache = ImageCache.build(
+        find_radiographs(films),
+        folder,
+        size=32,
+        workers=1,
+        progress=lambda *state: read.append(state),
+    )
+    assert read[0] == (2, 3, 0)  # one is read again
+    np.testing.assert_array_equal(cache.images[1], resized(film(7), 32))
+    cache.verify(find_radiographs(films))
+
+
+def test_another_film_of_the_same_name_is_refused(folder, tmp_path):
+    write_films(tmp_path / "one", [0, 1])
+    write_films(tmp_path / "two", [5, 6, 7])
+    first = ImageCache.build(find_radiographs(tmp_path / "one"), folder, size=32, workers=1)
+    with pytest.raises(ValueError, match=r"Expected IM0000 to be the film.*one/IM0000.*two/IM0000"):
+        ImageCache.build(find_radiographs(tmp_path / "two"), folder, size=32, workers=1)
+    once_more = ImageCache.build(find_radiographs(tmp_path / "one"), folder, size=32, workers=1)
+    np.testing.assert_array_equal(once_more.images[:2], first.images)
+
+
+def test_a_folder_that_moved_is_known_again(folder, tmp_path):
+    write_films(tmp_path / "here", [0, 1])
+    first = ImageCache.build(find_radiographs(tmp_path / "here"), folder, size=32, workers=1)
+    (tmp_path / "here").rename(tmp_path / "there")
+    for path in (tmp_path / "there").iterdir():
+        os.utime(path, ns=(9, 9))  # copied, so that the times are others
+    moved = ImageCache.build(find_radiographs(tmp_path / "there"), folder, size=32, workers=1)
+    np.testing.assert_array_equal(moved.images, first.images)
+    assert moved.index["source"].str.contains("there").all()
 
 
 def test_resizing_averages_areas_or_interpolates():

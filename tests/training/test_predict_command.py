@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 
 import cv2
 import numpy as np
@@ -218,6 +219,66 @@ def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
         assert predict_files(model, source, out) == (MANY - 1, 1)
         assert out.read_bytes() == whole
         out.unlink()
+
+
+def test_a_damaged_or_forged_part_is_read_again(run, folder, tmp_path):
+    source, model = find_radiographs(folder), load_checkpoint(run.folder)
+    predict_files(model, source, tmp_path / "whole.csv")
+    whole = (tmp_path / "whole.csv").read_bytes()
+    out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+
+    def stop(done, *_):
+        if done >= 33:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        predict_files(model, source, out, progress=stop)
+    lines = part.read_bytes()
+    first = lines.index(b"\n") + 1
+
+    def forged(*rows):
+        end = f"{zlib.crc32(repr([list(row) for row in rows]).encode()):08x}"
+        text = "".join(",".join(row) + "\n" for row in [*rows, ("-", end)])
+        return lines[:first] + text.encode() + lines[first:]
+
+    scores = ["0.5"] * 14
+    parts = [
+        forged(("-1", *scores)),
+        forged((str(MANY), *scores)),
+        forged(("0", *["2"] * 14)),
+        forged(("0", *["nan"] * 14)),
+        forged(("0", *["high"] * 14)),
+        forged(("0", *scores[:13])),
+        forged(("9" * 5000, *scores)),
+        forged(("0", *scores), ("one", *scores)),
+        lines[:first] + b"-\n" + lines[first:],
+        lines + b"\0" * 300,
+    ]
+    for place in np.random.default_rng(2).integers(first, len(lines), 12).tolist():
+        parts.append(bytearray(lines))
+        parts[-1][place] ^= 1
+    for content in parts:
+        part.write_bytes(content)
+        assert predict_files(model, source, out) == (MANY - 1, 1)
+        assert out.read_bytes() == whole
+        out.unlink()
+
+
+def test_a_film_that_changed_meanwhile_is_not_taken_from_the_part(run, folder, tmp_path):
+    films = tmp_path / "films"
+    shutil.copytree(folder, films)
+    model, out = load_checkpoint(run.folder), tmp_path / "out.csv"
+
+    def stop(done, *_):
+        if done >= 33:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        predict_files(model, find_radiographs(films), out, progress=stop)
+    first = films / find_radiographs(films).names[0]
+    first.write_bytes((films / find_radiographs(films).names[1]).read_bytes())
+    with pytest.raises(ValueError, match="films that changed since. Remove it"):
+        predict_files(model, find_radiographs(films), out)
 
 
 def test_parts_of_another_network_are_refused(run, folder, tmp_path):

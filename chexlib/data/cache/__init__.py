@@ -1,7 +1,7 @@
 """The image cache: every film decoded once, then a row of one memory-mapped file.
 
-A folder with ``images.u8`` (uint8 [N, S, S], nothing else) and ``index.sqlite`` (a row a film).
-A film counts once its row in the index says so, and that is written after its pixels are on disk:
+A folder with ``images.u8`` (uint8 [N, S, S], nothing else) and ``index.txt`` (what each row is, and
+checksums). A film counts once the index says so, and that is written after its pixels are on disk:
 whatever stops a build, what the index promises is there.
 """
 
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.data.cache.build import Builder, Progress, disk_errors
-from chexlib.data.cache.index import PENDING, read_index
+from chexlib.data.cache.build import Builder, Progress
+from chexlib.data.cache.index import OK, PENDING, Index
 from chexlib.data.cache.workers import cores, refuse_unguarded
+from chexlib.files import disk_errors
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageCache"]
 
+SAMPLE = 32  # films whose pixels are compared with their checksums whenever a cache is opened
 log = logging.getLogger(__name__)
 
 
@@ -45,9 +47,9 @@ class ImageCache:
         NIH's own were: ``index`` has the shape they had.
     index : DataFrame
         One row a film, in the order of ``images``: ``image`` (name), ``patient`` (Int64),
-        ``source``, ``source_height``, ``source_width``, ``spacing_x``, ``spacing_y`` (mm per pixel
-        of the source), ``view``, ``sha256`` (of the source file), ``crc32`` (of the row),
-        ``status`` (``ok`` or ``rejected``) and ``reason``.
+        ``source``, ``stamp`` (size and time of the file), ``source_height``, ``source_width``,
+        ``spacing_x``, ``spacing_y`` (mm per pixel of the source), ``view``, ``sha256`` (of the
+        source file), ``crc32`` (of the row), ``status`` (``ok`` or ``rejected``) and ``reason``.
     """
 
     def __init__(self, folder: Path, *, size: int, index: pd.DataFrame) -> None:
@@ -62,15 +64,19 @@ class ImageCache:
         FileNotFoundError
             If there is none in the folder.
         ValueError
-            If its build has not ended, or it is of another format, or its file is too short.
+            If its build has not ended, it is of another format, its index is damaged, its file of
+            films is too short, or one of a sample of its films is not what the index says;
+            :meth:`verify` checks all.
         """
         folder = Path(folder)
-        if not (folder / "index.sqlite").is_file():
+        try:
+            promised = Index.read(folder)
+        except FileNotFoundError:
             raise FileNotFoundError(
                 f"Expected an image cache in {folder}, found none. "
                 "Build it: chexlib cache SOURCE FOLDER"
-            )
-        size, index = read_index(folder)
+            ) from None
+        size, index = promised.size, promised.table()
         waiting = int((index["status"] == PENDING).sum())
         if waiting:
             raise ValueError(
@@ -84,7 +90,10 @@ class ImageCache:
                 f"Expected {len(index) * size**2:,} bytes in {folder / 'images.u8'}, found "
                 f"{present:,}. Copy it again, or build it again."
             )
-        return cls(folder, size=size, index=index)
+        cache = cls(folder, size=size, index=index)
+        sample = np.linspace(0, len(index) - 1, min(len(index), SAMPLE)).astype(int)
+        cache._refuse([index["image"][row] for row in sample if not cache._holds(row)])
+        return cache
 
     @classmethod
     def build(
@@ -98,9 +107,10 @@ class ImageCache:
     ) -> ImageCache:
         """Build a cache, go on with one that was stopped, or add films to one.
 
-        Films that are there are not read again; rejected ones are, since they may have been
-        repaired. Films that cannot be read are rejected with a reason, listed in ``rejected.csv``,
-        and the build goes on. A second build in the folder waits for the first.
+        Films that are there are not read again, unless size or time of their files changed since;
+        rejected ones are, since they may have been repaired. Films that cannot be read are rejected
+        with a reason, listed in ``rejected.csv``, and the build goes on. A second build in the
+        folder waits for the first.
 
         Parameters
         ----------
@@ -120,7 +130,8 @@ class ImageCache:
         Raises
         ------
         ValueError
-            If an option is outside its range or the cache has another size.
+            If an option is outside its range, the cache has another size, its index is damaged, or
+            it has another film of the same name from elsewhere.
         RuntimeError
             In a process that imports a script without the guard ``if __name__ == "__main__":``.
         OSError
@@ -143,7 +154,7 @@ class ImageCache:
             log.warning("Waiting for another build in %s", folder)
             lock.acquire()
         try:
-            with disk_errors(folder, len(source.names) * size**2):
+            with disk_errors(folder / "images.u8"):
                 Builder(source, folder, size).run(workers, progress or (lambda *_: None))
         finally:
             lock.release()
@@ -191,6 +202,19 @@ class ImageCache:
             )
         return rows.astype(np.int64)
 
+    def _holds(self, row: int) -> bool:
+        """Return whether a row's pixels are those that the index promises."""
+        film = self.index.iloc[row]
+        return film["status"] != OK or zlib.crc32(self.images[row]) == film["crc32"]
+
+    def _refuse(self, wrong: list[str]) -> None:
+        if wrong:
+            raise ValueError(
+                f"Expected the checksums of the index in {self.folder / 'images.u8'}, found "
+                f"{len(wrong)} films with others: {', '.join(wrong[:5])}. Build again: only they "
+                "are read again."
+            )
+
     def verify(self, source: Source | None = None, *, progress: Progress | None = None) -> None:
         """Check every row against its checksum, and every source file where a source is given.
 
@@ -208,19 +232,12 @@ class ImageCache:
             repairs the rows.
         """
         wrong = []
-        for row, (film, crc) in enumerate(
-            zip(self.index["image"], self.index["crc32"], strict=True)
-        ):
-            if not pd.isna(crc) and zlib.crc32(self.images[row]) != crc:
+        for row, film in enumerate(self.index["image"]):
+            if not self._holds(row):
                 wrong.append(film)
             if progress:
                 progress(row + 1, len(self), len(wrong))
-        if wrong:
-            raise ValueError(
-                f"Expected the checksums of the index in {self.folder / 'images.u8'}, found "
-                f"{len(wrong)} films with others: {', '.join(wrong[:5])}. Build again: only they "
-                "are read again."
-            )
+        self._refuse(wrong)
         if source is None:
             return
         known = dict(zip(self.index["image"], self.index["sha256"], strict=True))

@@ -38,6 +38,7 @@ class PhantomSource:
         self.names: list[str] = frame["image"].tolist()
         self.patients: list[int] = frame["patient"].tolist()
         self.origins = [f"simulated, phantom {VERSION}"] * len(frame)
+        self.stamps = [f"{film:016x}" for film in pd.util.hash_pandas_object(frame, index=False)]
 
     def tasks(self, positions: Sequence[int]) -> Iterator[Simulate]:
         """Yield the work of simulating these films."""

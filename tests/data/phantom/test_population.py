@@ -262,7 +262,18 @@ class TestOpening:
         for image, finding in zip(boxes["image"], boxes["finding"], strict=True):
             assert there.loc[image, finding]
         pd.testing.assert_frame_equal(data.boxes, boxes_of(data.films, workers=1))
-        assert (data.cache.folder / "boxes.csv").exists()
+        assert len(list(data.cache.folder.glob("boxes-*.csv"))) == 1
+
+    def test_another_population_in_the_same_folder_is_not_the_one_before(self, tmp_path):
+        for seed in (0, 1):
+            data = open_dataset(
+                "phantom", "val", size=32, n_patients=5, seed=seed, folder=tmp_path / "mine"
+            )
+            alone = open_dataset("phantom", "val", size=32, n_patients=5, seed=seed)
+            np.testing.assert_array_equal(
+                data.cache.images[data.rows], alone.cache.images[alone.rows]
+            )
+            pd.testing.assert_frame_equal(data.boxes, alone.boxes)
 
     @pytest.mark.parametrize(
         ("arguments", "options", "says"),
