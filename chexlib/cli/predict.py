@@ -90,7 +90,7 @@ def predict(
         from chexlib.training.thresholds import read_thresholds
 
         films = find_radiographs(source)
-        several = list(films.origins) != [legible(str(source))]
+        several = list(films.origins) != [legible(str(source.absolute()))]
         if several and out is None:
             out = Path("predictions.csv")
         if out is not None:

@@ -310,10 +310,11 @@ def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:
         If there is no film, or one of NIH's names is there twice; or an archive is damaged: its
         list of members is read first.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - where it is found, for good
+    path = Path(path)
     if not path.exists():
         found = legible(str(path))
         raise FileNotFoundError(f"Expected radiographs at {found}, found nothing. Check the path.")
+    path = path.absolute()  # a cache says where its films are from, wherever it is asked
     if path.is_dir():
         return _folder(path)
     if path.suffix.lower() == ".csv":

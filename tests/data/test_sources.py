@@ -290,14 +290,15 @@ def test_huge_members_of_a_small_archive_are_read_one_at_a_time(tmp_path):
             return bytes(size)
 
     with tarfile.open(tmp_path / "small.tar.gz", "w:gz", compresslevel=1) as archive:
-        for number in range(8):
+        for number in range(16):
             member = tarfile.TarInfo(f"{number}.png")
             member.size = 128 * 2**20
             archive.addfile(member, Zeros())
     (tmp_path / "build.py").write_text(HUGE)
     command = [sys.executable, tmp_path / "build.py", tmp_path / "small.tar.gz", tmp_path / "cache"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-    assert int(ended.stdout) < 600  # MB; all at once they would be more than 1,024
+    # MB: one or two, and what sends them to another process; all at once they would be 2,048.
+    assert int(ended.stdout) < 1300
 
 
 def test_one_name_twice_is_refused(nih):

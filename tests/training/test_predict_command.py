@@ -301,7 +301,10 @@ def test_parts_of_another_network_are_refused(run, folder, tmp_path):
     [
         (["nothing.png"], "radiographs at nothing.png"),
         (["film.png", "--device", "abacus"], "a device of this machine"),
-        (["film.png", "--rule", "gut"], "a rule among youden, max_f1, sensitivity_0.90"),
+        (
+            ["film.png", "--rule", "gut"],
+            "a rule among ['youden', 'max_f1', 'sensitivity_0.90'] of ",
+        ),
         (["film.png", "--thresholds", "no.csv"], "a table of thresholds at no.csv"),
         (["bad.png"], "bad.png"),
     ],
