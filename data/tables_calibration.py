@@ -15,7 +15,12 @@ from tables_operating_points import RESAMPLES, chosen, half, provenance, shared
 
 from chexlib.findings import FINDINGS
 from chexlib.metrics.agreement import assess, share
-from chexlib.metrics.calibration import brier_parts, calibration_error, reliability
+from chexlib.metrics.calibration import (
+    brier_parts,
+    calibration_error,
+    calibration_slope,
+    reliability,
+)
 from chexlib.metrics.decision import decision_curve
 from chexlib.metrics.recalibration import (
     fit_isotonic,
@@ -23,7 +28,7 @@ from chexlib.metrics.recalibration import (
     fit_temperature,
     shift_prevalence,
 )
-from chexlib.metrics.resampling import Bootstrap, Resamples
+from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +79,10 @@ def reliability_table() -> tuple[pd.DataFrame, dict]:
 def calibration_table() -> tuple[pd.DataFrame, dict]:
     """Calibration error, Brier score and its parts, for each finding and way of mending.
 
-    ``ece_chance`` is the mean error of labels drawn from the probabilities themselves: what chance
-    alone leaves on so many films. ``ratio`` is of expected to observed films with the finding.
+    ``fitted_…`` is the line that mends, ``slope`` and ``intercept`` what is left to mend on the
+    reporting half. ``ece_chance`` is the mean error of labels drawn from the probabilities
+    themselves: what chance alone leaves on so many films. The error has no interval: resampling
+    adds distance of its own. ``ratio`` is of expected to observed films with the finding.
     """
     rows = []
     for name in FINDINGS:
@@ -86,8 +93,10 @@ def calibration_table() -> tuple[pd.DataFrame, dict]:
             parts = brier_parts(y, q, bins=ECE_BINS)
             row = {"finding": name, "method": how, "n_positive": int(y.sum())}
             if how in ("Platt", "temperature"):
-                row |= {"slope": mend.slope, "intercept": mend.intercept}
-            row |= _ece(y, q, draws) | {"ece_chance": _chance(q)}
+                row |= {"fitted_slope": mend.slope, "fitted_intercept": mend.intercept}
+            if how != "isotonic":  # it says 0 and 1, which have no logit
+                row |= _slope(y, q, draws)
+            row |= {"ece": calibration_error(y, q, bins=ECE_BINS), "ece_chance": _chance(q)}
             row |= {"brier": parts.brier} | _brier_gain(y, p, q, draws)
             row |= {"reliability": parts.reliability, "resolution": parts.resolution}
             row |= {"uncertainty": parts.uncertainty, "within": parts.within}
@@ -191,18 +200,13 @@ def _triple(name: str, estimate: object) -> dict:
     return {name: estimate.estimate} | ends
 
 
-def _ece(y: NDArray, q: NDArray, draws: Resamples) -> dict:
-    """Return the calibration error with its interval, the bins being those of all films."""
-    place = np.unique(q, return_inverse=True)[1]
-    mass = np.bincount(place)
-    middle = (np.cumsum(mass) - mass / 2) / len(q)
-    member = np.minimum((middle * ECE_BINS).astype(int), ECE_BINS - 1)[place]
-    gap = (member[:, None] == np.arange(ECE_BINS)) * (q - y)[:, None]
-    sums = draws.sums(np.column_stack([gap, np.ones(len(y))]))
-    replicates = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
-    value = calibration_error(y, q, bins=ECE_BINS)
-    low, high = Bootstrap(np.asarray(value), replicates, draws).interval()
-    return {"ece": value, "ece_low": float(low), "ece_high": float(high)}
+def _slope(y: NDArray, q: NDArray, draws: Resamples) -> dict:
+    found = resampled(calibration_slope, y, q, draws)
+    ends = zip(found.estimate, *found.interval(), strict=True)
+    row = {}
+    for name, (value, low, high) in zip(("slope", "intercept"), ends, strict=True):
+        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return row
 
 
 def _chance(q: NDArray) -> float:

@@ -21,7 +21,13 @@ from chexlib.metrics.agreement import (
     specificity,
     two_by_two,
 )
-from chexlib.metrics.calibration import brier, brier_parts, calibration_error, reliability
+from chexlib.metrics.calibration import (
+    brier,
+    brier_parts,
+    calibration_error,
+    calibration_slope,
+    reliability,
+)
 from chexlib.metrics.comparison import compare_labels, compare_scores, compare_with_reader, holm
 from chexlib.metrics.curves import (
     auroc,
@@ -84,6 +90,7 @@ __all__ = [
     "brier_parts",
     "by_subgroup",
     "calibration_error",
+    "calibration_slope",
     "choose",
     "compare_labels",
     "compare_scores",

@@ -1,21 +1,26 @@
 """Calibration: of films given 20%, are 20% positive.
 
-Reliability in bins with intervals, calibration error, the Brier score and what it is made of. How
-to mend probabilities is in :mod:`chexlib.metrics.recalibration`.
+Reliability in bins with intervals, calibration error, slope and intercept of calibration, the Brier
+score and what it is made of. How to mend probabilities is in :mod:`chexlib.metrics.recalibration`.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.inputs import check_films
+from chexlib.metrics.estimates import UndefinedWarning
+from chexlib.metrics.inputs import check_films, warn_one_class
 from chexlib.metrics.ratios import proportions
+from chexlib.metrics.recalibration import logits
 from chexlib.metrics.resampling import draws_of
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ __all__ = [
     "brier",
     "brier_parts",
     "calibration_error",
+    "calibration_slope",
     "reliability",
 ]
 
@@ -174,6 +180,73 @@ def calibration_error(
     return float(np.abs(gap).sum() / weight.sum())
 
 
+def calibration_slope(
+    labels: ArrayLike, probabilities: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return slope and intercept of calibration, by logistic regression on the logit.
+
+    :func:`~chexlib.metrics.resampling.resampled` takes this as a metric and gives both intervals.
+
+    Parameters
+    ----------
+    labels, probabilities : array_like [N]
+    sample_weight : array_like [N], optional
+
+    Returns
+    -------
+    ndarray [2]
+        The slope: 1 is right, below 1 says that probabilities are too extreme. The intercept, what
+        all logits lack if their slope is left at 1: 0 is right, below 0 says that probabilities are
+        too high. Both NaN where films are of one class, with a
+        :class:`~chexlib.metrics.inputs.OneClassWarning`; the slope is NaN where the probabilities
+        part the classes or are all equal, with an
+        :class:`~chexlib.metrics.estimates.UndefinedWarning`.
+
+    References
+    ----------
+    Cox, Biometrika 45 (1958) 562-565; Van Calster et al., Journal of Clinical Epidemiology 74
+    (2016) 167-176 ("weak calibration").
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> p = rng.uniform(0.05, 0.95, 20000)
+    >>> slope, intercept = calibration_slope(rng.random(20000) < p, p)
+    >>> round(slope, 1), abs(round(intercept, 1))
+    (np.float64(1.0), np.float64(0.0))
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    films = _one_finding(labels, probabilities, sample_weight)
+    y, x = films.labels[:, 0], logits(films.scores[:, 0])
+    one_class = np.array([y.all() or not y.any()])
+    if one_class.any():
+        warn_one_class("The slope of calibration", films, one_class)
+        return np.full(2, np.nan)
+    weight = np.ones(len(y)) if films.weight is None else films.weight
+    share = np.average(y, weights=weight)
+    centre = np.log(share / (1 - share))
+
+    def excess(intercept: float) -> float:
+        """By how much the films expected exceed those found."""
+        return float((weight * (expit(x + intercept) - y)).sum())
+
+    # If every logit were the highest or the lowest, the intercept would lie at one of the ends.
+    intercept = brentq(excess, centre - x.max() - 1, centre - x.min() + 1)
+    if x[y].min() >= x[~y].max() or x[y].max() <= x[~y].min():
+        warnings.warn(
+            "The slope of calibration is undefined: the probabilities part the classes, or are all "
+            "equal. Use more films.",
+            UndefinedWarning,
+            stacklevel=2,
+        )
+        return np.array([np.nan, intercept])
+    fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8).fit(
+        x[:, None], y, sample_weight=weight
+    )
+    return np.array([fitted.coef_[0, 0], intercept])
+
+
 def brier(
     labels: ArrayLike, probabilities: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
@@ -258,6 +331,15 @@ def brier_parts(
     return BrierParts(**parts, within=within)
 
 
+def _one_finding(
+    labels: ArrayLike, probabilities: ArrayLike, sample_weight: ArrayLike | None
+) -> Films:
+    films = check_films(labels, probabilities, sample_weight=sample_weight, probabilities=True)
+    if not films.single:
+        raise ValueError("Expected one finding, got several. Call this once for each column.")
+    return films
+
+
 def _binned(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -266,9 +348,7 @@ def _binned(
     strategy: str,
 ) -> tuple[Films, NDArray[np.float64], NDArray[np.int_]]:
     """Check one finding and return its films, their weights and each film's bin."""
-    films = check_films(labels, probabilities, sample_weight=sample_weight, probabilities=True)
-    if not films.single:
-        raise ValueError("Expected one finding, got several. Call this once for each column.")
+    films = _one_finding(labels, probabilities, sample_weight)
     if bins is not None and not (isinstance(bins, Integral) and bins >= 1):
         raise ValueError(f"Expected a whole number of bins, at least one, got {bins!r}.")
     p = films.scores[:, 0]

@@ -54,7 +54,7 @@ class LogitScaling:
 
     def __call__(self, probabilities: ArrayLike) -> NDArray[np.float64]:
         """Return mended probabilities, in the shape they came."""
-        return expit(self.slope * _logit(_probabilities(probabilities)) + self.intercept)
+        return expit(self.slope * logits(_probabilities(probabilities)) + self.intercept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def fit_platt(
     """
     films = _both_classes(labels, probabilities, sample_weight)
     weight = np.ones(len(films.labels)) if films.weight is None else films.weight
-    y, x = films.labels[:, 0], _logit(films.scores[:, 0])
+    y, x = films.labels[:, 0], logits(films.scores[:, 0])
     positive, negative = weight @ y, weight @ ~y
     target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))
     weight = weight / weight.sum()
@@ -150,7 +150,7 @@ def fit_temperature(
     """
     films = _both_classes(labels, probabilities, sample_weight, several=True)
     weight = np.ones(len(films.labels)) if films.weight is None else films.weight
-    z, y = _logit(films.scores), films.labels
+    z, y = logits(films.scores), films.labels
 
     def loss(log_temperature: float) -> float:
         scaled = z * np.exp(-log_temperature)
@@ -265,7 +265,8 @@ def _probabilities(values: ArrayLike) -> NDArray[np.float64]:
     return p
 
 
-def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def logits(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return finite logits, also of probabilities that are exactly 0 or 1."""
     return logit(np.clip(p, _SMALLEST, 1 - np.finfo(float).epsneg))
 
 

@@ -124,7 +124,7 @@ def decision_panels(rows: DataFrame, *, ticks: Sequence[float] = (0.01, 0.1, 0.5
 
     groups = list(rows.groupby("finding", sort=False))
     figure, axes = plt.subplots(
-        *(-(-len(groups) // 2), 2), figsize=(7.5, 2.8 * -(-len(groups) // 2)), squeeze=False
+        *(-(-len(groups) // 2), 2), figsize=(7.5, 2.4 * -(-len(groups) // 2)), squeeze=False
     )
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
@@ -145,7 +145,7 @@ def decision_panels(rows: DataFrame, *, ticks: Sequence[float] = (0.01, 0.1, 0.5
         ax.set_xticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
         ax.minorticks_off()
         ax.set_title(INFO[name].english, fontsize=10)
-    axes.flat[0].legend(loc="upper right")
+    axes.flat[len(groups) - 1].legend(loc="upper right")
     figure.supxlabel("probability at which one would act", fontsize=10)
     figure.supylabel("net benefit: films found per 1,000", fontsize=10)
     return figure

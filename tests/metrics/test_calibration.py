@@ -14,16 +14,20 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from chexlib.metrics import (
+    OneClassWarning,
+    Resamples,
     UndefinedWarning,
     assess,
     auroc,
     brier,
     brier_parts,
     calibration_error,
+    calibration_slope,
     fit_isotonic,
     fit_platt,
     fit_temperature,
     reliability,
+    resampled,
     shift_prevalence,
     undo_class_weights,
 )
@@ -150,6 +154,43 @@ def test_platt_is_a_logistic_regression():
     assert (found.intercept, found.slope) == pytest.approx(tuple(model.params), abs=1e-6)
     assert (found.slope, found.intercept) == pytest.approx((2, -2), abs=0.25)
     assert auroc(labels, found(bent)) == pytest.approx(auroc(labels, bent))
+
+
+def test_slope_and_intercept_of_calibration_are_those_of_statsmodels():
+    labels, p = honest(3000)
+    p = expit(1.7 * logit(p) - 0.4)
+    weight = np.random.default_rng(0).integers(0, 4, len(p))
+    model = sm.GLM(labels, sm.add_constant(logit(p)), sm.families.Binomial(), freq_weights=weight)
+    large = sm.GLM(
+        labels, np.ones(len(p)), sm.families.Binomial(), offset=logit(p), freq_weights=weight
+    )
+    theirs = model.fit().params[1], large.fit().params[0]
+    found = calibration_slope(labels, p, sample_weight=weight)
+    assert found == pytest.approx(theirs, abs=1e-6)
+    assert found[0] == pytest.approx(1 / 1.7, abs=0.1)
+
+
+def test_interval_of_the_slope_by_patient_is_that_of_clustered_errors():
+    labels, scores, patients = clustered(400)
+    p = expit(2 * scores - 1)
+    found = resampled(calibration_slope, labels, p, Resamples(patients, resamples=400))
+    (low, _), (high, _) = found.interval()
+    model = sm.GLM(labels, sm.add_constant(logit(p)), sm.families.Binomial())
+    fitted = model.fit(cov_type="cluster", cov_kwds={"groups": patients})
+    assert found.estimate[0] == pytest.approx(fitted.params[1], abs=1e-6)
+    assert high - low == pytest.approx(np.ptp(fitted.conf_int()[1]), rel=0.2)
+
+
+def test_slope_is_nan_where_there_is_none():
+    with pytest.warns(OneClassWarning, match="one class"):
+        assert np.isnan(calibration_slope([0, 0], [0.1, 0.2])).all()
+    for p in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1], [0.5] * 4):
+        with pytest.warns(UndefinedWarning, match="part the classes, or are all equal"):
+            slope, intercept = calibration_slope([0, 0, 1, 1], p)
+        assert np.isnan(slope)
+        assert intercept == pytest.approx(0, abs=1e-9)
+    # Probabilities of 0 and 1 have large, but finite logits.
+    assert np.isfinite(calibration_slope([0, 1, 0, 1], [0, 0, 1, 1])).all()
 
 
 def test_platt_exists_where_classes_are_apart_and_where_probabilities_are_0_and_1():

@@ -34,7 +34,7 @@ def test_reliability_has_a_panel_a_finding():
 def test_decision_curves_name_their_rivals():
     rows = table("decision_curves")
     figure = decision_panels(rows[rows["finding"].isin(SOME[:2])])
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert labels == ["as published", "Platt", "act on all"]
     assert len(figure.axes) == 2
 
