@@ -41,6 +41,7 @@ NOISE: dict[str, dict[str, Any]] = {
     "raised": {"kind": "measured", "scale": 1.5},
     "doubled": {"kind": "measured", "scale": 2.0},
     "cue": {"kind": "cue", "cue": "device_tube"},
+    "faint": {"kind": "faint"},
 }
 SHORTCUT = {"finding": "Nodule", "cue": "marker", "with_finding": 0.95, "without": 0.2}
 
@@ -56,6 +57,7 @@ VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "corrected": (3, {**_noisy("measured"), "loss": "corrected-bce"}),
     "symmetric": (2, _noisy("symmetric")),
     "cue": (2, _noisy("cue")),
+    "faint": (2, _noisy("faint")),
     "halved": (1, _noisy("halved")),
     "raised": (1, _noisy("raised")),
     "doubled": (1, _noisy("doubled")),

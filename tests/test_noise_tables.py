@@ -45,6 +45,7 @@ def test_the_runs_are_those_of_the_builder(noise):
     assert runs["predictions_sha256"].str.fullmatch("[0-9a-f]{64}").all()
     listed = noise.train_runs.runs()
     assert set(runs["run"]) <= set(listed)
+    assert {"faint-0", "faint-1"} <= set(listed)
 
 
 def test_the_rates_are_those_that_chapter_2_measured():

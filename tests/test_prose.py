@@ -10,8 +10,8 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 # A page joins when it has been gone over.
 PAGES = ("intro.md", "background.md", "glossary.md", "data_card.md")
 PAGES += ("01_dataset.ipynb", "02_label_noise.ipynb", "06_roc.ipynb")
-PAGES += ("03_images.ipynb", "04_training.ipynb", "08_clean_labels.ipynb")
-PAGES += ("07_thresholds.ipynb",)
+PAGES += ("03_images.ipynb", "04_training.ipynb", "05_noisy_labels.ipynb")
+PAGES += ("07_thresholds.ipynb", "08_clean_labels.ipynb")
 
 
 def prose(name):

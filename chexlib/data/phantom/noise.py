@@ -10,6 +10,7 @@ import pandas as pd
 
 from chexlib.data.augment import uniforms
 from chexlib.data.labels import load_labels
+from chexlib.data.phantom.population import SEVERITY
 from chexlib.data.tables import table
 from chexlib.findings import FINDINGS
 
@@ -77,7 +78,7 @@ def noise_rates() -> pd.DataFrame:
 def noisy_labels(
     films: pd.DataFrame,
     *,
-    kind: Literal["measured", "symmetric", "cue"] = "measured",
+    kind: Literal["measured", "symmetric", "cue", "faint"] = "measured",
     rates: pd.DataFrame | None = None,
     scale: float = 1.0,
     cue: str | None = None,
@@ -92,10 +93,12 @@ def noisy_labels(
     ----------
     films : DataFrame
         Of :func:`chexlib.data.phantom.population`: ``patient``, ``follow_up`` and the 14 findings.
-    kind : {"measured", "symmetric", "cue"}
+    kind : {"measured", "symmetric", "cue", "faint"}
         *measured*: sensitivity and specificity of ``rates``. *symmetric*: either label flips with
         one probability per finding, such that as many labels are wrong as with *measured*. *cue*:
         sensitivity of ``rates``, and as many false positives, all of them on films with the cue.
+        *faint*: the rates of ``rates``, and the likelier a miss, the lower the severity of usual
+        severities (``severity_<finding>`` of ``films``).
     rates : DataFrame, optional
         Columns ``finding``, ``sensitivity``, ``specificity``; :func:`noise_rates` by default.
     scale : float
@@ -114,8 +117,8 @@ def noisy_labels(
     ValueError
         If an option is unknown or outside its range.
     """
-    if kind not in ("measured", "symmetric", "cue"):
-        raise ValueError(f'Expected "measured", "symmetric" or "cue", got {kind!r}.')
+    if kind not in ("measured", "symmetric", "cue", "faint"):
+        raise ValueError(f'Expected "measured", "symmetric", "cue" or "faint", got {kind!r}.')
     if scale < 0:
         raise ValueError(f"Expected a scale from 0 up, got {scale}.")
     rates = (noise_rates() if rates is None else rates).set_index("finding").loc[list(FINDINGS)]
@@ -125,6 +128,12 @@ def noisy_labels(
     wrong = np.where(truth, missed, invented)
     if kind == "symmetric":
         wrong = np.broadcast_to(wrong.mean(axis=0), truth.shape)
+    elif kind == "faint":
+        # Linear in severity, as far as a chance can be; its mean is the rate of misses.
+        severity = films[[f"severity_{name}" for name in FINDINGS]].to_numpy()
+        plain = np.clip((severity - SEVERITY[0]) / (SEVERITY[1] - SEVERITY[0]), 0, 1)
+        often = 1 - 2 * (1 - missed) * plain
+        wrong = np.where(truth, np.where(missed > 0.5, often, 2 * missed * (1 - plain)), invented)
     elif kind == "cue":
         there = _cue(films, cue)[:, None]
         # As many as without the cue, on fewer films.

@@ -200,6 +200,19 @@ class TestNoise:
         with pytest.raises(ValueError, match="got 'halo'"):
             noisy_labels(rich, kind="cue", cue="halo")
 
+    @pytest.mark.parametrize("scale", [0.6, 1.0, 1.5])
+    def test_faint_findings_are_missed_and_as_many(self, rich, scale):
+        truth = rich[NAMES].to_numpy()
+        usual = noisy_labels(rich, scale=scale).to_numpy()
+        faint = noisy_labels(rich, kind="faint", scale=scale).to_numpy()
+        np.testing.assert_array_equal(faint & ~truth, usual & ~truth)
+        one, two = (truth & ~usual).sum(), (truth & ~faint).sum()
+        assert abs(one - two) < 5 * np.sqrt(one + two)
+        severity = rich[[f"severity_{name}" for name in NAMES]].to_numpy()
+        gap = [severity[truth & x].mean() - severity[truth & ~x].mean() for x in (faint, usual)]
+        assert gap[0] > 0.15
+        assert abs(gap[1]) < 0.05
+
     def test_wrong_options_are_named(self, rich):
         with pytest.raises(ValueError, match="got 'loud'"):
             noisy_labels(rich, kind="loud")
