@@ -193,7 +193,7 @@ INFO: dict[str, Finding] = {finding.name: finding for finding in _ALL}
 """Everything known about each finding, by name."""
 
 NO_FINDING = "No Finding"
-"""NIH's text for a film on which text mining met none of the 14; not a statement of health."""
+"""NIH's text for a film in whose report text mining met none of the 14; not a claim of health."""
 
 
 def _key(text: str) -> str:
