@@ -11,7 +11,7 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 PAGES = ("intro.md", "background.md", "glossary.md", "data_card.md")
 PAGES += ("01_dataset.ipynb", "02_label_noise.ipynb", "06_roc.ipynb")
 PAGES += ("03_images.ipynb", "04_training.ipynb", "05_noisy_labels.ipynb")
-PAGES += ("07_thresholds.ipynb", "08_clean_labels.ipynb")
+PAGES += ("07_thresholds.ipynb", "08_clean_labels.ipynb", "09_cam.ipynb", "10_localization.ipynb")
 
 
 def prose(name):
