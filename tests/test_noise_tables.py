@@ -1,5 +1,6 @@
 """The tables of chapter 5 agree with the theory, with one another and with the runs they name."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -27,6 +28,24 @@ def noise(monkeypatch):
     yield tables_noise
     for name in ("tables_noise", "train_runs"):
         sys.modules.pop(name, None)
+
+
+def test_a_share_of_the_patients_is_a_part_of_every_larger_one(noise):
+    from train_runs import SHARES, runs, some
+
+    from chexlib.data import open_dataset
+
+    films = open_dataset("phantom", "train", size=32, n_patients=50)
+    parts = [some(films, share) for share in SHARES]
+    sets = [set(part.patients.tolist()) for part in parts]
+    assert [len(part) for part in sets] == [round(50 * share) for share in SHARES]
+    assert all(a < b for a, b in itertools.pairwise(sets))
+    for part in parts:
+        there = films.films["image"].isin(part.films["image"]).to_numpy()
+        np.testing.assert_array_equal(part.labels, films.labels[there])
+        np.testing.assert_array_equal(part.rows, films.cache.rows(part.films["image"]))
+    steps = [runs()[f"share-{share}"]["epochs"] * share for share in SHARES]
+    np.testing.assert_allclose(steps, 3, atol=0.25)  # as many steps as three epochs of all
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,17 +17,11 @@ from chexlib.training import checkpointing, fit
 from chexlib.training import fit as fit_function
 from chexlib.training.losses import make_loss
 from chexlib.training.module import Training
+from chexlib.training.run import open_run
 
 fit_module = sys.modules[fit_function.__module__]
 ASKED = recipe(epochs=1)
 BITS, CUTS = 150, 40
-
-
-@pytest.fixture(scope="module")
-def module():
-    return Training(
-        CheXNet(growth_rate=1), ASKED, make_loss(ASKED, datasets()["train"].labels.mean(0))
-    )
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +36,15 @@ def stopped(tmp_path_factory):
             fit(ASKED, folder, data=datasets(), checkpoint_every=2)
     torch.set_num_threads(before)
     return folder
+
+
+@pytest.fixture(scope="module")
+def module(stopped):
+    """What the run trains: by the recipe as its folder has it, which says that films were given."""
+    asked = open_run(stopped, finished=False).recipe
+    return Training(
+        CheXNet(growth_rate=1), asked, make_loss(asked, datasets()["train"].labels.mean(0))
+    )
 
 
 def plain(value):

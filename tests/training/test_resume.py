@@ -103,7 +103,7 @@ def at_call(owner, name, number, *, after=False):
 
 def traps():
     """Return traps at every kind of moment, in the order in which a run meets them."""
-    yield at_call(fit_module, "data_hash", 1)  # a folder, and nothing in it
+    yield at_call(fit_module, "describe_data", 1)  # a folder, and nothing in it
     yield at_call(Training, "training_step", 1)
     yield at_call(Training, "training_step", 4)  # in the first epoch, nothing kept
     yield at_call(checkpointing, "_save", 1)  # a draft, and no checkpoint
