@@ -275,30 +275,32 @@ def test_whatever_a_film_raises_costs_that_film_alone(flat, monkeypatch):
 
 
 HUGE = """
-import resource, sys
+import sys
 from chexlib.data import ImageCache, find_radiographs
 if __name__ == "__main__":
     built = ImageCache.build(find_radiographs(sys.argv[1]), sys.argv[2], size=32, workers=2)
     assert set(built.index["status"]) == {"rejected"}
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # What the process itself took: ru_maxrss begins with what its parent had.
+    lines = dict(line.split(":") for line in open("/proc/self/status"))
+    print(int(lines["VmHWM"].split()[0]) // 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to ask it")
 def test_huge_members_of_a_small_archive_are_read_one_at_a_time(tmp_path):
     class Zeros(io.RawIOBase):
         def read(self, size=-1):
             return bytes(size)
 
     with tarfile.open(tmp_path / "small.tar.gz", "w:gz", compresslevel=1) as archive:
-        for number in range(16):
+        for number in range(8):
             member = tarfile.TarInfo(f"{number}.png")
             member.size = 128 * 2**20
             archive.addfile(member, Zeros())
     (tmp_path / "build.py").write_text(HUGE)
     command = [sys.executable, tmp_path / "build.py", tmp_path / "small.tar.gz", tmp_path / "cache"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-    # MB: one or two, and what sends them to another process; all at once they would be 2,048.
-    assert int(ended.stdout) < 1300
+    assert int(ended.stdout) < 600  # MB; all at once they would be more than 1,024
 
 
 def test_one_name_twice_is_refused(nih):
