@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from chexlib.data.batches import Batcher
-from chexlib.data.cache.workers import resized
+from chexlib.data.cache.workers import LARGEST, resized
 from chexlib.models.chexnet import SMALLEST, evaluating
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
 __all__ = ["Preparation", "device_named"]
-
-LARGEST = 2048  # as of an image cache; a file of weights may ask for 100,000, which is 10 GB
 
 
 @dataclass(frozen=True)

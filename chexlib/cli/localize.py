@@ -90,6 +90,7 @@ def localize(
 
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        from chexlib.data.sources import write_rejected
         from chexlib.inference import Preparation
         from chexlib.interpret import METHODS
         from chexlib.interpret.pipeline import localize as run
@@ -149,10 +150,7 @@ def localize(
             write_csv(folder / f"{name}.csv", table)
         text = as_json(about)
         write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
-        if len(films.rejected):
-            write_csv(listed, films.rejected)
-        else:
-            listed.unlink(missing_ok=True)
+        write_rejected(listed, films.rejected)
         console = terminal()
         _show(found.table, films.about, folder, console)
         tell_films(

@@ -30,7 +30,7 @@ from chexlib.data.radiographs import (
     open_radiograph,
     read_file,
 )
-from chexlib.files import brief, legible
+from chexlib.files import brief, legible, write_csv
 
 __all__ = ["Archives", "Files", "Item", "Source", "Task", "batched", "find_radiographs"]
 
@@ -280,6 +280,14 @@ class ReadMembers:
                 yield Item(position, error, "")
             else:
                 yield _read(position, data, name)
+
+
+def write_rejected(path: Path, rejected: Sequence[Sequence[str]]) -> None:
+    """List films that could not be read, each with name, origin and reason; no list of none."""
+    if rejected:
+        write_csv(path, pd.DataFrame(rejected, columns=["image", "source", "reason"]))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:

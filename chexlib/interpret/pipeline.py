@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxedFilms", "Localization", "localize", "open_boxed"]
 
-REJECTED = ["image", "source", "reason"]
-
 
 @dataclass(frozen=True)
 class BoxedFilms:
@@ -43,7 +41,7 @@ class BoxedFilms:
         One line on what they are.
     read : int
         Films.
-    rejected : DataFrame
+    rejected : sequence of (str, str, str)
         ``image``, ``source`` and ``reason`` of those that cannot be read.
     ignored : sequence of (str, str)
         What else was found, and why it is left aside.
@@ -53,7 +51,7 @@ class BoxedFilms:
     cases: Cases
     about: str
     read: int = 0
-    rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REJECTED))
+    rejected: Sequence[tuple[str, str, str]] = ()
     ignored: Sequence[tuple[str, str]] = ()
 
 
@@ -147,14 +145,14 @@ def open_boxed(
     cases = find_cases(boxes, names, patients)
     whole = boxes["image"].nunique()
     about = f"NIH: {len(names)} of {whole} films with boxes, {len(cases)} cases"
-    rejected = [[films.names[i], films.origins[i], bad[i]] for i in sorted(bad)]
+    rejected = [(films.names[i], films.origins[i], bad[i]) for i in sorted(bad)]
     others = set(range(len(films.names))) - set(places)
     return BoxedFilms(
         preparation.batcher(np.stack([images[i] for i in kept])),
         cases,
         about,
         read=len(kept),
-        rejected=pd.DataFrame(rejected, columns=REJECTED),
+        rejected=rejected,
         ignored=[*films.ignored, *((films.names[i], "without boxes") for i in sorted(others))],
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.cache.workers import cores, read_all
+from chexlib.data.sources import write_rejected
 from chexlib.files import disk_errors, open_own, write_atomically, write_csv
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
@@ -187,11 +188,6 @@ def _finish(source: Source, rows: dict[int, list[str]], out: Path) -> None:
     bad = [
         [source.names[i], source.origins[i], *rows[i]] for i in sorted(rows) if len(rows[i]) == 1
     ]
-    rejected = rejected_of(out)
-    if bad:
-        table = pd.DataFrame(bad, columns=["image", "source", "reason"])
-        write_csv(rejected, table)
-    else:
-        rejected.unlink(missing_ok=True)
+    write_rejected(rejected_of(out), bad)
     predictions = pd.DataFrame(good, columns=["Image Index", *FINDINGS])
     write_csv(out, predictions)

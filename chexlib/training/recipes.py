@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+from chexlib.data.cache.workers import LARGEST
+
 __all__ = ["RECIPES", "Recipe"]
 
 CHOICES: dict[str, tuple] = {
@@ -38,7 +40,7 @@ WHOLE = {
     "growth_rate": 1,
     "patience": 1,
 }
-MOST = {"cache_size": 2048, "size": 2048}  # pixels: as an image cache; 100,000 would be 10 GB
+MOST = {"cache_size": LARGEST, "size": LARGEST}
 KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
     (("learning_rate", "weight_decay"), (int, float), "as a number"),
     (("augment_validation", "ten_crop", "sync_batchnorm"), bool, "true or false"),

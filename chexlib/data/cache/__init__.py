@@ -20,7 +20,7 @@ import pandas as pd
 
 from chexlib.data.cache.build import Builder, Progress
 from chexlib.data.cache.index import OK, PENDING, Index
-from chexlib.data.cache.workers import cores, refuse_unguarded
+from chexlib.data.cache.workers import LARGEST, cores, refuse_unguarded
 from chexlib.files import disk_errors
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ class ImageCache:
         from filelock import FileLock
 
         refuse_unguarded()
-        if not 16 <= size <= 2048:
-            raise ValueError(f"Expected a size from 16 to 2048 pixels, got {size}.")
+        if not 16 <= size <= LARGEST:
+            raise ValueError(f"Expected a size from 16 to {LARGEST} pixels, got {size}.")
         workers = max(2, cores()) if workers is None else workers
         if workers < 1:
             raise ValueError(f"Expected at least one worker, got {workers}.")

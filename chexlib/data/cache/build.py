@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from chexlib.data.cache.index import OK, PENDING, REJECTED, Film, Index, write_at
 from chexlib.data.cache.workers import read_all
-from chexlib.files import open_own, write_csv
+from chexlib.data.sources import write_rejected
+from chexlib.files import open_own
 
 if TYPE_CHECKING:
     from chexlib.data.cache.workers import Result
@@ -151,16 +150,12 @@ class Builder:
         )
 
     def _report(self) -> None:
-        path = self.folder / "rejected.csv"
         rejected = [
             (film.image, film.source, film.reason)
             for film in self.index.films
             if film.status == REJECTED
         ]
-        if rejected:
-            write_csv(path, pd.DataFrame(rejected, columns=["image", "source", "reason"]))
-        else:
-            path.unlink(missing_ok=True)
+        write_rejected(self.folder / "rejected.csv", rejected)
 
 
 def reserve(file: int, n_bytes: int) -> None:

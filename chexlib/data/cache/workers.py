@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from chexlib.data.sources import Item, Source, Task
 
-__all__ = ["Result", "cores", "processes", "read_all", "resized"]
+__all__ = ["LARGEST", "Result", "cores", "processes", "read_all", "resized"]
 
+LARGEST = 2048  # pixels a side of a film in a cache; a file that asks for 100,000 asks for 10 GB
 HELD = 32 * 2**20  # bytes of files that wait for each worker, beyond which none is added
 log = logging.getLogger(__name__)
 
