@@ -138,9 +138,8 @@ def outputs(folder):
     for path in sorted(folder.rglob("*")):
         inside = re.sub(r"tfevents.*", "tfevents", str(path.relative_to(folder)))
         if path.is_file() and not inside.startswith(("cache", "films", "scores.csv")):
-            files[inside] = (
-                path.read_text(encoding="utf-8").splitlines() if path.suffix == ".csv" else []
-            )
+            table = path.suffix == ".csv" and "rejected" not in inside  # which has paths and times
+            files[inside] = path.read_text(encoding="utf-8").splitlines() if table else []
     found["files"] = files
     return found
 
