@@ -44,8 +44,8 @@ def mean_precision_recall() -> tuple[pd.DataFrame, dict]:
                 "convention": how,
                 "figure": name,
                 "estimate": value[0],
-                "ci_low": low,
-                "ci_high": high,
+                "low": low,
+                "high": high,
             }
             rows.append(row)
     return pd.DataFrame(rows).round(5), provenance(

@@ -165,7 +165,7 @@ def verdict_shares() -> tuple[pd.DataFrame, dict]:
         for name, one in found.items()
         for line in _lines(one, judged["finding"], judged["patient"])
     ]
-    columns = ["share", "finding", "n_cases", "n_patients", "estimate", "ci_low", "ci_high"]
+    columns = ["share", "finding", "n_cases", "n_patients", "estimate", "low", "high"]
     note = (
         "thresholds by Youden's index on validation films; on the lesion: at least half of the "
         "hottest pixels in a box; off-centre: not, but a box around what is above 180 of 255 "
@@ -267,7 +267,7 @@ def focus() -> tuple[pd.DataFrame, dict]:
         "height: the map's maximum, in units of the logit; warm: median share of the film above "
         "half of the range; thresholds by Youden's index on validation films; intervals by patient"
     )
-    frame = pd.DataFrame(rows, columns=[*names, "auroc", "ci_low", "ci_high"])
+    frame = pd.DataFrame(rows, columns=[*names, "auroc", "low", "high"])
     return frame, _provenance(note)
 
 
@@ -361,7 +361,7 @@ def methods() -> tuple[pd.DataFrame, dict]:
     )
     aurocs = _aurocs(truth, answers, patients)
     columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate"]
-    columns += ["ci_low", "ci_high", "gain", "gain_low", "gain_high"]
+    columns += ["low", "high", "gain", "gain_low", "gain_high"]
     frame = pd.concat([table, aurocs], ignore_index=True)[columns]
     frame = frame.dropna(subset="estimate").rename(columns={"group": "finding"})
     note = (
@@ -420,8 +420,8 @@ def _aurocs(
         for (name, *n), line in zip(sizes, lines, strict=True):
             of_gain = line[3:] if size != SIZE else [np.nan] * 3
             rows.append((_name(size), name, "AUROC", *n, *line[:3], *of_gain))
-    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "ci_low"]
-    return pd.DataFrame(rows, columns=[*columns, "ci_high", "gain", "gain_low", "gain_high"])
+    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "low"]
+    return pd.DataFrame(rows, columns=[*columns, "high", "gain", "gain_low", "gain_high"])
 
 
 def _name(size: int) -> str:
@@ -461,7 +461,7 @@ def scales() -> tuple[pd.DataFrame, dict]:
             films = both[:, 1] > 0
             sizes = int(chosen.sum()), len(np.unique(seen.data.patients[films]))
             rows.append((scale, kind, *sizes, share.estimate, *share.interval()))
-    columns = ["scale", "kind", "n_maps", "n_patients", "hot", "ci_low", "ci_high"]
+    columns = ["scale", "kind", "n_maps", "n_patients", "hot", "low", "high"]
     note = (
         f"hot: somewhere from {HOT} of 255 up (map, shared), or from {TWICE:g} times the "
         f"prevalence up (ratio); unlikely: probability below {UNLIKELY:g}; called: threshold by "

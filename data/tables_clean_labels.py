@@ -80,12 +80,12 @@ def clean_labels() -> tuple[pd.DataFrame, dict[str, Any]]:
         rows += [_reader_row(films, label) for label in mappings]
     table = pd.DataFrame(rows)
     for _, family in table[table["main"]].groupby("comparison"):
-        table.loc[family.index, "p_holm"] = holm(family["p_value"])
+        table.loc[family.index, "p_adjusted"] = holm(family["p"])
     note = (
         "auroc: first is the model's against the radiologists, second against the text labels of "
         "the same films; sensitivity: first is the model's, second the text label's, both judged "
         "by the radiologists, at the label's false-positive rate; intervals of 95% by patient; "
-        "n_... count before weighting; p_value and interval from one distribution; p_holm: "
+        "n_... count before weighting; p and interval from one distribution; p_adjusted: "
         "adjusted for the four main comparisons of a kind"
     )
     return table, provenance(note)
@@ -110,7 +110,7 @@ def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
             weight = None if films.weight is None else films.weight[kind]
             y, s = text[kind], films.score[kind]
             one = delong(y, s, patient=patient[kind], sample_weight=weight).estimates()[0]
-            figures = {"auroc": one.estimate, "ci_low": one.low, "ci_high": one.high}
+            figures = {"auroc": one.estimate, "low": one.low, "high": one.high}
             among = {"films": f"radiologists say {name}"} | counts(kind)
             rows.append(where | among | figures | {"method": one.method})
         draws = Resamples(patient, resamples=RESAMPLES, seed=0)
@@ -118,7 +118,7 @@ def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
         found = resampled(_auroc_and_expected, both, films.score, draws, sample_weight=films.weight)
         for k, name in enumerate(("seen", "expected if errors were random", "excess")):
             low, high = (ends[k] for ends in found.interval())
-            figures = {"auroc": found.estimate[k], "ci_low": low, "ci_high": high}
+            figures = {"auroc": found.estimate[k], "low": low, "high": high}
             among = {"films": name} | counts(np.ones(len(text), dtype=bool))
             method = {"method": f"bootstrap by patient, {RESAMPLES} resamples"}
             rows.append(where | among | figures | method)
@@ -140,7 +140,7 @@ def clean_panel() -> tuple[pd.DataFrame, dict[str, Any]]:
         both = np.stack([films.truth, films.text()], axis=1)
         found = resampled(_excess_and_seen, both, films.score, draws, sample_weight=films.weight)
         low, high = found.interval()
-        ends = {"excess": found.estimate, "ci_low": low, "ci_high": high}
+        ends = {"excess": found.estimate, "low": low, "high": high}
         columns = {
             "panel_sensitivity": PANEL,
             "seen": found.estimate[-1],
@@ -228,7 +228,7 @@ def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
         for source, label in (("radiologists", films.truth), ("text labels", films.text())):
             found = resampled(_sensitivities, label, films.score, draws, sample_weight=films.weight)
             low, high = found.interval(fixed=True)  # both ends of a curve are known
-            columns = {"x": GRID, "y": found.estimate, "ci_low": low, "ci_high": high}
+            columns = {"x": GRID, "y": found.estimate, "low": low, "high": high}
             tables.append(pd.DataFrame(films.where | {"judge": source} | columns).round(5))
     note = (
         "x: false-positive rate; y: sensitivity; bands of 95%, point by point; bootstrap by "
@@ -248,7 +248,7 @@ def published_f1() -> tuple[pd.DataFrame, dict[str, Any]]:
         ("CheXNet", 0.435, 0.387, 0.481),
         ("Difference", 0.051, 0.005, 0.084),
     ]
-    return pd.DataFrame(rows, columns=["reader", "f1", "ci_low", "ci_high"]), {
+    return pd.DataFrame(rows, columns=["reader", "f1", "low", "high"]), {
         "source": "Rajpurkar et al., arXiv:1711.05225v3 (rajpurkar2017 in book/references.bib)",
         "licence": "figures quoted",
         "inputs": [],
@@ -268,8 +268,8 @@ def _auroc_row(films: Judged) -> dict[str, Any]:
         **films.counts(text),
         **{"first": gap.first, "first_low": one.low, "first_high": one.high},
         **{"second": gap.second, "second_low": other.low, "second_high": other.high},
-        **{"difference": gap.difference, "ci_low": gap.low, "ci_high": gap.high},
-        **{"p_value": gap.p_value, "method": gap.method},
+        **{"difference": gap.difference, "low": gap.low, "high": gap.high},
+        **{"p": gap.p_value, "method": gap.method},
     }
 
 
@@ -289,8 +289,8 @@ def _reader_row(films: Judged, label: str) -> dict[str, Any]:
         **{"label": label, "main": films.main and label == films.mapping},
         **films.counts(text),
         **{"first": found.first, "second": found.second},
-        **{"difference": found.difference, "ci_low": found.low, "ci_high": found.high},
-        **{"p_value": found.p_value, "method": found.method},
+        **{"difference": found.difference, "low": found.low, "high": found.high},
+        **{"p": found.p_value, "method": found.method},
     }
 
 

@@ -50,7 +50,7 @@ def clean_subgroups() -> tuple[pd.DataFrame, dict[str, Any]]:
     table[counts] = table[counts].astype("Int64")
     first = ["metric", "finding", "judge", "subset", "weighting"]
     note = (
-        "difference: the group less the films outside it; p_value inverts its interval; "
+        "difference: the group less the films outside it; p inverts its interval; "
         "p_adjusted: for the comparisons counted beside it, on the same resamples; rows of metric "
         "'auroc gap' hold the difference itself, and as judge "
         "'change of judge' how far the two judges' gaps differ; sensitivity and "

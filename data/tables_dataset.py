@@ -136,7 +136,7 @@ def split_table() -> tuple[pd.DataFrame, dict]:
     ]
     table = pd.concat([table, pd.DataFrame(means)], ignore_index=True)
     columns = ["kind", "name", "subset", "part", "statistic", "n_positive", "n_images"]
-    columns += ["n_patients", "estimate", "ci_low", "ci_high", "design_effect"]
+    columns += ["n_patients", "estimate", "low", "high", "design_effect"]
     counts = ["n_positive", "n_images", "n_patients"]
     folder = data_home() / "official_split"
     return table[columns].astype(dict.fromkeys(counts, "Int64")), {
@@ -163,8 +163,8 @@ def _mean(kind: str, name: str, values: pd.Series, cluster: pd.Series, part: str
         "n_images": len(values) if kind == "age" else int(values.sum()),
         "n_patients": cluster.nunique(),
         "estimate": mean[0],
-        "ci_low": mean[0] - Z * error[0],
-        "ci_high": mean[0] + Z * error[0],
+        "low": mean[0] - Z * error[0],
+        "high": mean[0] + Z * error[0],
     }
 
 
@@ -216,11 +216,11 @@ def azure_table() -> tuple[pd.DataFrame, dict]:
                         **share[_SHARE],
                         "prevalence_others": ratio["outside"],
                         "ratio": ratio["ratio"],
-                        "ratio_low": ratio["ci_low"],
-                        "ratio_high": ratio["ci_high"],
+                        "ratio_low": ratio["low"],
+                        "ratio_high": ratio["high"],
                     }
                 )
-    names = {"prevalence": "share", "ci_low": "share_low", "ci_high": "share_high"}
+    names = {"prevalence": "share", "low": "share_low", "high": "share_high"}
     names["prevalence_others"] = "share_of_others"
     return pd.DataFrame(rows).rename(columns=names), {
         "source": f"{NIH}; exclusion lists of Azure/AzureChestXRay; official split lists (NIH)",
@@ -235,7 +235,7 @@ def azure_table() -> tuple[pd.DataFrame, dict]:
     }
 
 
-_SHARE = ["prevalence", "ci_low", "ci_high"]
+_SHARE = ["prevalence", "low", "high"]
 
 TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
     "survey_labels": survey_labels,

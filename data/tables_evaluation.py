@@ -72,13 +72,13 @@ def auroc_table() -> tuple[pd.DataFrame, dict]:
     for part in every_subset():
         found = delong(part.labels, part.scores, patient=part.patient)
         for name, one in zip(part.labels.columns, found.estimates(), strict=True):
-            figures = {"auroc": one.estimate, "ci_low": one.low, "ci_high": one.high}
+            figures = {"auroc": one.estimate, "low": one.low, "high": one.high}
             rows.append(_where(part, name) | figures | {"method": one.method + ", logit scale"})
         if not set(FINDINGS) <= set(part.labels.columns):
             continue
         for name, chosen in MEANS.items():
             mean = found.contrast([(c in chosen) / len(chosen) for c in part.labels.columns])
-            figures = {"auroc": mean.estimate, "ci_low": mean.low, "ci_high": mean.high}
+            figures = {"auroc": mean.estimate, "low": mean.low, "high": mean.high}
             rows.append(_where(part, name) | figures | {"method": mean.method + ", linear scale"})
     return _typed(rows), provenance(
         "intervals of 95% by patient; n_positive of the means is left empty"
@@ -91,7 +91,7 @@ def average_precision_table() -> tuple[pd.DataFrame, dict]:
     for part in every_subset():
         draws = Resamples(part.patient, resamples=RESAMPLES, seed=0)
         found = resampled(average_precision, part.labels, part.scores, draws)
-        ends = {"ci_low": found.interval()[0], "ci_high": found.interval()[1]}
+        ends = {"low": found.interval()[0], "high": found.interval()[1]}
         for k, name in enumerate(part.labels.columns):
             patients = {"n_positive_patients": part.frame["patient"][part.labels[name]].nunique()}
             figures = {"average_precision": found.estimate[k]} | {e: v[k] for e, v in ends.items()}
@@ -138,7 +138,7 @@ def curve_bands() -> tuple[pd.DataFrame, dict]:
         for curve, x in (("roc", GRID), ("pr", GRID[1:])):  # no film called: no precision
             replicates = np.stack([one[curve] for one in found])
             low, high = Bootstrap(whole[curve], replicates, draw).interval(fixed=True)
-            columns = {"x": x, "y": whole[curve], "ci_low": low, "ci_high": high}
+            columns = {"x": x, "y": whole[curve], "low": low, "high": high}
             tables.append(pd.DataFrame({"finding": name, "curve": curve, **columns}).round(5))
     note = f"bands of 95%, point by point; bootstrap by patient, {RESAMPLES} resamples"
     return pd.concat(tables, ignore_index=True), provenance(note)
@@ -171,7 +171,7 @@ def _pairs(parts: dict[str, NDArray[np.bool_]]) -> tuple[pd.DataFrame, dict]:
                 films = (y & with_finding) | (~y & without)
                 found = delong(y[films], s[films], patient=part.patient[films]).estimates()[0]
                 n = {"n_positive": found.k, "n_negative": found.n - found.k}
-                figures = {"auroc": found.estimate, "ci_low": found.low, "ci_high": found.high}
+                figures = {"auroc": found.estimate, "low": found.low, "high": found.high}
                 share = {"pair_share": found.k * (found.n - found.k) / pairs}
                 where = {"finding": name, "positives_from": one, "negatives_from": other}
                 rows.append(where | n | share | figures | {"method": found.method})
@@ -191,9 +191,9 @@ def auroc_differences() -> tuple[pd.DataFrame, dict]:
         rows.append({"finding": name} | _difference(*pair))
     table = pd.DataFrame(rows)
     findings = table["finding"].isin(FINDINGS)
-    table.loc[findings, "p_holm"] = holm(table.loc[findings, "p_value"])
+    table.loc[findings, "p_adjusted"] = holm(table.loc[findings, "p"])
     return table, provenance(
-        "intervals of 95% by patient; no patient is in both parts; p_holm: adjusted for 14 findings"
+        "intervals of 95% by patient; no patient is in both parts; p_adjusted: over 14 findings"
     )
 
 
@@ -288,9 +288,9 @@ def _difference(first: Contrast, second: Contrast) -> dict:
         "official": first.estimate,
         "rest": second.estimate,
         "difference": gap,
-        "ci_low": gap - half,
-        "ci_high": gap + half,
-        "p_value": 2 * norm.sf(abs(gap) / error),
+        "low": gap - half,
+        "high": gap + half,
+        "p": 2 * norm.sf(abs(gap) / error),
         "method": first.method,
     }
 

@@ -244,8 +244,8 @@ def shortcut() -> tuple[pd.DataFrame, dict]:
             changed = (less.estimate, *less_ends) if name != "as trained" else (np.nan,) * 3
             counts = (len(labels), int(labels.sum()), len(draws.drawn))
             rows.append((run, name, *counts, found[name].estimate, *ends, *changed))
-    columns = ["run", "films", "n_films", "n_positive", "n_patients", "estimate", "ci_low"]
-    columns += ["ci_high", "change", "change_low", "change_high"]
+    columns = ["run", "films", "n_films", "n_positive", "n_patients", "estimate", "low"]
+    columns += ["high", "change", "change_low", "change_high"]
     note = (
         f"phantom {VERSION}; AUROC for Nodule on {SHORTCUT_PATIENTS} simulated test patients whose "
         f"side marker is on {SHORTCUT['with_finding']:.0%} of films with a nodule and on "
@@ -323,7 +323,7 @@ def shortcut_maps() -> tuple[pd.DataFrame, dict]:
     for run, method, name, values in measures:
         mean, low, high = _mean(values, draws)
         out.append((run, method, name, len(values), len(np.unique(patient)), mean, low, high))
-    columns = ["run", "method", "measure", "n_films", "n_patients", "estimate", "ci_low", "ci_high"]
+    columns = ["run", "method", "measure", "n_films", "n_patients", "estimate", "low", "high"]
     note = (
         f"phantom {VERSION}; simulated films with a nodule and a side marker; a map's cells, "
         "the marker's being the one whose centre is nearest; map and logit of Nodule; change: with "
@@ -397,7 +397,7 @@ def sanity() -> tuple[pd.DataFrame, dict]:
         ranked = part[part["value"].notna()]  # a constant map has no rank
         mean, low, high = _mean(ranked["value"].to_numpy(), Resamples(ranked["patient"]))
         rows.append((*key, len(ranked), mean, low, high))
-    columns = [*keys, "n", "estimate", "ci_low", "ci_high"]
+    columns = [*keys, "n", "estimate", "low", "high"]
     note = (
         f"phantom {VERSION}; 4 simulated test films of each of {', '.join(CHECKED)}; rank "
         "correlation of a map with the trained network's own; of windows moved by so many pixels, "
@@ -448,7 +448,7 @@ def perturbation() -> tuple[pd.DataFrame, dict]:
         own = part["area"].to_numpy()
         chance = every[(every["source"] == "random") & (every["kind"] == kind)]["area"].to_numpy()
         rows.append((source, kind, *_mean(own, draws), *_mean(own - chance, draws), "area"))
-    columns = ["source", "kind", "estimate", "ci_low", "ci_high", "less_random", "less_random_low"]
+    columns = ["source", "kind", "estimate", "low", "high", "less_random", "less_random_low"]
     columns += ["less_random_high", "what"]
     frame = pd.concat([lines, pd.DataFrame(rows, columns=columns)], ignore_index=True)
     note = (
@@ -471,7 +471,7 @@ def against_auroc() -> tuple[pd.DataFrame, dict]:
     for run in ("default", "shortcut", "random-labels", *SMALL_RUNS):
         rows += _run_rows(run, metrics)
     columns = ["by", "name", "size", "metric", "auroc", "auroc_low", "auroc_high", "estimate"]
-    columns += ["ci_low", "ci_high", "gain", "gain_low", "gain_high"]
+    columns += ["low", "high", "gain", "gain_low", "gain_high"]
     note = (
         f"phantom {VERSION}; class activation maps on simulated test films; mean of findings for "
         f"runs ({PER_FINDING_RUN} films a finding; AUROC against the truth on films of all test "
@@ -484,7 +484,7 @@ def against_auroc() -> tuple[pd.DataFrame, dict]:
 
 def _own_and_gain(part: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     part = part.set_index("source")
-    own = part.loc["cam", ["estimate", "ci_low", "ci_high"]]
+    own = part.loc["cam", ["estimate", "low", "high"]]
     return own, part.loc["other film", ["gain", "gain_low", "gain_high"]]
 
 

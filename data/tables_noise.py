@@ -174,12 +174,12 @@ def noise_differences() -> tuple[pd.DataFrame, dict[str, Any]]:
             }
             for k, finding in enumerate((*FINDINGS, MEAN))
         ]
-        adjusted = [*holm([row["p_value"] for row in part[:-1]]), np.nan]
-        rows += [row | {"p_holm": p} for row, p in zip(part, adjusted, strict=True)]
+        adjusted = [*holm([row["p"] for row in part[:-1]]), np.nan]
+        rows += [row | {"p_adjusted": p} for row, p in zip(part, adjusted, strict=True)]
     frame = pd.DataFrame(rows).drop(columns=["lowest", "highest"])
     note = (
-        f"phantom {VERSION}; mean over seeds; paired by film; intervals as in noise_auroc; p_holm: "
-        "adjusted for the 14 findings of a pair"
+        f"phantom {VERSION}; mean over seeds; paired by film; intervals as in noise_auroc; "
+        "p_adjusted: over the 14 findings of a pair"
     )
     return frame.rename(columns={"estimate": "difference"}), _provenance(note)
 
@@ -234,9 +234,9 @@ class _Aurocs:
         used = values[share > 0]
         return {
             "estimate": estimate,
-            "ci_low": float(low),
-            "ci_high": float(high),
-            "p_value": np.nan if one else float(2 * student.sf(abs(estimate) / error, freedom)),
+            "low": float(low),
+            "high": float(high),
+            "p": np.nan if one else float(2 * student.sf(abs(estimate) / error, freedom)),
             "se_patients": np.sqrt(patients),
             "se_seeds": np.sqrt(seeds),
             "lowest": float(used.min()),
@@ -320,15 +320,15 @@ def noise_readers() -> tuple[pd.DataFrame, dict[str, Any]]:
                         **{"n_positive": int(truth[:, k].sum()), "false_positive_rate": rate},
                         **{"first": found.first, "second": found.second},
                         **{"difference": found.difference},
-                        **{"ci_low": found.low, "ci_high": found.high, "p_value": found.p_value},
+                        **{"low": found.low, "high": found.high, "p": found.p_value},
                     }
                 )
-            adjusted = holm([row["p_value"] for row in part])
-            rows += [row | {"p_holm": p} for row, p in zip(part, adjusted, strict=True)]
+            adjusted = holm([row["p"] for row in part])
+            rows += [row | {"p_adjusted": p} for row, p in zip(part, adjusted, strict=True)]
     note = (
         f"phantom {VERSION}; sensitivity: first is the run's, second the label's, both by the "
         f"truth, at the label's false-positive rate; bootstrap by patient, {RESAMPLES} resamples; "
-        "p_holm: adjusted for the 14 findings of a run"
+        "p_adjusted: adjusted for the 14 findings of a run"
     )
     return pd.DataFrame(rows), _provenance(note)
 
@@ -377,21 +377,21 @@ def noise_habits() -> tuple[pd.DataFrame, dict[str, Any]]:
             )
             for target, part in (("tube", tube[negative]), ("no tube", ~tube[negative])):
                 mean, error = clustered_mean(called[part, None], patient[negative][part])
-                ends = {"ci_low": mean[0] - 1.96 * error[0], "ci_high": mean[0] + 1.96 * error[0]}
+                ends = {"low": mean[0] - 1.96 * error[0], "high": mean[0] + 1.96 * error[0]}
                 count = {"n_films": int(negative.sum()), "n": int(part.sum())}
                 where = {"target": f"alarms, {target}", "training": name, "less": ""}
                 rows.append({**one, **where, **count, "estimate": mean[0], **ends})
     frame = pd.DataFrame(rows)
     compared = frame["less"] != ""
-    frame.loc[~compared, "p_value"] = np.nan
+    frame.loc[~compared, "p"] = np.nan
     for _, part in frame[compared].groupby("less"):
-        frame.loc[part.index, "p_holm"] = holm(part["p_value"])
+        frame.loc[part.index, "p_adjusted"] = holm(part["p"])
     note = (
         f"phantom {VERSION}; AUROC, among films truly without the finding, of its score for a "
         "tracheal tube, and for the label (n of n_films have it); less: a difference between two "
         f"trainings; alarms: share called where {ALARMS:.0%} of all films without the finding are, "
         "among the n with and without a tube; mean over seeds; DeLong by patient, thresholds taken "
-        "as fixed; p_holm: adjusted for 14 findings"
+        "as fixed; p_adjusted: adjusted for 14 findings"
     )
     return frame, _provenance(note)
 
@@ -403,9 +403,9 @@ def _called(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _ends(found: Any) -> dict[str, float]:
     return {
         "estimate": found.estimate,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p_value": found.p_value,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_value,
     }
 
 
@@ -522,7 +522,7 @@ def _means(films: NDArray[np.float64], where: dict[str, Any]) -> list[dict[str, 
     films = np.column_stack([films, films.mean(axis=1)])
     mean, error = clustered_mean(films, _patients())
     return [
-        where | {"finding": finding, "estimate": m, "ci_low": m - 1.96 * e, "ci_high": m + 1.96 * e}
+        where | {"finding": finding, "estimate": m, "low": m - 1.96 * e, "high": m + 1.96 * e}
         for finding, m, e in zip((*FINDINGS, MEAN), mean, error, strict=True)
     ]
 

@@ -122,7 +122,7 @@ def run_table() -> tuple[pd.DataFrame, dict]:
         low, high = mean.interval()
         spread = mean.replicates.std(ddof=1)
         rows.append((name, float(mean.estimate), low, high, spread))
-    frame = pd.DataFrame(rows, columns=["run", "mean_auroc", "ci_low", "ci_high", "patient_sd"])
+    frame = pd.DataFrame(rows, columns=["run", "mean_auroc", "low", "high", "patient_sd"])
     found = tested("true-0")
     frame.insert(1, "n_films", len(found.labels))
     frame.insert(2, "n_patients", len(np.unique(found.patients)))
@@ -138,7 +138,7 @@ def difference_table() -> tuple[pd.DataFrame, dict]:
         used |= {first: None, second: None}
         gap = aurocs(first).mean() - aurocs(second).mean()
         rows.append((what, first, second, float(gap.estimate), *gap.interval()))
-    columns = ["what", "first", "second", "difference", "ci_low", "ci_high"]
+    columns = ["what", "first", "second", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns), _provenance(
         tuple(used), "difference: mean AUROC of first less that of second"
     )
@@ -157,7 +157,7 @@ def seed_table() -> tuple[pd.DataFrame, dict]:
         mean = found.mean()
         spread = mean.replicates.std(ddof=1)
         rows.append((MEAN, int(name[-1]), float(mean.estimate), *mean.interval(), spread))
-    columns = ["finding", "seed", "auroc", "ci_low", "ci_high", "patient_sd"]
+    columns = ["finding", "seed", "auroc", "low", "high", "patient_sd"]
     return pd.DataFrame(rows, columns=columns), _provenance(
         names, "patient_sd: standard deviation over resamples of patients"
     )
@@ -195,7 +195,7 @@ def calibration_table() -> tuple[pd.DataFrame, dict]:
             error, luck = calibration_error(y, p), _by_luck(p, seed=k)
             gap = p.mean() - y.mean()
             rows.append((finding, kind, y.mean(), p.mean(), gap, low[k], high[k], error, luck))
-    columns = ["finding", "probabilities", "positives", "promised", "gap", "ci_low", "ci_high"]
+    columns = ["finding", "probabilities", "positives", "promised", "gap", "low", "high"]
     frame = pd.DataFrame(rows, columns=[*columns, "calibration_error", "by_luck"])
     note = (
         "promised: mean probability; gap: promised less positives, interval by patient; "

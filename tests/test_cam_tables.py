@@ -31,10 +31,10 @@ def test_figures_are_those_of_the_phantom_and_the_network_as_they_are(name):
 def test_intervals_hold_their_estimates(name):
     frame = table(name)
     value = next(c for c in ("estimate", "auroc", "hot") if c in frame)
-    known = frame.dropna(subset=["ci_low", "ci_high"])
+    known = frame.dropna(subset=["low", "high"])
     assert len(known) > len(frame) / 2
-    assert (known["ci_low"] <= known[value] + 1e-12).all()
-    assert (known[value] <= known["ci_high"] + 1e-12).all()
+    assert (known["low"] <= known[value] + 1e-12).all()
+    assert (known[value] <= known["high"] + 1e-12).all()
     assert known[value].between(0, 1).all()
 
 
@@ -60,7 +60,7 @@ def test_another_films_map_is_counted_on_the_same_cases():
     rows = table("cam_verdicts").query("share == 'elsewhere, missed less called'")
     less = frame["elsewhere, of missed"] - frame["elsewhere, of called"]
     np.testing.assert_allclose(rows.set_index("finding")["estimate"], less[rows["finding"]])
-    assert rows.set_index("finding").loc[MEAN, "ci_low"] > 0
+    assert rows.set_index("finding").loc[MEAN, "low"] > 0
 
 
 def test_wide_is_about_half_of_all_maps():

@@ -43,8 +43,8 @@ def test_says_where_it_comes_from(name):
 
 def test_differences_are_differences_and_lie_in_their_intervals(pairs):
     np.testing.assert_allclose(pairs["difference"], pairs["first"] - pairs["second"])
-    assert (pairs["ci_low"] <= pairs["difference"]).all()
-    assert (pairs["difference"] <= pairs["ci_high"]).all()
+    assert (pairs["low"] <= pairs["difference"]).all()
+    assert (pairs["difference"] <= pairs["high"]).all()
     assert (pairs["n_both"] <= pairs[["n_positive", "n_labelled"]].min(axis=1)).all()
 
 
@@ -54,9 +54,9 @@ def test_the_main_comparisons_are_four_of_a_kind_and_adjusted(pairs):
     assert len(kinds) == 2
     assert kinds[0] == kinds[1] == sorted(set(kinds[0]))
     assert len(kinds[0]) == 4
-    assert main["p_holm"].notna().all()
-    assert pairs.loc[~pairs["main"], "p_holm"].isna().all()
-    assert (main["p_holm"] >= main["p_value"]).all()
+    assert main["p_adjusted"].notna().all()
+    assert pairs.loc[~pairs["main"], "p_adjusted"].isna().all()
+    assert (main["p_adjusted"] >= main["p"]).all()
 
 
 def test_raw_aurocs_are_those_of_chapter_6(pairs):
@@ -120,7 +120,7 @@ def test_what_a_panel_of_misses_leaves_is_that_of_a_simulated_one(found):
 def test_rsna_without_googles_patients_agrees_and_shares_none(pairs):
     rows = pairs[(pairs["subset"] == "rsna_outside") & (pairs["comparison"] == "sensitivity")]
     row = rows.set_index("label").loc["Consolidation|Infiltration|Pneumonia"]
-    assert row["ci_low"] > 0.2
+    assert row["low"] > 0.2
     films = table("clean_films").set_index("films")
     shared = films.loc["Google's, of patients who are among RSNA's", "n_patients"]
     rsna = films.loc["read by RSNA's radiologists", "n_patients"]
@@ -130,7 +130,7 @@ def test_rsna_without_googles_patients_agrees_and_shares_none(pairs):
 
 def test_curves_rise_within_their_bands():
     curves = table("clean_curves")
-    inside = curves["y"].between(curves["ci_low"] - 0.01, curves["ci_high"] + 0.01)
+    inside = curves["y"].between(curves["low"] - 0.01, curves["high"] + 0.01)
     assert inside.mean() > 0.97  # a percentile band may miss its own curve at a corner
     for _, part in curves.groupby(["finding", "judge"]):
         assert (part["y"].diff().dropna() >= 0).all()

@@ -40,9 +40,7 @@ def test_labels_that_were_added_fit_the_file_and_its_boxes(labels):
 def test_the_data_card_quotes_what_the_labels_give(labels):
     card = " ".join((ROOT / "book" / "data_card.md").read_text(encoding="utf-8").split())
     edema = prevalence_ratio(labels, ["Edema"], where=labels["view"] == "AP")
-    times, interval = (
-        interval_text(edema, ("ratio", "ci_low", "ci_high"))[0].rstrip(")").split(" (")
-    )
+    times, interval = interval_text(edema, ("ratio", "low", "high"))[0].rstrip(")").split(" (")
     assert f"{times} times as often on AP as on PA films ({interval}".replace("\xa0", " ") in card
     split = table("official_split")
     test = split[(split["subset"] == "all") & (split["part"] == "test")].iloc[0]
@@ -88,8 +86,8 @@ def test_a_list_is_the_sum_of_its_parts(name, films):
 
 def test_intervals_hold_their_estimates():
     split, azure = (table(name) for name in NAMES)
-    split = split.dropna(subset="ci_low")
-    assert split["estimate"].between(split["ci_low"], split["ci_high"]).all()
+    split = split.dropna(subset="low")
+    assert split["estimate"].between(split["low"], split["high"]).all()
     assert azure["share"].between(azure["share_low"], azure["share_high"]).all()
 
 

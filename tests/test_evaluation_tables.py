@@ -66,11 +66,11 @@ def test_score_tables_have_the_columns_and_are_counts(scores):
 
 
 def test_auroc_has_one_row_for_each_finding_source_and_subset(figures):
-    columns = ["n_images", "n_patients", "n_positive", "auroc", "ci_low", "ci_high", "method"]
+    columns = ["n_images", "n_patients", "n_positive", "auroc", "low", "high", "method"]
     assert list(figures.columns) == [*KEYS, *columns]
     assert not figures.duplicated(KEYS).any()
-    assert (figures["ci_low"] < figures["auroc"]).all()
-    assert (figures["auroc"] < figures["ci_high"]).all()
+    assert (figures["low"] < figures["auroc"]).all()
+    assert (figures["auroc"] < figures["high"]).all()
     pairs = set(zip(figures["label_source"], figures["subset"], strict=True))
     assert pairs == {
         *(("nih_text", s) for s in ("shared_test", "official_in_shared", "rest_of_shared")),
@@ -162,7 +162,7 @@ def test_the_mean_without_hernia_is_the_mean_of_the_others(figures):
             assert rows.loc["Mean without Hernia", figure] == pytest.approx(mean)
             assert rows.loc["Mean of 14", figure] != pytest.approx(mean)
     found = table("auroc_differences").set_index("finding")
-    assert found.loc["Mean without Hernia", "ci_high"] < -0.01
+    assert found.loc["Mean without Hernia", "high"] < -0.01
 
 
 def test_differences_are_those_of_the_parts(figures):
@@ -172,14 +172,14 @@ def test_differences_are_those_of_the_parts(figures):
     )
     gap = both["official_in_shared"] - both["rest_of_shared"]
     np.testing.assert_allclose(found["difference"], gap[found.index])
-    assert (found["p_holm"].dropna() >= found["p_value"].iloc[:14]).all()
+    assert (found["p_adjusted"].dropna() >= found["p"].iloc[:14]).all()
 
 
 def test_bands_hold_their_curves():
     bands = table("curve_bands")
     assert set(bands["finding"]) == set(FINDINGS)
-    assert (bands["ci_low"] <= bands["ci_high"]).all()
-    inside = bands["y"].between(bands["ci_low"], bands["ci_high"])
+    assert (bands["low"] <= bands["high"]).all()
+    inside = bands["y"].between(bands["low"], bands["high"])
     assert inside.mean() > 0.97  # a percentile interval need not hold the estimate
     roc = bands[bands["curve"] == "roc"]
     area = {name: np.trapezoid(part["y"], part["x"]) for name, part in roc.groupby("finding")}

@@ -47,7 +47,7 @@ def test_figures_are_those_of_the_phantom_and_the_weights_as_they_are(name):
 def test_estimates_lie_in_their_intervals(name):
     frame = table(name)
     for middle, low, high in (
-        ("estimate", "ci_low", "ci_high"),
+        ("estimate", "low", "high"),
         ("gain", "gain_low", "gain_high"),
         ("auroc", "auroc_low", "auroc_high"),
         ("change", "change_low", "change_high"),
@@ -141,7 +141,7 @@ def test_noise_scores_what_noise_must():
 def test_the_clue_is_used_by_the_network_that_was_given_it():
     exam = table("localization_shortcut").set_index(["run", "films"])
     clue = exam.loc["shortcut"]
-    assert clue.loc["as trained", "ci_low"] > clue.loc["marker on every film", "ci_high"]
+    assert clue.loc["as trained", "low"] > clue.loc["marker on every film", "high"]
     assert clue.loc["the other way round", "change_high"] < 0
     counts = exam[["n_films", "n_positive", "n_patients"]].drop_duplicates()
     assert len(counts) == 1  # the same films throughout

@@ -77,9 +77,9 @@ def test_the_rates_are_those_that_chapter_2_measured():
 def test_intervals_hold_their_estimates_and_both_spreads(name):
     frame = table(name)
     middle = frame["estimate" if "estimate" in frame else "difference"]
-    assert ((frame["ci_low"] < middle) & (middle < frame["ci_high"])).all()
+    assert ((frame["low"] < middle) & (middle < frame["high"])).all()
     # Wider than the spread over patients alone would make them.
-    width = frame["ci_high"] - frame["ci_low"]
+    width = frame["high"] - frame["low"]
     assert (width > 1.9 * 2 * frame["se_patients"]).all()
     assert (frame["se_seeds"] > 0).all()
 
@@ -134,7 +134,7 @@ def test_a_label_is_judged_at_its_own_rates():
         assert abs(row["second"] - rates.loc[name, "sensitivity"]) < 4 * spread
         invented = 1 - rates.loc[name, "specificity"]
         assert row["false_positive_rate"] == pytest.approx(invented, abs=0.015)
-    assert (exams["p_holm"] >= exams["p_value"] - 1e-12).all()
+    assert (exams["p_adjusted"] >= exams["p"] - 1e-12).all()
 
 
 def test_only_the_habit_is_learned():
@@ -155,7 +155,7 @@ def test_a_correction_mends_the_mean_probability():
     gap = frame.query("measure == 'probability less truth'").set_index("training")["estimate"]
     assert abs(gap["corrected"]) < abs(gap["measured"]) / 3
     better = frame.query("measure == 'Brier score less that of measured'")
-    assert (better["ci_high"] < 0).all()
+    assert (better["high"] < 0).all()
     # Rates of zero correct nothing.
     none = table("noise_wrong_rates").query("assumed == 0 and finding == @MEAN")
     none = none[none["measure"] == "probability less truth"].set_index("training")["estimate"]

@@ -52,7 +52,7 @@ def test_every_estimate_lies_in_its_interval():
         ("training_calibration", "gap"),
     ):
         frame = table(name)
-        assert ((frame["ci_low"] <= frame[value]) & (frame[value] <= frame["ci_high"])).all(), name
+        assert ((frame["low"] <= frame[value]) & (frame[value] <= frame["high"])).all(), name
 
 
 def test_differences_are_those_of_the_runs():

@@ -41,7 +41,7 @@ def odds_ratios(
     -------
     DataFrame
         A row for each pair in the order of ``columns``: ``first``, ``second``, ``n_both``,
-        ``n_expected`` (were they independent), ``odds_ratio``, ``ci_low``, ``ci_high``. Where one
+        ``n_expected`` (were they independent), ``odds_ratio``, ``low``, ``high``. Where one
         of the four cells is empty the ratio is 0, infinite or NaN and the interval NaN.
 
     Raises
@@ -81,8 +81,8 @@ def odds_ratios(
                 "n_both": int(both),
                 "n_expected": first.mean() * second.sum(),
                 "odds_ratio": ratio,
-                "ci_low": ratio * np.exp(-z * error),
-                "ci_high": ratio * np.exp(z * error),
+                "low": ratio * np.exp(-z * error),
+                "high": ratio * np.exp(z * error),
             }
         )
     return pd.DataFrame(rows)

@@ -126,7 +126,7 @@ def prevalence(
     DataFrame
         A row for each group and finding: the columns of ``by``, ``finding``, ``n_images``,
         ``n_patients``, ``n_positive``, ``n_positive_patients`` (counts), ``prevalence``,
-        ``ci_low``, ``ci_high`` (0 to 1), and ``design_effect`` (variance relative to that of as
+        ``low``, ``high`` (0 to 1), and ``design_effect`` (variance relative to that of as
         many independent films; NaN where no film or every film is positive).
 
     Raises
@@ -140,7 +140,7 @@ def prevalence(
     >>> hernia = prevalence(load_labels(), ["Hernia"]).iloc[0]
     >>> int(hernia["n_positive"]), int(hernia["n_positive_patients"])
     (227, 134)
-    >>> f"{hernia['prevalence']:.2%} ({hernia['ci_low']:.2%} to {hernia['ci_high']:.2%})"
+    >>> f"{hernia['prevalence']:.2%} ({hernia['low']:.2%} to {hernia['high']:.2%})"
     '0.20% (0.16% to 0.26%)'
     """
     columns = list(columns)
@@ -183,7 +183,7 @@ def prevalence_ratio(
     -------
     DataFrame
         A row for each finding: ``finding``, ``inside`` and ``outside`` (prevalence, 0 to 1),
-        ``n_inside`` and ``n_outside`` (positive films), ``ratio``, ``ci_low``, ``ci_high``
+        ``n_inside`` and ``n_outside`` (positive films), ``ratio``, ``low``, ``high``
         (symmetric in the logarithm; NaN where a side has no positive film).
 
     Raises
@@ -219,15 +219,15 @@ def prevalence_ratio(
             "n_inside": positive[where].sum(axis=0).astype(int),
             "n_outside": positive[~where].sum(axis=0).astype(int),
             "ratio": ratio,
-            "ci_low": low,
-            "ci_high": high,
+            "low": low,
+            "high": high,
         }
     )
 
 
 def interval_text(
     frame: pd.DataFrame,
-    columns: Sequence[str] = ("prevalence", "ci_low", "ci_high"),
+    columns: Sequence[str] = ("prevalence", "low", "high"),
     *,
     scale: float = 1.0,
     decimals: int = 1,
@@ -248,7 +248,7 @@ def interval_text(
 
     Examples
     --------
-    >>> frame = pd.DataFrame({"prevalence": [0.1284], "ci_low": [0.1201], "ci_high": [0.1372]})
+    >>> frame = pd.DataFrame({"prevalence": [0.1284], "low": [0.1201], "high": [0.1372]})
     >>> interval_text(frame, scale=100)
     ['12.8 (12.0\xa0to\xa013.7)']
     """
@@ -282,8 +282,8 @@ def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.Dat
             "n_positive_patients": [films["patient"][chosen].nunique() for chosen in positive.T],
             "prevalence": share,
             # Rounding must not push an end past the estimate or out of [0, 1].
-            "ci_low": np.clip(centre - half, 0, share),
-            "ci_high": np.clip(centre + half, share, 1),
+            "low": np.clip(centre - half, 0, share),
+            "high": np.clip(centre + half, share, 1),
             "design_effect": design_effect,
         }
     )

@@ -66,7 +66,7 @@ def localization_table(
     DataFrame
         ``source`` (name of the map or control), ``group`` (of ``by``; then "mean of findings", or
         of whatever splits them, each counting alike), ``metric``, ``n_cases``, ``n_patients``,
-        ``estimate``, ``ci_low``, ``ci_high``; and ``gain``, ``gain_low``, ``gain_high``: the first
+        ``estimate``, ``low``, ``high``; and ``gain``, ``gain_low``, ``gain_high``: the first
         source minus this one, paired. ``p_adjusted`` is of no gain, adjusted for the number of
         groups (:meth:`chexlib.metrics.Bootstrap.p_adjusted`); that of the mean is a single test and
         is not. Intervals are NaN where fewer than two patients are; of the mean, where that is so
@@ -124,8 +124,8 @@ def localization_table(
                 else:
                     values += [np.nan] * 4
                 rows.append((name, group, metric, *size, *values))
-    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "ci_low"]
-    columns += ["ci_high", "gain", "gain_low", "gain_high", "p_adjusted"]
+    columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate", "low"]
+    columns += ["high", "gain", "gain_low", "gain_high", "p_adjusted"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -18,7 +18,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 def difference_text(
     rows: pd.DataFrame,
-    columns: tuple[str, str, str] = ("difference", "ci_low", "ci_high"),
+    columns: tuple[str, str, str] = ("difference", "low", "high"),
     *,
     decimals: int = 2,
 ) -> pd.Series:
@@ -39,7 +39,7 @@ def difference_text(
 
     Examples
     --------
-    >>> rows = pd.DataFrame({"difference": [-0.001], "ci_low": [-0.05], "ci_high": [0.04]})
+    >>> rows = pd.DataFrame({"difference": [-0.001], "low": [-0.05], "high": [0.04]})
     >>> difference_text(rows)[0].replace("\xa0", " ")
     '0.00 (−0.05 to +0.04)'
     """

@@ -40,7 +40,7 @@ def layout(
         Findings by their English names; spaces inside a cell do not break.
     """
     text = [
-        _unbroken(Estimate(0, 0, row.estimate, row.ci_low, row.ci_high, ""), decimals)
+        _unbroken(Estimate(0, 0, row.estimate, row.low, row.high, ""), decimals)
         for row in rows.itertuples()
     ]
     index = [index] if isinstance(index, str) else list(index)
@@ -69,7 +69,7 @@ def pick(rows: pd.DataFrame, **where: str) -> Estimate:
         raise ValueError(f"Expected one row with {where}, got {fits.sum()}. Name more columns.")
     row = rows[fits].iloc[0]
     k, n = (0 if pd.isna(count) else int(count) for count in (row["k"], row["n"]))
-    return Estimate(k, n, row["estimate"], row["ci_low"], row["ci_high"], row["method"])
+    return Estimate(k, n, row["estimate"], row["low"], row["high"], row["method"])
 
 
 def known_quality(rows: pd.DataFrame) -> pd.DataFrame:

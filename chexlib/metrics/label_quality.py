@@ -51,7 +51,7 @@ __all__ = [
 
 COLUMNS = (
     *("evidence", "finding", "label", "reference", "subset", "statistic"),
-    *("k", "n", "estimate", "ci_low", "ci_high", "method"),
+    *("k", "n", "estimate", "low", "high", "method"),
 )
 
 ANY_FINDING = "any of the 14"

@@ -92,10 +92,10 @@ def by_subgroup(
     -------
     DataFrame
         A row for each attribute, group and finding: ``attribute group finding n_films n_patients
-        n_positive estimate low high difference difference_low difference_high p_value p_adjusted
+        n_positive estimate low high difference difference_low difference_high p p_adjusted
         comparisons``. ``difference`` is the group's figure less that of the films outside; of an
         attribute with two groups, only the first row has it, since the second says the same again.
-        ``p_value`` and interval agree; ``p_adjusted`` is for all ``comparisons`` of the table
+        ``p`` and interval agree; ``p_adjusted`` is for all ``comparisons`` of the table
         (:meth:`~chexlib.metrics.Bootstrap.p_adjusted`). An attribute with one group has no
         difference. Average precision rises with prevalence: differences in it are no
         differences in quality where groups differ in prevalence.
@@ -170,8 +170,8 @@ def by_subgroup(
             gaps.append(replicates)
     table = pd.concat(rows, ignore_index=True)
     together = Bootstrap(table["difference"].to_numpy(), np.hstack(gaps), draws)
-    table["p_value"], table["p_adjusted"] = together.p_value(), together.p_adjusted()
-    return table.assign(comparisons=int(table["p_value"].notna().sum()))
+    table["p"], table["p_adjusted"] = together.p_value(), together.p_adjusted()
+    return table.assign(comparisons=int(table["p"].notna().sum()))
 
 
 def _ends(found: Bootstrap, level: float) -> tuple[NDArray, NDArray]:

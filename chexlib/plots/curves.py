@@ -50,7 +50,7 @@ def band(
     reference = [0, 1] if kind == "roc" else [chance, chance]
     if None not in reference:
         ax.plot([0, 1], reference, "--", color=GREY, linewidth=1.2)
-    ax.fill_between(rows["x"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.25, lw=0)
+    ax.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.25, lw=0)
     ax.plot(rows["x"], rows["y"], color=colour, label=label or None)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=AXES[kind][0], ylabel=AXES[kind][1])
 

@@ -175,13 +175,13 @@ def forest_table(ax: Axes, rows: DataFrame, *, names: str, series: str | None = 
     ----------
     ax : Axes
     rows : DataFrame
-        Columns ``estimate``, ``ci_low``, ``ci_high``; every series has the same names in order.
+        Columns ``estimate``, ``low``, ``high``; every series has the same names in order.
     names, series : str
         Columns that name the lines and, if several stand side by side, the series.
     """
     parts = [(None, rows)] if series is None else list(rows.groupby(series, sort=False))
     for place, (label, part) in enumerate(parts):
-        ends = (part["estimate"], part["ci_low"], part["ci_high"])
+        ends = (part["estimate"], part["low"], part["high"])
         place_of = {"label": label, "series": place, "n_series": len(parts)}
         forest(ax, list(part[names]), *ends, **place_of)
 
@@ -210,7 +210,7 @@ def lines(ax: Axes, rows: DataFrame, *, x: str, names: str) -> None:
     ----------
     ax : Axes
     rows : DataFrame
-        Columns ``x`` and ``names`` of this call, ``estimate``, ``ci_low`` and ``ci_high``. Each
+        Columns ``x`` and ``names`` of this call, ``estimate``, ``low`` and ``high``. Each
         name gets a colour and a marker of its own, and is moved a little so that intervals do not
         cover one another.
     x, names : str
@@ -223,7 +223,7 @@ def lines(ax: Axes, rows: DataFrame, *, x: str, names: str) -> None:
         ax.errorbar(
             part[x] + room * (place - (len(parts) - 1) / 2),
             middle,
-            yerr=[middle - part["ci_low"], part["ci_high"] - middle],
+            yerr=[middle - part["low"], part["high"] - middle],
             color=PALETTE[place % len(PALETTE)],
             marker=MARKERS[place % len(MARKERS)],
             markeredgecolor=PANEL,

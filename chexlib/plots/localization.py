@@ -157,7 +157,7 @@ def stage_lines(
     ----------
     ax : Axes
     rows : DataFrame
-        ``method``, ``stage``, ``estimate``, ``ci_low``, ``ci_high``; NaN leaves a gap.
+        ``method``, ``stage``, ``estimate``, ``low``, ``high``; NaN leaves a gap.
     names : mapping of method to str
         Which methods, in which order, under which names.
     apart : sequence of str
@@ -167,7 +167,7 @@ def stage_lines(
     for place, (method, name) in enumerate(names.items()):
         part = rows[rows["method"] == method].set_index("stage").reindex(stages)
         x = np.arange(len(stages)) + 0.06 * (place - (len(names) - 1) / 2)
-        low, high = part["estimate"] - part["ci_low"], part["ci_high"] - part["estimate"]
+        low, high = part["estimate"] - part["low"], part["high"] - part["estimate"]
         look = {"color": plots.PALETTE[place], "marker": plots.MARKERS[place], "label": name}
         look |= {"markeredgecolor": plots.PANEL, "markersize": 7, "linewidth": 1.5, "elinewidth": 1}
         joined = ~part.index.isin(apart)
@@ -217,8 +217,8 @@ def auroc_scatter(
     rows: DataFrame,
     *,
     y: str = "estimate",
-    low: str = "ci_low",
-    high: str = "ci_high",
+    low: str = "low",
+    high: str = "high",
     series: str | None = None,
     labels: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:

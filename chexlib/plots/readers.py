@@ -19,7 +19,7 @@ def reader_panels(curves: DataFrame, readers: DataFrame) -> Figure:
     Parameters
     ----------
     curves : DataFrame
-        ``data/clean_curves.csv``: rows of ``finding judge x y ci_low ci_high``, judges
+        ``data/clean_curves.csv``: rows of ``finding judge x y low high``, judges
         ``radiologists`` and ``text labels``.
     readers : DataFrame
         Indexed by finding: ``false_positive_rate``, and ``second``, the label's sensitivity.
@@ -42,7 +42,7 @@ def reader_panels(curves: DataFrame, readers: DataFrame) -> Figure:
     for ax, name in zip(axes.flat, findings, strict=False):
         part = curves[curves["finding"] == name]
         clean, text = (part[part["judge"] == judge] for judge in ("radiologists", "text labels"))
-        ends = clean["ci_low"], clean["ci_high"]
+        ends = clean["low"], clean["high"]
         ax.fill_between(clean["x"], *ends, color=plots.BLUE, alpha=0.18, linewidth=0)
         ax.plot(clean["x"], clean["y"], color=plots.BLUE, label="network, by radiologists")
         ax.plot(text["x"], text["y"], "--", color=plots.GREY, label="network, by text labels")

@@ -115,7 +115,7 @@ def test_interval_is_wilsons_with_the_effective_number(films):
         expected = proportion_confint(
             row.prevalence * effective, effective, alpha=0.1, method="wilson"
         )
-        assert (row.ci_low, row.ci_high) == pytest.approx(expected)
+        assert (row.low, row.high) == pytest.approx(expected)
         assert row.design_effect > 1.3
 
 
@@ -124,7 +124,7 @@ def test_single_films_have_wilsons_own_interval():
     row = prevalence(films, ["Mass"]).iloc[0]
     assert row["design_effect"] == pytest.approx(1, abs=0.01)
     expected = proportion_confint(13, 200, method="wilson")
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, rel=0.02)
+    assert (row["low"], row["high"]) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("value", [False, True])
@@ -132,7 +132,7 @@ def test_none_or_all_positive_rests_on_patients(value):
     films = pd.DataFrame({"patient": [1] * 50 + [2] * 50, "Mass": value})
     row = prevalence(films, ["Mass"]).iloc[0]
     expected = proportion_confint(2 * value, 2, method="wilson")
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
+    assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-12)
     assert np.isnan(row["design_effect"])
 
 
@@ -143,7 +143,7 @@ def test_interval_covers_about_as_often_as_it_says():
     for start in range(0, 20_000, 100):
         part = whole[whole["patient"].between(start, start + 99)]
         row = prevalence(part, ["Nodule"]).iloc[0]
-        covered.append(row["ci_low"] <= truth <= row["ci_high"])
+        covered.append(row["low"] <= truth <= row["high"])
         low, high = proportion_confint(row["n_positive"], row["n_images"], method="wilson")
         naive.append(low <= truth <= high)
     assert np.mean(covered) > 0.91
@@ -159,7 +159,7 @@ def test_ratio_is_that_of_a_clustered_log_linear_model(films):
         )
         assert row.ratio == pytest.approx(np.exp(coefficient), rel=1e-5)
         expected = np.exp(coefficient + error * 1.959964 * np.array([-1, 1]))
-        assert (row.ci_low, row.ci_high) == pytest.approx(expected, rel=1e-5)
+        assert (row.low, row.high) == pytest.approx(expected, rel=1e-5)
         assert row.n_inside + row.n_outside == films[row.finding].sum()
 
 
@@ -167,14 +167,14 @@ def test_ratio_turned_over_is_its_inverse(films):
     one = prevalence_ratio(films, COLUMNS, where=films["ap"])
     other = prevalence_ratio(films, COLUMNS, where=~films["ap"])
     assert one["ratio"].to_numpy() == pytest.approx(1 / other["ratio"])
-    assert one["ci_low"].to_numpy() == pytest.approx(1 / other["ci_high"])
+    assert one["low"].to_numpy() == pytest.approx(1 / other["high"])
 
 
 def test_ratio_without_positives_on_a_side_has_no_interval():
     films = pd.DataFrame({"patient": range(4), "Mass": [True, False, False, False]})
     row = prevalence_ratio(films, ["Mass"], where=[False, False, True, True]).iloc[0]
     assert row["ratio"] == 0
-    assert np.isnan(row["ci_high"])
+    assert np.isnan(row["high"])
 
 
 @pytest.mark.parametrize("where", [[True] * 3, [False] * 3, [True, False]])
@@ -193,7 +193,7 @@ def test_odds_ratios_are_those_of_a_clustered_logistic_model(films):
         )
         assert row.odds_ratio == pytest.approx(np.exp(coefficient), rel=1e-5)
         expected = np.exp(coefficient + error * 1.959964 * np.array([-1, 1]))
-        assert (row.ci_low, row.ci_high) == pytest.approx(expected, rel=1e-5)
+        assert (row.low, row.high) == pytest.approx(expected, rel=1e-5)
         assert row.n_both == (films[row.first] & films[row.second]).sum()
         table = pd.crosstab(films[row.first], films[row.second])
         assert row.n_expected == pytest.approx(Table2x2(table.to_numpy()).fittedvalues[1, 1])
@@ -204,7 +204,7 @@ def test_odds_ratios_of_single_films_are_woolfs():
     row = odds_ratios(films, ["Mass", "Nodule"]).iloc[0]
     table = Table2x2(pd.crosstab(films["Mass"], films["Nodule"]).to_numpy())
     assert row["odds_ratio"] == pytest.approx(table.oddsratio)
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(table.oddsratio_confint(), rel=0.002)
+    assert (row["low"], row["high"]) == pytest.approx(table.oddsratio_confint(), rel=0.002)
 
 
 def test_odds_ratio_with_an_empty_cell_has_no_interval():
@@ -213,8 +213,8 @@ def test_odds_ratio_with_an_empty_cell_has_no_interval():
     )
     row = odds_ratios(films, ["Mass", "Edema"]).iloc[0]
     assert row["odds_ratio"] == 0
-    assert np.isnan(row["ci_low"])
-    assert np.isnan(row["ci_high"])
+    assert np.isnan(row["low"])
+    assert np.isnan(row["high"])
 
 
 def test_square_is_symmetric(films):

@@ -391,7 +391,7 @@ class TestLocalize:
         cam = table[(table["source"] == "cam") & (table["metric"] == "hit")].set_index("group")
         assert cam.loc["Nodule", "n_cases"] == 3
         assert cam.loc["Cardiomegaly", "n_patients"] == 3
-        assert np.isnan(cam.loc["Pneumonia", "ci_low"])  # one patient has no interval
+        assert np.isnan(cam.loc["Pneumonia", "low"])  # one patient has no interval
         cases = pd.read_csv(tmp_path / "cases.csv")
         area = cases[cases["source"] == "cam"].set_index("image")["area"]
         assert area["00008386_000.png"] == pytest.approx(58.51 * 47.68 / 1024**2, rel=0.1)

@@ -266,13 +266,13 @@ class TestTable:
         row = at.loc["map", "Mass", "hit"]
         assert row["estimate"] == pytest.approx(mass["hit"].mean())
         assert (row["n_cases"], row["n_patients"]) == (160, 40)
-        assert row["ci_low"] <= row["estimate"] <= row["ci_high"]
+        assert row["low"] <= row["estimate"] <= row["high"]
         mean = at.loc["map", "mean of findings", "hit"]["estimate"]
         edema = at.loc["map", "Edema", "hit"]["estimate"]
         assert mean == pytest.approx((row["estimate"] + edema) / 2)
         share = at.loc["moved", "Mass", "IoU > 0.1"]["estimate"]
         assert share == pytest.approx((scores["moved"]["iou_wang"][:160] > 0.1).mean())
-        assert (table["ci_low"] <= table["ci_high"]).all()
+        assert (table["low"] <= table["high"]).all()
 
     def test_a_map_that_is_better_gains_over_the_control(self):
         _, table = self.tables()
@@ -319,7 +319,7 @@ class TestTable:
         for scores in same:
             row = localization_table({"map": scores}, resamples=600)
             row = row[(row["group"] == "Mass") & (row["metric"] == "energy")].iloc[0]
-            width.append(row["ci_high"] - row["ci_low"])
+            width.append(row["high"] - row["low"])
         assert width[0] / width[1] == pytest.approx(2, rel=0.2)
 
     def test_by_size(self):
@@ -336,7 +336,7 @@ class TestTable:
         )
         other = scores.assign(energy=[0.1, 0.7, 0.2])
         table = localization_table({"map": scores, "other": other}, resamples=100)
-        sure = table.groupby("group")[["ci_low", "gain_high"]].agg(lambda v: v.notna().any())
+        sure = table.groupby("group")[["low", "gain_high"]].agg(lambda v: v.notna().any())
         assert sure.loc["Mass"].all()
         assert not sure.loc["Edema"].any()
         assert not sure.loc["mean of findings"].any()
@@ -349,10 +349,10 @@ class TestTable:
         table = localization_table({"map": scores, "same": scores}, resamples=100)
         rows = table[(table["source"] == "map") & (table["group"] != "mean of findings")]
         rows = rows.set_index("metric")
-        ends = rows[["ci_low", "ci_high"]].apply(tuple, axis=1)
+        ends = rows[["low", "high"]].apply(tuple, axis=1)
         assert ends["hit"] == wilson_interval(1, 3)
         assert ends["IoU > 0.3"] == wilson_interval(0, 3)
-        assert rows.loc["energy", "ci_low"] < 0.5 < rows.loc["energy", "ci_high"]
+        assert rows.loc["energy", "low"] < 0.5 < rows.loc["energy", "high"]
         assert table.loc[table["source"] == "same", "gain_low"].isna().all()
 
     def test_other_cases_are_refused(self):

@@ -10,8 +10,8 @@ def test_signs_and_missing_intervals():
     rows = pd.DataFrame(
         {
             "difference": [0.115, -0.2, -0.004],
-            "ci_low": [-0.001, -0.3, float("nan")],
-            "ci_high": [0.2, -0.1, float("nan")],
+            "low": [-0.001, -0.3, float("nan")],
+            "high": [0.2, -0.1, float("nan")],
         },
         index=list("abc"),
     )

@@ -26,7 +26,7 @@ from chexlib.metrics.label_quality import (
 )
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = ["k", "n", "estimate", "ci_low", "ci_high"]
+NUMBERS = ["k", "n", "estimate", "low", "high"]
 NAMES = [name for name in COLUMNS if name not in NUMBERS]
 
 
@@ -71,8 +71,8 @@ def test_committed_table_has_the_columns_of_its_contract(committed):
     assert set(committed["evidence"]) == {"google", "rsna", "persistence"}
     assert set(committed["subset"]) == {"google_val", "google_test", "google_all", "rsna", "all"}
     assert not committed.duplicated(NAMES).any()
-    assert (committed["ci_low"] <= committed["estimate"]).all()
-    assert (committed["estimate"] <= committed["ci_high"]).all()
+    assert (committed["low"] <= committed["estimate"]).all()
+    assert (committed["estimate"] <= committed["high"]).all()
     counted = committed.dropna(subset=["k"])
     plain = ~counted["statistic"].str.contains("weighted|kappa")
     ratio = counted["k"] / counted["n"]

@@ -53,13 +53,13 @@ def test_films_of_one_patient_in_two_groups_are_resampled_together(found):
 
 def test_comparisons_are_counted_once_and_adjusted(found):
     table = found[-1]
-    assert table["p_value"].notna().sum() == 1 + 1 + 5
+    assert table["p"].notna().sum() == 1 + 1 + 5
     assert (table["comparisons"] == 7).all()
-    tested = table[table["p_value"].notna()]
-    assert (tested["p_adjusted"] >= tested["p_value"]).all()
-    assert (tested["p_adjusted"] <= holm(tested["p_value"]) + 0.02).all()
+    tested = table[table["p"].notna()]
+    assert (tested["p_adjusted"] >= tested["p"]).all()
+    assert (tested["p_adjusted"] <= holm(tested["p"]) + 0.02).all()
     outside = (tested["difference_low"] > 0) | (tested["difference_high"] < 0)
-    assert ((tested["p_value"] < 0.05) == outside).all()
+    assert ((tested["p"] < 0.05) == outside).all()
 
 
 def test_small_groups_get_no_interval_and_are_not_compared():

@@ -11,9 +11,7 @@ from chexlib.plots.curves import band, panels
 def bands():
     x = np.linspace(0, 1, 5)
     parts = [
-        pd.DataFrame(
-            {"finding": name, "curve": curve, "x": x, "y": x, "ci_low": x / 2, "ci_high": x}
-        )
+        pd.DataFrame({"finding": name, "curve": curve, "x": x, "y": x, "low": x / 2, "high": x})
         for name in FINDINGS
         for curve in ("roc", "pr")
     ]

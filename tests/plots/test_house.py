@@ -83,7 +83,7 @@ def test_forest_table_splits_rows_into_series():
         {
             "finding": ["Mass", "Hernia"] * 2,
             "subset": ["val", "val", "test", "test"],
-            **{"estimate": 0.5, "ci_low": 0.4, "ci_high": 0.6},
+            **{"estimate": 0.5, "low": 0.4, "high": 0.6},
         }
     )
     plots.forest_table(ax, rows, names="finding", series="subset")
@@ -131,7 +131,7 @@ def test_ppv_curve_passes_through_bayes():
 def test_lines_keep_names_apart():
     _, ax = plt.subplots()
     rows = pd.DataFrame({"name": ["a", "a", "b", "b"], "x": [1, 2, 1, 2], "estimate": 0.5})
-    plots.lines(ax, rows.assign(ci_low=0.4, ci_high=0.6), x="x", names="name")
+    plots.lines(ax, rows.assign(low=0.4, high=0.6), x="x", names="name")
     drawn = [container[0] for container in ax.containers]
     assert [container.get_label() for container in ax.containers] == ["a", "b"]
     assert len({line.get_marker() for line in drawn}) == 2  # never colour alone

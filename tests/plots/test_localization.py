@@ -82,8 +82,8 @@ def test_a_method_without_a_value_at_a_stage_has_a_gap():
             "method": ["cam", "cam", "ig"],
             "stage": ["trained", "head", "head"],
             "estimate": [1.0, 0.2, 0.5],
-            "ci_low": [1.0, 0.1, 0.4],
-            "ci_high": [1.0, 0.3, 0.6],
+            "low": [1.0, 0.1, 0.4],
+            "high": [1.0, 0.3, 0.6],
         }
     )
     _, ax = plt.subplots()
@@ -109,7 +109,7 @@ def test_curves_stand_in_the_panel_of_their_kind():
 
 
 def test_points_carry_names_unless_none_are_wanted():
-    ends = {"auroc_low": 0.7, "auroc_high": 0.9, "ci_low": 0.1, "ci_high": 0.3}
+    ends = {"auroc_low": 0.7, "auroc_high": 0.9, "low": 0.1, "high": 0.3}
     rows = pd.DataFrame({"name": ["Mass", "Edema"], "auroc": 0.8, "estimate": 0.2, **ends})
     _, ax = plt.subplots()
     localization.auroc_scatter(ax, rows)
