@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from chexlib.data import data_home, load_boxes, load_labels, table
-from chexlib.data.summary import interval_text, prevalence, prevalence_ratio
+from chexlib.data.summary import prevalence, prevalence_ratio
 from chexlib.findings import FINDINGS
+from chexlib.text import interval_text
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("official_split", "azure_exclusions")

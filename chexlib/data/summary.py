@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "clustered_error",
     "clustered_mean",
-    "interval_text",
     "prevalence",
     "prevalence_ratio",
 ]
@@ -223,42 +222,6 @@ def prevalence_ratio(
             "high": high,
         }
     )
-
-
-def interval_text(
-    frame: pd.DataFrame,
-    columns: Sequence[str] = ("prevalence", "low", "high"),
-    *,
-    scale: float = 1.0,
-    decimals: int = 1,
-) -> list[str]:
-    r"""Return each row's estimate and interval as text, for a table that is read by people.
-
-    Spaces within the interval are no-break spaces, so that a narrow page does not tear it.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    columns : sequence of 3 str
-        Estimate, low end, high end.
-    scale : float
-        Factor, such as 100 for percent.
-    decimals : int
-        Decimals shown: as many as the width of the intervals justifies.
-
-    Examples
-    --------
-    >>> frame = pd.DataFrame({"prevalence": [0.1284], "low": [0.1201], "high": [0.1372]})
-    >>> interval_text(frame, scale=100)
-    ['12.8 (12.0\xa0to\xa013.7)']
-    """
-    values = frame[list(columns)].to_numpy(dtype=float) * scale
-    to = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
-    return [
-        f"{value:.{decimals}f}"
-        + ("" if np.isnan([low, high]).any() else f" ({low:.{decimals}f}{to}{high:.{decimals}f})")
-        for value, low, high in values
-    ]
 
 
 def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.DataFrame:

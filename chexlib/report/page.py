@@ -15,8 +15,8 @@ import pandas as pd
 
 from chexlib.data.tables import sha256
 from chexlib.files import draft_of, write_csv
-from chexlib.metrics.differences import p_text
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
+from chexlib.text import p_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,12 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from chexlib.data import load_labels
 from chexlib.data.cooccurrence import odds_ratios, square
-from chexlib.data.summary import (
-    clustered_mean,
-    interval_text,
-    prevalence,
-    prevalence_ratio,
-)
+from chexlib.data.summary import clustered_mean, prevalence, prevalence_ratio
 
 COLUMNS = ["Mass", "Nodule", "Edema"]
 
@@ -247,9 +242,3 @@ def test_real_labels_by_patient_are_wider_than_by_film():
     assert got.loc["Infiltration", "n_positive"] == 19_894
     assert (got["design_effect"] > 1).all()
     assert got.loc["Hernia", "n_positive_patients"] < 227
-
-
-def test_interval_text_leaves_out_an_interval_that_is_not_there():
-    frame = pd.DataFrame({"a": [0.5, 2.0], "low": [0.25, np.nan], "high": [0.75, 3.0]})
-    text = interval_text(frame, ("a", "low", "high"), decimals=2)
-    assert text == ["0.50 (0.25\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.75)", "2.00"]

@@ -1,9 +1,10 @@
-"""Text of differences: signs, no-break spaces, missing intervals."""
+"""Estimates as text: signs, no-break spaces, missing intervals."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.metrics.differences import difference_text, p_text
+from chexlib.text import difference_text, interval_text, p_text
 
 
 def test_signs_and_missing_intervals():
@@ -26,3 +27,9 @@ def test_signs_and_missing_intervals():
 def test_p_values_out_of_range_are_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         p_text([1.2])
+
+
+def test_interval_text_leaves_out_an_interval_that_is_not_there():
+    frame = pd.DataFrame({"a": [0.5, 2.0], "low": [0.25, np.nan], "high": [0.75, 3.0]})
+    text = interval_text(frame, ("a", "low", "high"), decimals=2)
+    assert text == ["0.50 (0.25\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.75)", "2.00"]

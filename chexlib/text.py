@@ -1,0 +1,127 @@
+"""An estimate as text, for everything that is read by people: its interval, its sign, its p."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["difference_text", "estimate_text", "interval_text", "p_text"]
+
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def estimate_text(
+    estimate: float, low: float, high: float, *, decimals: int = 2, signed: bool = False
+) -> str:
+    """Return an estimate with its interval as text.
+
+    Parameters
+    ----------
+    estimate, low, high : float
+        Without the parenthesis where an end of the interval is NaN.
+    decimals : int
+        As many as the interval justifies.
+    signed : bool
+        Whether a plus is shown, and a minus by its own character. What rounds to zero has no sign.
+
+    Examples
+    --------
+    >>> estimate_text(0.86, 0.738, 0.93), estimate_text(-0.001, -0.05, 0.04, signed=True)
+    ('0.86 (0.74 to 0.93)', '0.00 (−0.05 to +0.04)')
+    """
+
+    def number(value: float) -> str:
+        if not signed:
+            return f"{value:.{decimals}f}"
+        text = f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        return text if text.strip("+\N{MINUS SIGN}0.") else text[1:]
+
+    interval = "" if np.isnan([low, high]).any() else f" ({number(low)} to {number(high)})"
+    return number(estimate) + interval
+
+
+def interval_text(
+    frame: pd.DataFrame,
+    columns: Sequence[str] = ("prevalence", "low", "high"),
+    *,
+    scale: float = 1.0,
+    decimals: int = 1,
+) -> list[str]:
+    r"""Return each row's estimate and interval as text, for a table that is read by people.
+
+    Spaces within the interval are no-break spaces, so that a narrow page does not tear it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    columns : sequence of 3 str
+        Estimate, low end, high end.
+    scale : float
+        Factor, such as 100 for percent.
+    decimals : int
+        Decimals shown: as many as the width of the intervals justifies.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"prevalence": [0.1284], "low": [0.1201], "high": [0.1372]})
+    >>> interval_text(frame, scale=100)
+    ['12.8 (12.0\xa0to\xa013.7)']
+    """
+    values = frame[list(columns)].to_numpy(dtype=float) * scale
+    return [
+        estimate_text(*row, decimals=decimals).replace(" to ", f"{_SPACE}to{_SPACE}")
+        for row in values
+    ]
+
+
+def difference_text(
+    rows: pd.DataFrame,
+    columns: Sequence[str] = ("difference", "low", "high"),
+    *,
+    decimals: int = 2,
+) -> pd.Series:
+    r"""Return differences as text: ``+0.12 (−0.03 to +0.27)``, without spaces that break.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    columns : sequence of 3 str
+        The difference and the ends of its interval.
+    decimals : int
+        As many as the intervals justify. What rounds to zero has no sign.
+
+    Returns
+    -------
+    Series of str
+        Indexed as ``rows``; without the parenthesis where there is no interval.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"difference": [-0.001], "low": [-0.05], "high": [0.04]})
+    >>> difference_text(rows)[0].replace("\xa0", " ")
+    '0.00 (−0.05 to +0.04)'
+    """
+    values = rows[list(columns)].astype(float).round(decimals).to_numpy()
+    text = [estimate_text(*row, decimals=decimals, signed=True) for row in values]
+    return pd.Series(text, index=rows.index, dtype="str").str.replace(" ", _SPACE)
+
+
+def p_text(p_values: ArrayLike) -> list[str]:
+    """Return p-values to two digits, small ones as "<0.001"; empty where there is none.
+
+    Examples
+    --------
+    >>> p_text([0.0402, 1e-9, float("nan")])
+    ['0.04', '<0.001', '']
+    """
+    p = np.asarray(p_values, dtype=float)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError("Expected p-values between 0 and 1, got one outside.")
+    return ["" if np.isnan(x) else "<0.001" if x < 0.001 else f"{x:.2g}" for x in p]
