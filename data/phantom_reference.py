@@ -14,7 +14,7 @@ from itertools import cycle
 import numpy as np
 
 from chexlib.data.phantom import DEVICES, Film, render
-from chexlib.data.phantom.reference import REFERENCE
+from chexlib.data.phantom.film import REFERENCE
 from chexlib.findings import FINDINGS
 
 

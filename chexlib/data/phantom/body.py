@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chexlib.data.phantom.anatomy import WALL, Plan, generator, smooth_outline
-from chexlib.data.phantom.canvas import Canvas, profile
+from chexlib.data.phantom.anatomy import WALL, Canvas, Plan, generator, profile, smooth_outline
 
 __all__ = ["Chest", "paint_chest"]
 
@@ -59,24 +58,10 @@ def _trunk(plan: Plan, canvas: Canvas) -> np.ndarray:
     wide, top = plan.width / 2, plan.apex
     skin = 1.6 + 1.3 * plan.fat
     heights = np.array([-30, top - 5.5, top - 3.5, top - 1.5, top + 3, top + 9, 8, 14, 30])
-    widths = np.array(
-        [
-            6.0,
-            6.4,
-            8.5,
-            15.5,
-            wide + 5.6,
-            wide + skin + 1.2,
-            wide + skin,
-            wide + skin,
-            wide + skin + 1,
-        ]
-    )
-    depths = (
-        np.array([11.0, 11.5, 13, 14.5, 16.5, 19, 20.5, 21, 21])
-        * (plan.depth / 21)
-        * (0.93 + 0.07 * plan.fat)
-    )
+    outer = wide + skin
+    widths = [6.0, 6.4, 8.5, 15.5, wide + 5.6, outer + 1.2, outer, outer, outer + 1]
+    depths = np.array([11.0, 11.5, 13, 14.5, 16.5, 19, 20.5, 21, 21]) * (plan.depth / 21)
+    depths *= 0.93 + 0.07 * plan.fat
     rows = canvas.y[:, canvas.size // 2]  # the film is turned by a few degrees at most
     half = np.interp(rows, heights, widths).astype(np.float32)[:, None]
     depth = np.interp(rows, heights, depths).astype(np.float32)[:, None]
@@ -212,10 +197,8 @@ def _bones(plan: Plan, canvas: Canvas) -> np.ndarray:
     portable = plan.film.view == "AP"
     top, wide = plan.apex, plan.width / 2
     lift = rng.normal(-0.6, 0.4) if portable else rng.normal(1.0, 0.4)
-    collar = np.array(
-        [[1.6, 2.2], [4.5, 1.6], [8, 0.9], [11.5, -0.4 - 0.3 * portable], [14.8, -0.9]]
-    )
-    collars = [np.c_[side * collar[:, 0], top + collar[:, 1] + lift - 0.4] for side in SIDES]
+    x, y = np.array([1.6, 4.5, 8, 11.5, 14.8]), [2.2, 1.6, 0.9, -0.4 - 0.3 * portable, -0.9]
+    collars = [np.c_[side * x, top + np.array(y) + lift - 0.4] for side in SIDES]
     bone += 0.75 * canvas.stroke(collars, width=1.15, hollow=0.5)
     # On a PA film the shoulder blades are turned out of the lungs.
     edge = wide - (2.8 if portable else -0.6)
@@ -301,19 +284,10 @@ def paint_chest(plan: Plan, canvas: Canvas) -> Chest:
     # Vessels fade before they reach the pleura.
     inner = profile(both, 2.2 * canvas.scale) * both
     vessels = vessels * np.minimum(inner * 1.15, 1)
+    bone, metal, cassette = _bones(plan, canvas), np.zeros_like(air), np.zeros_like(air)
+    density = np.float32(plan.density)
     chest = Chest(
-        plan=plan,
-        canvas=canvas,
-        lungs=lungs,
-        air=air,
-        trunk=trunk,
-        solid=solid,
-        vessels=vessels,
-        bone=_bones(plan, canvas),
-        metal=np.zeros_like(air),
-        cassette=np.zeros_like(air),
-        heart=heart,
-        density=np.float32(plan.density),
+        plan, canvas, lungs, air, trunk, solid, vessels, bone, metal, cassette, heart, density
     )
     chest.notes["heart outline"] = outline
     old = np.clip((plan.film.age - 55) / 35, 0, 1)

@@ -1,19 +1,16 @@
-"""The film, rendered: plan the chest, let the findings change it, paint, expose."""
+"""The film, rendered: plan the chest, let the findings change it, paint, add devices, expose."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from chexlib.data.phantom.anatomy import generator, plan_chest
-from chexlib.data.phantom.body import paint_chest
-from chexlib.data.phantom.canvas import Canvas
-from chexlib.data.phantom.devices import place_devices
-from chexlib.data.phantom.film import Film, Rendering
-from chexlib.data.phantom.physics import expose
+from chexlib.data.phantom.anatomy import Canvas, generator, plan_chest, smooth_outline
+from chexlib.data.phantom.body import Chest, paint_chest
+from chexlib.data.phantom.film import DEVICES, Film, Rendering
 from chexlib.data.phantom.signs import SIGNS
 
-__all__ = ["field_of_view", "render"]
+__all__ = ["expose", "field_of_view", "place_devices", "render"]
 
 NIH_SIZE = 1024
 
@@ -101,3 +98,168 @@ def _mask(weight: np.ndarray, size: int) -> np.ndarray:
         weight = cv2.resize(weight, (size, size), interpolation=cv2.INTER_AREA)
     peak = float(weight.max())
     return weight >= 0.33 * peak if peak > 0 else np.zeros(weight.shape, bool)
+
+
+# Side letters, L and R, as strokes in a unit square, x to the right and y downwards.
+LETTERS = {
+    1: ([(0, 0), (0, 1), (0.65, 1)],),
+    -1: (
+        [(0, 1), (0, 0), (0.5, 0), (0.65, 0.2), (0.5, 0.45), (0, 0.45)],
+        [(0.3, 0.45), (0.68, 1)],
+    ),
+}
+
+
+def _curve(*points: tuple[float, float]) -> np.ndarray:
+    """Return a smooth open path through points in cm."""
+    doubled = np.array([*points, *points[-2:0:-1]], float)
+    return smooth_outline(doubled, per=8)[: 8 * (len(points) - 1) + 1]
+
+
+def _hollow(chest: Chest, path: np.ndarray, width: float, metal: float) -> None:
+    """Add a tube: its walls are denser along the beam than its lumen, and a stripe marks it."""
+    chest.metal += metal * chest.canvas.stroke([path], width=width, hollow=0.6)
+    chest.metal += 1.2 * metal * chest.canvas.stroke([path], width=0.12)
+
+
+def _marker(chest: Chest, rng: np.random.Generator) -> None:
+    side = 1 if rng.random() < 0.8 else -1
+    canvas = chest.canvas
+    height = rng.uniform(1.5, 2.1)
+    down = -0.44 * canvas.field + rng.uniform(0, 2)
+    corner = np.array([side * (0.40 * canvas.field) - 0.4, down])
+    corner = corner + [canvas.x.mean(), canvas.y.mean()]
+    strokes = [corner + height * np.array(stroke) * [0.8, 1] for stroke in LETTERS[side]]
+    chest.cassette += canvas.stroke(strokes, width=0.36)
+
+
+def _tube(chest: Chest, rng: np.random.Generator) -> None:
+    tip = chest.plan.hilum(1)[1] - rng.uniform(3.6, 6.0)
+    top = chest.plan.apex - 10
+    _hollow(chest, _curve((rng.normal(0.8, 0.4), top), (0.3, top + 6), (0.25, tip)), 0.95, 0.11)
+
+
+def _line(chest: Chest, rng: np.random.Generator) -> None:
+    apex, hilum = chest.plan.apex, chest.plan.hilum(-1)[1]
+    if rng.random() < 0.6:  # by the jugular vein
+        path = _curve((-3.0, apex - 8), (-2.6, apex - 2), (-2.0, apex + 3), (-2.0, hilum + 0.5))
+    else:  # by the subclavian vein
+        bend = (-6.5, apex + 0.8), (-2.6, apex + 2.6)
+        path = _curve((-11.5, apex + 3.6), *bend, (-2.0, hilum + 1))
+    chest.metal += 0.16 * chest.canvas.stroke([path], width=0.24)
+
+
+def _nasogastric(chest: Chest, rng: np.random.Generator) -> None:
+    apex, end = chest.plan.apex, chest.plan.dome(1) + rng.uniform(3, 6)
+    path = _curve((0.4, apex - 10), (0.2, apex), (0.6, 2), (1.0, end - 4), (3.8, end))
+    chest.metal += 0.16 * chest.canvas.stroke([path], width=0.3)
+
+
+def _leads(chest: Chest, rng: np.random.Generator) -> None:
+    plan = chest.plan
+    wide, low = plan.width / 2, plan.dome(-1)
+    spots = [(-0.62 * wide, plan.apex + 3), (0.66 * wide, plan.apex + 3.4), (0.8 * wide, low - 1.5)]
+    out = rng.normal(0, 1.5, 2) + [0.1 * wide, low + 12]
+    for x, y in spots:
+        x, y = x + rng.normal(0, 1.0), y + rng.normal(0, 1.0)  # noqa: PLW2901
+        chest.metal += 0.16 * (chest.canvas.ellipse((x, y), (0.55, 0.55)) > 0)
+        sway = rng.normal(0, 2.5, 2)
+        hang = (0.7 * x + sway[0], 0.5 * (y + low)), (0.4 * x + sway[1], low + 4)
+        path = _curve((x, y), *hang, tuple(out))
+        chest.metal += 0.1 * chest.canvas.stroke([path], width=0.16)
+
+
+def _drain(chest: Chest, rng: np.random.Generator) -> None:
+    """Lay a chest tube on the side of a pneumothorax or an effusion."""
+    plan = chest.plan
+    side = chest.notes.get("pleural side") or (-1 if rng.random() < 0.5 else 1)
+    low = plan.angle(side)[1]
+    enter = (side * (plan.width / 2 + 2.6), 0.45 * low + 2.0)
+    wall = side * (plan.width / 2)
+    tip = (side * 0.24 * plan.width, plan.apex + rng.uniform(2.5, 5))
+    path = _curve((side * (plan.width / 2 + 8), low + 2), enter, (wall * 0.86, 0.1 * low), tip)
+    _hollow(chest, path, 0.8, 0.09)
+
+
+def _pacemaker(chest: Chest, rng: np.random.Generator) -> None:
+    plan, apex, low = chest.plan, chest.plan.apex, chest.plan.dome(-1)
+    centre = np.array([0.36 * plan.width, apex + 3.8]) + rng.normal(0, 0.5, 2)
+    chest.metal += 0.55 * (chest.canvas.ellipse(tuple(centre), (2.3, 1.9)) > 0)
+    vein = tuple(centre - [1.5, 0.8]), (3.5, apex + 1.6), (-1.6, apex + 4), (-2.1, 1.5)
+    path = _curve(*vein, (0.5, low - 1.2), (4.5, low - 0.6))
+    chest.metal += 0.14 * chest.canvas.stroke([path], width=0.22)
+
+
+def _wires(chest: Chest, rng: np.random.Generator) -> None:
+    heights = np.linspace(chest.plan.apex + 4.5, chest.plan.dome(-1) - 3, 6)
+    loops = [
+        np.array([[-0.5, y], [0.0, y + 0.35], [0.5, y - 0.05], [0.0, y - 0.3], [-0.5, y]])
+        + rng.normal(0, 0.12, 2)
+        for y in heights
+    ]
+    chest.metal += 0.6 * chest.canvas.stroke(loops, width=0.13)
+
+
+_IN_ORDER = (_marker, _tube, _line, _nasogastric, _leads, _drain, _pacemaker, _wires)
+PLACE = dict(zip(DEVICES, _IN_ORDER, strict=True))
+
+
+def place_devices(chest: Chest) -> None:
+    """Add the film's devices to the map of metal."""
+    film = chest.plan.film
+    for name, place in PLACE.items():
+        if name in film.devices:
+            place(chest, generator(film, name, film.follow_up if name == "marker" else 0))
+
+
+# Effective linear attenuation at about 120 kVp filtered by a chest, 1/cm (Hubbell and Seltzer
+# 1995, tables of mass attenuation near 60 keV, times density).
+MU_TISSUE, MU_BONE, MU_METAL = 0.20, 0.52, 5.0
+PHOTONS = 9.0e4  # reaching a square centimetre's worth of detector at full exposure
+
+
+def expose(chest: Chest) -> np.ndarray:
+    """Return the film of a chest, uint8 [S, S], dense bright.
+
+    Beer-Lambert along parallel beams, ``I = I0 exp(-sum(mu_k t_k))``; scatter as a wide blur of
+    the primary; photon noise as a normal deviate of the same variance; a logarithmic detector; a
+    window chosen by quantiles, as the export of a processing station does.
+    """
+    film, canvas = chest.plan.film, chest.canvas
+    rng = generator(film, "exposure", film.follow_up)
+    portable = film.view == "AP"
+    tissue = chest.trunk - chest.air * (1 - chest.density) + chest.solid
+    tissue += chest.vessels * chest.gain
+    np.maximum(tissue, 0, out=tissue)
+    through = np.exp(-(MU_TISSUE * tissue + MU_BONE * chest.bone + MU_METAL * chest.metal))
+    ratio = rng.uniform(0.7, 1.1) if portable else rng.uniform(0.32, 0.52)  # scatter to primary
+    signal = through + float(ratio) * canvas.blur(through, 5.0)
+    signal *= np.exp(-4.0 * chest.cassette)
+    dose = (0.45 if portable else 1.0) * rng.uniform(0.7, 1.3)
+    counts = PHOTONS * dose / canvas.scale**2 * 25
+    noise = rng.standard_normal(signal.shape, dtype=np.float32)
+    signal += np.sqrt(signal * np.float32(1 / counts)) * noise
+    optical = -np.log(np.maximum(signal, np.float32(1e-4)))
+    # Stations sharpen a little: what differs from its surroundings is raised.
+    optical += np.float32(0.35) * (optical - canvas.blur(optical, 1.2))
+    edge, step = canvas.size // 8, max(1, canvas.size // 40)
+    middle = np.sort(optical[edge:-edge:step, edge:-edge:step], axis=None)
+    low, high = float(middle[len(middle) // 50]), float(middle[-len(middle) // 60])
+    spread = high - low
+    low, high = low - rng.uniform(0.18, 0.42) * spread, high + rng.uniform(0.0, 0.1) * spread
+    grey = np.clip((optical - low) * np.float32(1 / (high - low)), 0, 1)
+    gamma, white = rng.uniform(0.85, 1.2), rng.uniform(225, 252)
+    table = np.round(white * np.linspace(0, 1, 1024) ** gamma).astype(np.uint8)
+    image = table[(grey * 1023).astype(np.int16)]
+    return _collimate(image, rng, canvas.scale)
+
+
+def _collimate(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
+    """Blacken what the collimator kept dark, on one film in three."""
+    if rng.random() > 0.35:
+        return image
+    widths = np.round(np.clip(rng.normal(0, 0.8, 4), 0, 2.5) * scale).astype(int)
+    top, bottom, left, right = widths
+    size = len(image)
+    inside = image[top : size - bottom, left : size - right]
+    return cv2.copyMakeBorder(inside, *map(int, widths), cv2.BORDER_CONSTANT, value=0)

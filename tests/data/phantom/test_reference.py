@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chexlib.data.phantom import DEVICES, VERSION, Film, render
-from chexlib.data.phantom.reference import REFERENCE
+from chexlib.data.phantom.film import REFERENCE
 from chexlib.data.tables import sha256
 from chexlib.findings import FINDINGS
 
