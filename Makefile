@@ -17,7 +17,7 @@ UNFETCHED := CHEXLIB_DATA=$(CURDIR)/_build/nothing-fetched
 
 book: $(READY)  ## run the notebooks and write the site to _build/html
 	@mkdir -p _build
-	@find chexlib data requirements.lock -type f ! -name '*.pyc' -exec cksum {} + | sort > _build/inputs.new
+	@find chexlib data book/figures requirements.lock -type f ! -name '*.pyc' -exec cksum {} + | sort > _build/inputs.new
 	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache
 	@mv _build/inputs.new _build/inputs
 	@rm -rf _build/html _build/.doctrees _build/jupyter_execute  # a second run over them hides warnings

@@ -54,7 +54,7 @@ def test_what_the_code_imports_is_locked():
     """A package that somebody installed by hand would be missed on a fresh machine only."""
     files = [
         path
-        for folder in ("chexlib", "data", "tests", "tools")
+        for folder in ("chexlib", "book", "data", "tests", "tools")
         for path in (ROOT / folder).rglob("*.py")
     ]
     sources = [path.read_text(encoding="utf-8") for path in files]
@@ -67,7 +67,7 @@ def test_what_the_code_imports_is_locked():
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add(node.module.partition(".")[0])
-    ours = {path.stem for path in files} | {"chexlib"}
+    ours = {path.stem for path in files} | {"chexlib", "figures"}
     providers = metadata.packages_distributions()
     pins = {pin.name for pin in PINS}
     for name in imported - ours - set(sys.stdlib_module_names):
@@ -128,13 +128,15 @@ def line_of(requirement):
     return ",".join(sorted(str(requirement.specifier).split(","), reverse=True))
 
 
+INPUTS = ("chexlib/a.py", "book/figures/b.py", "data/c.csv")
+
+
 @pytest.fixture
 def scratch(tmp_path):
     """A folder with the Makefile and a stand-in for the environment that it would install."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "chexlib").mkdir()
-    (tmp_path / "data").mkdir()
-    for name in ("chexlib/a.py", "data/b.csv", "requirements.lock", "pyproject.toml"):
+    for name in (*INPUTS, "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1\n")
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
@@ -173,7 +175,7 @@ def test_make_book_keeps_the_cache_until_code_or_data_change(scratch):
     assert make(scratch, "book").returncode == 0
     assert make(scratch, "book").returncode == 0
     assert runs(scratch) == 2  # one cache over both
-    for name in ("chexlib/a.py", "data/b.csv", "chexlib/new.py"):
+    for name in (*INPUTS, "chexlib/new.py"):
         (scratch / name).write_text("2\n")
         assert make(scratch, "book").returncode == 0
         assert runs(scratch) == 1, name

@@ -153,20 +153,20 @@ def _write_pictures(
     from pydicom.uid import generate_uid
 
     from chexlib.interpret import secondary_capture
-    from chexlib.plots import heatmaps
+    from chexlib.plots import images
 
     dicom = any("dicom" in named for named in files.values())
     source, series = (_header(image), generate_uid()) if dicom else (None, None)
     for k, name in enumerate(found.findings):
         one = dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
-        figure = heatmaps.explanation(pixels, one)
+        figure = images.explanation(pixels, one)
         save = functools.partial(figure.savefig, format="png", dpi=120)
         write_atomically(folder / files[name]["png"], save)
         plt.close(figure)
         if dicom:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
             title = f"{found.method} {name.replace('_', ' ')}"
-            overlay = heatmaps.overlay_picture(
+            overlay = images.overlay_picture(
                 pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
             )
             data = secondary_capture(

@@ -1,44 +1,40 @@
-"""Figures: the house style, and the kinds of figure that a chapter asks for by name.
+"""Figures: the house style and its charts here, radiographs in :mod:`chexlib.plots.images`.
 
-``from chexlib import plots`` has the style and what all chapters share, from
-:mod:`chexlib.plots.house`. Figures of one subject stand in modules of their own: ``films``,
-``curves``, ``thresholds``, ``readers``, and for Plotly ``interactive`` and ``explorer``.
+Figures that one chapter of the book alone needs are beside its notebooks, in ``book/figures``.
 """
 
-from chexlib.plots.house import (
+from chexlib.plots.style import (
     BLUE,
     GREY,
+    HATCHES,
     INK,
     MARKERS,
     ORANGE,
     PALETTE,
     PANEL,
-    colours,
     forest,
     forest_table,
     lines,
     log_ticks,
-    ppv_curve,
-    shares,
-    squares,
+    marks,
+    panels,
     use_style,
 )
 
 __all__ = [
     "BLUE",
     "GREY",
+    "HATCHES",
     "INK",
     "MARKERS",
     "ORANGE",
     "PALETTE",
     "PANEL",
-    "colours",
     "forest",
     "forest_table",
     "lines",
     "log_ticks",
-    "ppv_curve",
-    "shares",
-    "squares",
+    "marks",
+    "panels",
     "use_style",
 ]

@@ -4,8 +4,6 @@ import io
 import json
 import shutil
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pydicom
@@ -24,7 +22,6 @@ from chexlib.interpret import (
     secondary_capture,
 )
 from chexlib.models import save_checkpoint
-from chexlib.plots import heatmaps
 
 RNG = np.random.default_rng(0)
 FILM = np.asarray(
@@ -101,69 +98,6 @@ class TestExplainFilm:
             explain_film(small, FILM, size=16)
         with pytest.raises(ValueError, match="1 to 14 findings"):
             explain_film(small, FILM, 0)
-
-
-class TestFigures:
-    def test_overlay_is_clear_where_weak_and_a_bar_has_its_range(self):
-        figure, ax = plt.subplots()
-        heat = np.linspace(0, 1, FILM.size).reshape(FILM.shape)
-        shown = heatmaps.overlay(ax, FILM, heat, boxes=[(1, 2, 30, 40)], truth=[(5, 5, 9, 9)])
-        bar = heatmaps.colour_bar(shown, ax, label="added to the logit")
-        assert bar.ax.get_ylabel() == "added to the logit"
-        assert (bar.vmin, bar.vmax) == (0, 1)
-        layer = ax.images[1].get_array()
-        assert layer[0, 0, 3] == 0
-        assert layer[-1, -1, 3] == pytest.approx(heatmaps.ALPHA)
-        assert len(ax.patches) == 2
-        plt.close(figure)
-
-    def test_the_colours_brighten_evenly(self):
-        from skimage.color import rgb2lab
-
-        colours = mpl.colormaps[heatmaps.COLOURS](np.linspace(0, 1, 64))[:, :3]
-        steps = np.diff(rgb2lab(colours[None])[0, :, 0])
-        assert (steps > 0).all()
-        assert steps.std() < 0.35 * steps.mean()
-
-    def test_picture_pixel_for_pixel(self):
-        heat = np.zeros(FILM.shape)
-        heat[50:60, 40:50] = 1
-        picture = heatmaps.overlay_picture(FILM, heat, boxes=[(100, 100, 20, 20)])
-        assert picture.shape == (180, 160, 3)
-        assert (picture[0, 0] == FILM[0, 0]).all()
-        top = np.array(mpl.colormaps[heatmaps.COLOURS](1.0)[:3])
-        mixed = 0.35 * FILM[55, 45] + 0.65 * 255 * top
-        np.testing.assert_allclose(picture[55, 45], mixed, atol=1)
-        assert (picture[100, 100:120] == 255).all()
-        written = heatmaps.overlay_picture(FILM, heat, text="NOT FOR CLINICAL USE")
-        changed = (written != heatmaps.overlay_picture(FILM, heat)).any(axis=2)
-        assert changed.any()
-        assert not changed[:150].any()
-
-    def test_a_constant_map_shows_the_film(self):
-        picture = heatmaps.overlay_picture(FILM, np.full(FILM.shape, 3.0))
-        assert (picture == FILM[..., None]).all()
-
-    def test_several_maps_of_a_film(self):
-        maps = {name: RNG.random(FILM.shape) for name in ("cam", "copied", "occlusion")}
-        figure = heatmaps.heat_maps(
-            FILM, maps, limits=(0, 1), columns=2, boxes={"cam": [(0, 0, 9, 9)]}
-        )
-        assert [ax.get_title() for ax in figure.axes if ax.get_label() == "film"] == list(maps)
-        assert [ax for ax in figure.axes if ax.get_label() == "colour bar"]
-        figure.canvas.draw()
-        plt.close(figure)
-        plt.close(heatmaps.heat_maps(FILM, maps))
-
-    def test_refused(self):
-        _, ax = plt.subplots()
-        with pytest.raises(ValueError, match="of one shape"):
-            heatmaps.overlay(ax, FILM, np.zeros((7, 7)))
-        with pytest.raises(ValueError, match="of one shape"):
-            heatmaps.overlay_picture(FILM, np.zeros((7, 7)))
-        with pytest.raises(ValueError, match="limits with low <= high"):
-            heatmaps.overlay(ax, FILM, np.zeros(FILM.shape), limits=(1, 0))
-        plt.close("all")
 
 
 class TestSecondaryCapture:

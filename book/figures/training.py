@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
+from matplotlib.ticker import MaxNLocator
+from torch import nn
 
-from chexlib.plots.house import BLUE, GREY, HATCHES, INK, MARKERS, ORANGE, PALETTE, PANEL
+from chexlib.plots import BLUE, GREY, HATCHES, INK, ORANGE, PALETTE, PANEL, marks, panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,27 +56,24 @@ def anatomy(model: CheXNet, *, size: int = 224) -> pd.DataFrame:
     ----------
     Huang et al., Densely connected convolutional networks, CVPR 2017.
     """
-    import torch
-    from torch import nn
-
     with torch.device("meta"):
         twin = type(model)(**model.options).eval()
         images = torch.empty(1, 3, size, size)
-    seen: list[tuple[str, nn.Module, tuple, tuple]] = []
-    for name, module in twin.densenet.named_modules():
+    names = {module: name for name, module in twin.densenet.named_modules()}
+    seen: list[tuple[nn.Module, torch.Size, torch.Size]] = []
+    for module in names:
         if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear)):
-
-            def note(layer: nn.Module, given: tuple, out: torch.Tensor, name: str = name) -> None:
-                seen.append((name, layer, tuple(given[0].shape), tuple(out.shape)))
-
-            module.register_forward_hook(note)
+            module.register_forward_hook(
+                lambda layer, given, out: seen.append((layer, given[0].shape, out.shape))
+            )
     twin(images)
     rows, field, shortest, jump = [], 1, 1, 1
-    for name, layer, given, out in seen:
-        side, kernel, stride = (out[-1] if len(out) == 4 else 1), 1, 1
-        if not isinstance(layer, nn.Linear):
-            kernel = np.ravel(layer.kernel_size)[0]
-            stride = np.ravel(layer.stride)[0]
+    for layer, given, out in seen:
+        name, side = names[layer], out[-1] if len(out) == 4 else 1
+        kernel, stride = (
+            1 if isinstance(layer, nn.Linear) else np.ravel(getattr(layer, what))[0]
+            for what in ("kernel_size", "stride")
+        )
         field += (kernel - 1) * jump
         dense = "denselayer" in name
         shortest += 0 if dense else (kernel - 1) * jump
@@ -113,10 +114,8 @@ def stages(model: CheXNet, *, size: int = 224) -> pd.DataFrame:
     last = rows.groupby("stage", sort=False)[["held", "side", "field", "shortest"]].last()
     frame = last.rename(columns={"held": "channels"})
     frame.insert(0, "layers", counted)
-    sizes: dict[str, int] = dict.fromkeys(frame.index, 0)
-    for name, parameter in model.densenet.named_parameters():
-        sizes[_stage(name)] += parameter.numel()
-    frame["parameters"] = pd.Series(sizes)
+    sizes = pd.Series({name: p.numel() for name, p in model.densenet.named_parameters()})
+    frame["parameters"] = sizes.groupby(_stage).sum()
     frame["flops"] = rows.groupby("stage", sort=False)["flops"].sum()
     return frame.rename_axis(None)
 
@@ -145,30 +144,21 @@ def block_inputs(ax: Axes, rows: pd.DataFrame, *, block: int = 1) -> None:
     gives = list(inside.loc[inside["layer"].str.endswith("conv2"), "channels_out"])
     parts = [reads[0], *gives]
     ends = np.cumsum([0, *parts])
+    back = {"facecolor": PANEL, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
     for part in range(len(parts)):
         readers = np.arange(part, len(reads) + 1)  # the last bar is what leaves the block
-        ax.barh(
-            readers,
-            parts[part],
-            left=ends[part],
-            height=0.72,
-            facecolor=PALETTE[part % len(PALETTE)],
-            alpha=0.55,
-            edgecolor=PANEL,
-            hatch=HATCHES[part % len(HATCHES)],
-        )
+        colour, hatch = PALETTE[part % len(PALETTE)], HATCHES[part % len(HATCHES)]
+        look = {"facecolor": colour, "hatch": hatch, "alpha": 0.55, "edgecolor": PANEL}
+        ax.barh(readers, parts[part], left=ends[part], height=0.72, **look)
         middle = ends[part] + parts[part] / 2
         text = f"{parts[part]}" if part else f"{parts[part]} from before"
-        ax.text(middle, part, text, ha="center", va="center", fontsize=9, color=INK, bbox=_LABEL)
+        ax.text(middle, part, text, ha="center", va="center", fontsize=9, color=INK, bbox=back)
     labels = [f"layer {k + 1} reads" for k in range(len(reads))] + ["the block gives"]
     ax.set_yticks(range(len(labels)), labels)
     for place, total in enumerate([*reads, ends[-1]]):
         ax.text(total + 4, place, f"{total}", va="center", fontsize=9, color=INK)
     ax.set(xlabel="channels", xlim=(0, ends[-1] + 28), ylim=(len(labels) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
-
-
-_LABEL = {"facecolor": PANEL, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
 
 
 def profile(model: CheXNet, *, size: int = 224) -> Figure:
@@ -180,8 +170,6 @@ def profile(model: CheXNet, *, size: int = 224) -> Figure:
     size : int
         Pixels a side of the input.
     """
-    import matplotlib.pyplot as plt
-
     rows, parts = anatomy(model, size=size), stages(model, size=size)
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(7.2, 6), height_ratios=[1.5, 1], layout="constrained"
@@ -204,20 +192,10 @@ def profile(model: CheXNet, *, size: int = 224) -> Figure:
     looks = (("parameters", BLUE, ""), ("flops", ORANGE, "///"))
     for offset, (column, colour, hatch) in zip((-0.2, 0.2), looks, strict=True):
         label = "operations" if column == "flops" else column
-        bars = below.bar(
-            place + offset,
-            shown[column],
-            0.38,
-            facecolor=colour,
-            alpha=0.6,
-            edgecolor=colour,
-            hatch=hatch,
-            label=label,
-        )
+        look = {"facecolor": colour, "edgecolor": colour, "hatch": hatch, "alpha": 0.6}
+        bars = below.bar(place + offset, shown[column], 0.38, label=label, **look)
         below.bar_label(bars, [f"{value:.0%}" for value in shown[column]], fontsize=8)
-    names = [
-        name.replace("transition ", "trans.\n").replace("block ", "block\n") for name in shown.index
-    ]
+    names = shown.index.str.replace("transition ", "trans.\n").str.replace("block ", "block\n")
     below.set_xticks(place, names)
     below.set(ylabel="share", ylim=(0, shown.to_numpy().max() * 1.18))
     below.grid(visible=False, axis="x")
@@ -233,10 +211,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     history : DataFrame
         Of a :class:`chexlib.training.Run`: ``epoch``, ``train_loss``, ``val_loss``, ``val_auroc``.
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3))
+    figure, (left, right) = panels(2, columns=2, width=7.2, height=3)
     epoch = history["epoch"] + 1
     left.plot(epoch, history["train_loss"], "o-", color=BLUE, label="training")
     left.plot(epoch, history["val_loss"], "s--", color=ORANGE, label="validation")
@@ -261,16 +236,7 @@ def promised_and_found(ax: Axes, rows: pd.DataFrame, *, series: str = "probabili
         Column that names what is compared; each gets a colour and a marker.
     """
     for place, (name, part) in enumerate(rows.groupby(series, sort=False)):
-        ax.plot(
-            part["positives"],
-            part["promised"],
-            MARKERS[place],
-            color=PALETTE[place],
-            markeredgecolor=PANEL,
-            markersize=8,
-            linestyle="none",
-            label=name,
-        )
+        ax.plot(part["positives"], part["promised"], label=name, **marks(place))
     ends = np.array([rows["positives"].min() / 1.4, rows["positives"].max() * 1.4])
     ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
     ax.annotate("as promised", (ends[1], ends[1]), ha="right", va="top", color=GREY, fontsize=9)
@@ -307,31 +273,16 @@ def deviations(
     for place, (name, values) in enumerate(groups.items()):
         away = np.asarray(values, dtype=float)
         away = away - away.mean()
-        colour = PALETTE[place % len(PALETTE)]
+        look = marks(place, markersize=9)
         if name in halves:
             half = halves[name]
-            ax.barh(place, 2 * half, left=-half, height=0.42, color=colour, alpha=0.18)
-        ax.plot(
-            away,
-            np.full(len(away), place),
-            MARKERS[place % len(MARKERS)],
-            color=colour,
-            markeredgecolor=PANEL,
-            markersize=9,
-            linestyle="none",
-        )
+            ax.barh(place, 2 * half, left=-half, height=0.42, color=look["color"], alpha=0.18)
+        ax.plot(away, np.full(len(away), place), **look)
         order = np.argsort(away)
         for rank, k in enumerate(order if labels and name in labels else []):
-            up = rank % 2 == 0
-            ax.annotate(
-                labels[name][k],
-                (away[k], place),
-                (0, 13 if up else -13),
-                textcoords="offset points",
-                ha="center",
-                va="bottom" if up else "top",
-                fontsize=8.5,
-            )
+            side, va = ((0, 13), "bottom") if rank % 2 == 0 else ((0, -13), "top")
+            style = {"textcoords": "offset points", "ha": "center", "va": va, "fontsize": 8.5}
+            ax.annotate(labels[name][k], (away[k], place), side, **style)
     ax.axvline(0, color=GREY, linewidth=1, zorder=0)
     end = 1.12 * max(map(abs, ax.get_xlim()))  # names of the outermost marks need room
     ax.set_xlim(-end, end)

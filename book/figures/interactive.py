@@ -1,8 +1,10 @@
-"""A page on which the reader moves the threshold: precomputed, and so without a kernel behind it.
+"""Figures that the reader turns over: Plotly, drawn in the page without a kernel behind it.
 
-Each finding is six traces that hold every threshold of the grid; the slider selects one of their
-points, the menu chooses whose traces are seen. The two know nothing of each other, so nothing has
-to be stored for each pair of finding and threshold but the point itself.
+What is compared when a notebook is checked is the figure's JSON, so numbers are rounded here.
+
+In the explorer of thresholds each finding is six traces that hold every threshold of the grid; the
+slider selects one of their points, the menu chooses whose traces are seen. The two know nothing of
+each other, so nothing has to be stored for each pair of finding and threshold but the point itself.
 """
 
 from __future__ import annotations
@@ -10,34 +12,126 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import plotly.graph_objects as go
 
-from chexlib.metrics.curves import precision_recall, roc
-from chexlib.plots import BLUE, GREY, INK, ORANGE, PANEL
+from chexlib.metrics import precision_recall, roc
+from chexlib.plots import BLUE, GREY, INK, MARKERS, ORANGE, PALETTE, PANEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
-    import plotly.graph_objects as go
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["threshold_explorer"]
+__all__ = ["lines_with_choice", "threshold_explorer"]
 
-_CELLS = (
-    (25, 75, "found"),
-    (75, 75, "false alarms"),
-    (25, 25, "missed"),
-    (75, 25, "left alone"),
+SYMBOLS = dict(
+    zip(MARKERS, ("circle", "square", "diamond", "triangle-up", "triangle-down"), strict=False)
 )
+DASHES = ("solid", "dash", "dot", "dashdot")
+_LOOK = {"paper_bgcolor": PANEL, "plot_bgcolor": PANEL, "font": {"color": INK, "size": 13}}
+
+
+def lines_with_choice(
+    frame: pd.DataFrame,
+    *,
+    choose: str,
+    x: str,
+    lines: str,
+    values: tuple[str, str, str],
+    x_title: str,
+    y_title: str,
+    first: str | None = None,
+    decimals: int = 2,
+) -> go.Figure:
+    """Draw lines with intervals, and a menu that chooses which part of the table they show.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Long: a row for each choice, line and place on the x axis.
+    choose, x, lines : str
+        Columns: what the menu chooses, the x axis (in order of appearance), one line for each.
+    values : tuple of 3 str
+        Columns of the estimate and the ends of its interval.
+    x_title, y_title : str
+        Titles of the axes.
+    first : str, optional
+        What is shown before the reader chooses; by default the first in the table.
+    decimals : int
+        To which the numbers are rounded.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
+    Raises
+    ------
+    ValueError
+        If ``first`` is not among the choices, or there are more lines than marker shapes.
+    """
+    choices, names = list(frame[choose].unique()), list(frame[lines].unique())
+    first = choices[0] if first is None else first
+    if first not in choices or len(names) > len(DASHES):
+        raise ValueError(
+            f"Expected `first` among {choices} and at most {len(DASHES)} lines, got {first!r} and "
+            f"{len(names)}."
+        )
+    places = f":.{decimals}f}}"
+    hover = f"NAME, %{{x}}: %{{y{places} (%{{customdata[0]{places} to %{{customdata[1]{places})"
+    figure = go.Figure(layout_template="none")
+    for choice in choices:
+        for number, name in enumerate(names):
+            part = frame[(frame[choose] == choice) & (frame[lines] == name)]
+            estimate, low, high = (part[column].to_numpy() for column in values)
+            ends = {"array": high - estimate, "arrayminus": estimate - low}
+            ends = {side: value.round(decimals) for side, value in ends.items()}
+            figure.add_scatter(
+                x=[str(place) for place in part[x]],
+                y=estimate.round(decimals),
+                error_y={"type": "data", "thickness": 1.5, "width": 4} | ends,
+                customdata=np.column_stack([low, high]).round(decimals),
+                hovertemplate=hover.replace("NAME", str(name)) + "<extra></extra>",
+                name=str(name),
+                mode="lines+markers",
+                line={"color": PALETTE[number], "dash": DASHES[number]},
+                marker={"symbol": SYMBOLS[MARKERS[number]], "size": 9},
+                visible=choice == first,
+            )
+    figure.update_layout(
+        height=430,
+        **_LOOK,
+        margin={"l": 55, "r": 15, "t": 60, "b": 55},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        xaxis={"title": {"text": x_title}, "type": "category", "linecolor": GREY},
+        yaxis={"title": {"text": y_title}, "rangemode": "tozero", "gridcolor": "#e3e1db"},
+        updatemenus=[_menu(choices, len(names), first, method="update", y=1.02)],
+    )
+    return figure
+
+
+def _menu(names: Sequence[str], each: int, first: str, *, method: str, y: float) -> dict:
+    """Return a menu that shows the traces of one name, each as many as the next."""
+    seen = {name: [other == name for other in names for _ in range(each)] for name in names}
+    return {
+        "buttons": [
+            {"label": str(name).replace("_", " "), "method": method, "args": [{"visible": traces}]}
+            for name, traces in seen.items()
+        ],
+        "active": list(names).index(first),
+        **{"x": 0, "xanchor": "left", "y": y, "yanchor": "bottom"},
+        **{"bgcolor": PANEL, "bordercolor": GREY},
+    }
+
+
+_CELLS = ((25, 75, "found"), (75, 75, "false alarms"), (25, 25, "missed"), (75, 25, "left alone"))
 _TINTS = ("#cfe3f1", "#f7dcc8", "#f7dcc8", "#cfe3f1")
 _FIGURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "Precision"}
 _HEIGHTS = (86, 52, 19)
 
 
 def threshold_explorer(
-    grid: pd.DataFrame,
-    scores: pd.DataFrame,
-    *,
-    first: str | None = None,
-    start: float = 0.5,
+    grid: pd.DataFrame, scores: pd.DataFrame, *, first: str | None = None, start: float = 0.5
 ) -> go.Figure:
     """Draw ROC point, precision-recall point and 2x2 table, with a slider for the threshold.
 
@@ -63,8 +157,6 @@ def threshold_explorer(
     ValueError
         If findings differ in their thresholds, or ``first`` or ``start`` is not in the grid.
     """
-    import plotly.graph_objects as go  # part of the extra `book`
-
     names = list(grid["finding"].unique())
     thresholds = grid.loc[grid["finding"] == names[0], "threshold"].tolist()
     first = names[0] if first is None else first
@@ -74,14 +166,10 @@ def threshold_explorer(
             f"among the findings; got {len(grid)} rows, thresholds {thresholds} of {names}."
         )
     figure, at = go.Figure(layout_template=_template()), thresholds.index(start)
-    second = {"xaxis": "x2", "yaxis": "y2"}
+    second, third = {"xaxis": "x2", "yaxis": "y2"}, {"xaxis": "x3", "yaxis": "y3"}
     for name in names:
-        rows = grid[grid["finding"] == name]
-        traces = _traces(rows, scores[scores["finding"] == name], at)
-        for place, trace in enumerate(traces):
-            axes = (
-                second if place in (1, 3) else {"xaxis": "x3", "yaxis": "y3"} if place > 3 else {}
-            )
+        traces = _traces(grid[grid["finding"] == name], scores[scores["finding"] == name], at)
+        for trace, axes in zip(traces, ({}, second, {}, second, third, third), strict=True):
             figure.add_scatter(**trace, **axes, visible=name == first, showlegend=False)
     each = len(figure.data) // len(names)
     # A list shorter than the traces is gone through again for the next finding.
@@ -93,15 +181,8 @@ def threshold_explorer(
         }
         for k, threshold in enumerate(thresholds)
     ]
-    buttons = [
-        {
-            "label": name.replace("_", " "),
-            "method": "restyle",
-            "args": [{"visible": [other == name for other in names for _ in range(each)]}],
-        }
-        for name in names
-    ]
-    figure.update_layout(**_layout(steps, buttons, at, names.index(first)))
+    menu = _menu(names, each, first, method="restyle", y=1.04)
+    figure.update_layout(**_layout(steps, at), updatemenus=[menu])
     return figure
 
 
@@ -129,14 +210,10 @@ def _traces(rows: pd.DataFrame, scores: pd.DataFrame, at: int) -> list[dict]:
 def _template() -> dict:
     """Return how each of the six traces looks; Plotly goes through them in turn."""
     curve = {"mode": "lines", "hoverinfo": "skip", "line": {"color": GREY}}
+    edge = {"color": INK, "width": 1}
     point = {
         "mode": "markers",
-        "marker": {
-            "size": 15,
-            "color": ORANGE,
-            "symbol": "diamond",
-            "line": {"color": INK, "width": 1},
-        },
+        "marker": {"size": 15, "color": ORANGE, "symbol": "diamond", "line": edge},
         "cliponaxis": False,
         "hovertemplate": "threshold %{customdata:.2~r}<br>%{x:.2f}, %{y:.2f}<extra></extra>",
         "selected": {"marker": {"opacity": 1}},
@@ -148,14 +225,8 @@ def _template() -> dict:
         "selected": {"textfont": {"color": INK}},
         "unselected": {"textfont": {"color": "rgba(0,0,0,0)"}},
     }
-    kinds = (
-        curve,
-        curve,
-        point,
-        point,
-        words | {"texttemplate": "%{customdata:.1f}", "textfont": {"size": 17, "weight": "bold"}},
-        words | {"textposition": "middle right"},
-    )
+    bold = {"texttemplate": "%{customdata:.1f}", "textfont": {"size": 17, "weight": "bold"}}
+    kinds = (curve, curve, point, point, words | bold, words | {"textposition": "middle right"})
     return {"data": {"scatter": [kind | {"type": "scatter"} for kind in kinds]}}
 
 
@@ -209,7 +280,7 @@ def _small(values: ArrayLike, decimals: int) -> NDArray[np.float32]:
     return np.round(np.asarray(values, dtype=float), decimals).astype(np.float32)
 
 
-def _layout(steps: list[dict], buttons: list[dict], at: int, active: int) -> dict:
+def _layout(steps: list[dict], at: int) -> dict:
     def axis(title: str, anchor: str, low: float, high: float) -> dict:
         return {
             "title": {"text": title, "standoff": 6, "font": {"size": 13}},
@@ -226,16 +297,9 @@ def _layout(steps: list[dict], buttons: list[dict], at: int, active: int) -> dic
     hidden = {"visible": False, "fixedrange": True}
     squares = [
         {
-            "type": "rect",
-            "xref": "x3",
-            "yref": "y3",
-            "x0": x - 24,
-            "x1": x + 24,
-            "y0": y - 24,
-            "y1": y + 24,
-            "fillcolor": tint,
+            **{"type": "rect", "xref": "x3", "yref": "y3", "layer": "below", "fillcolor": tint},
+            **{"x0": x - 24, "x1": x + 24, "y0": y - 24, "y1": y + 24},
             "line": {"color": BLUE if tint == _TINTS[0] else ORANGE, "width": 1},
-            "layer": "below",
         }
         for (x, y, _), tint in zip(_CELLS, _TINTS, strict=True)
     ]
@@ -249,9 +313,7 @@ def _layout(steps: list[dict], buttons: list[dict], at: int, active: int) -> dic
     ]
     return {
         "height": 620,
-        "paper_bgcolor": PANEL,
-        "plot_bgcolor": PANEL,
-        "font": {"color": INK, "size": 13},
+        **_LOOK,
         "margin": {"l": 50, "r": 12, "t": 62, "b": 20},
         "dragmode": False,
         "hovermode": "closest",
@@ -269,27 +331,9 @@ def _layout(steps: list[dict], buttons: list[dict], at: int, active: int) -> dic
                 "steps": steps,
                 "active": at,
                 "currentvalue": {"prefix": "threshold ", "font": {"size": 15, "color": INK}},
-                "x": 0,
-                "len": 1,
-                "y": 0,
-                "pad": {"t": 8, "b": 8},
-                "ticklen": 0,
-                "minorticklen": 0,
+                **{"x": 0, "len": 1, "y": 0, "pad": {"t": 8, "b": 8}},
+                **{"ticklen": 0, "minorticklen": 0, "activebgcolor": ORANGE, "bordercolor": GREY},
                 "font": {"color": "rgba(0,0,0,0)", "size": 1},
-                "activebgcolor": ORANGE,
-                "bordercolor": GREY,
-            }
-        ],
-        "updatemenus": [
-            {
-                "buttons": buttons,
-                "active": active,
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.04,
-                "yanchor": "bottom",
-                "bgcolor": PANEL,
-                "bordercolor": GREY,
             }
         ],
     }

@@ -1,13 +1,19 @@
 """The house style draws what it is given, and refuses what cannot be drawn."""
 
+import base64
+import io
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
+from PIL import Image
 
 from chexlib import plots
-from chexlib.metrics import likelihood_ratio
+from chexlib.plots.style import palette_png
 
 
 @pytest.fixture(autouse=True)
@@ -66,17 +72,6 @@ def test_forest_refuses(estimate, low, message):
         plots.forest(ax, ["a", "b"], estimate, low, [4] * len(low))
 
 
-def test_squares_draws_a_hundred_marks():
-    _, ax = plt.subplots()
-    plots.squares(ax, {"ill": 1 / 3, "odd": 1 / 3, "well": 1 / 3}, title="100 films")
-    marks = [collection.get_offsets() for collection in ax.collections]
-    assert [len(one) for one in marks] == [34, 33, 33]
-    assert len({tuple(place) for one in marks for place in one}) == 100
-    assert ax.get_legend().get_texts()[0].get_text() == "34 ill"
-    with pytest.raises(ValueError, match="sum to 1"):
-        plots.squares(ax, {"ill": 0.5})
-
-
 def test_forest_table_splits_rows_into_series():
     _, ax = plt.subplots()
     rows = pd.DataFrame(
@@ -92,18 +87,6 @@ def test_forest_table_splits_rows_into_series():
     assert len(ax.lines) == 3
 
 
-def test_shares_stacks_to_the_whole():
-    _, ax = plt.subplots()
-    table = pd.DataFrame(
-        {"yes": [0.95, 0.4], "no": [0.05, 0.6]}, index=["Mass", "Pleural_Thickening"]
-    )
-    plots.shares(ax, table)
-    ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
-    assert max(ends) == pytest.approx(1)
-    assert {bar.get_hatch() for bar in ax.patches} == {"", "///"}  # never colour alone
-    assert [text.get_text() for text in ax.texts] == ["95%", "40%", "60%"]
-
-
 @pytest.mark.parametrize(
     ("percent", "expected"),
     [(False, ["0.001", "0.5", "2,000"]), (True, ["0.1%", "50%", "200000%"])],
@@ -117,17 +100,6 @@ def test_log_ticks_are_plain_numbers_and_no_others(percent, expected):
     assert len(ax.get_xticks(minor=True)) == 0
 
 
-def test_ppv_curve_passes_through_bayes():
-    _, ax = plt.subplots()
-    label, truth = np.repeat([[1, 0, 1, 0], [1, 1, 0, 0]], [50, 50, 5, 95], axis=1)
-    found = likelihood_ratio(label, truth, resamples=50)
-    for series in range(2):
-        plots.ppv_curve(ax, found, label=str(series), series=series, prevalence=(0.01, 0.5))
-    curve = ax.lines[0]
-    assert curve.get_ydata()[-1] == pytest.approx(0.5 / (0.5 + 0.05))
-    assert len({line.get_linestyle() for line in ax.lines}) == 2  # never colour alone
-
-
 def test_lines_keep_names_apart():
     _, ax = plt.subplots()
     rows = pd.DataFrame({"name": ["a", "a", "b", "b"], "x": [1, 2, 1, 2], "estimate": 0.5})
@@ -136,3 +108,66 @@ def test_lines_keep_names_apart():
     assert [container.get_label() for container in ax.containers] == ["a", "b"]
     assert len({line.get_marker() for line in drawn}) == 2  # never colour alone
     assert drawn[0].get_xdata()[0] < drawn[1].get_xdata()[0]
+
+
+def test_panels_leave_no_frame_empty():
+    figure, axes = plots.panels(5, columns=3, width=6, height=2, sharex=True)
+    assert figure.axes == axes
+    assert len(axes) == 5
+    assert list(figure.get_size_inches()) == [6, 4]
+
+
+@pytest.fixture
+def chart():
+    fig, ax = plt.subplots(dpi=96, subplot_kw={"facecolor": "#fbfaf7"})
+    for line in range(6):
+        ax.plot(np.arange(10) * line, label=f"line {line}")
+    ax.legend()
+    out = io.BytesIO()
+    fig.savefig(out, facecolor="#fbfaf7")
+    plt.close(fig)
+    return out.getvalue()
+
+
+def test_a_chart_shrinks_and_looks_the_same(chart):
+    small = palette_png(chart)
+    assert len(small) < 0.5 * len(chart)
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (chart, small)
+    )
+    assert abs(before - after).max() <= 10
+    assert (after[0, 0] == before[0, 0]).all()  # the ground matches the page to the last bit
+
+
+def test_what_would_grow_is_kept():
+    noise = np.random.default_rng(0).integers(0, 2, (4, 4)).astype(bool)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "png", optimize=True)
+    assert palette_png(out.getvalue()) == out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "kind", "begins"),
+    [
+        ("ax.plot([0, 1])", "image/png", b"\x89PNG"),
+        ("film(ax, np.zeros((32, 32), np.uint8))", "image/jpeg", b"\xff\xd8\xff"),
+    ],
+)
+def test_a_notebook_stores_palettes_and_films_as_jpeg(drawn, kind, begins):
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "import numpy as np\n"
+        "from chexlib import plots\n"
+        "from chexlib.plots.images import film\n"
+        "plots.use_style()\n"
+        "fig, ax = plt.subplots()\n"
+        f"_ = {drawn}\n"
+        "plt.show()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    stored = base64.b64decode(output["data"][kind])
+    assert [name for name in output["data"] if name.startswith("image/")] == [kind]
+    assert stored.startswith(begins)
+    assert kind == "image/jpeg" or Image.open(io.BytesIO(stored)).mode == "P"

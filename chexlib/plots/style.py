@@ -8,39 +8,36 @@ label says again. Text inside figures is English, since a reader's machine may l
 
 from __future__ import annotations
 
+import io
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import to_rgba
-from matplotlib.ticker import NullFormatter, PercentFormatter
-
-from chexlib.findings import INFO, normalise
-from chexlib.plots.notebook import keep_figures_small
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
-    from pandas import DataFrame, Series
-
-    from chexlib.metrics.estimates import Estimate
+    from pandas import DataFrame
 
 __all__ = [
     "BLUE",
     "GREY",
+    "HATCHES",
     "INK",
+    "MARKERS",
     "ORANGE",
     "PALETTE",
     "PANEL",
-    "colours",
     "forest",
     "forest_table",
     "lines",
     "log_ticks",
-    "ppv_curve",
-    "shares",
-    "squares",
+    "marks",
+    "panels",
     "use_style",
 ]
 
@@ -91,18 +88,114 @@ def use_style() -> None:
             "lines.linewidth": 2,
         },
     )
-    keep_figures_small()
+    _keep_figures_small()
 
 
-def colours(names: Sequence[str]) -> list[str]:
-    """Return the colour of each finding, in any known spelling.
+def _keep_figures_small() -> None:
+    """Store the figures of this notebook with a palette, films as JPEG; do nothing elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    import matplotlib.pyplot as plt
+    from IPython.core.pylabtools import print_figure
+    from matplotlib.figure import Figure
 
-    Examples
-    --------
-    >>> colours(["Atelectasis", "pleural thickening"])
-    ['#0072b2', '#2b2b2b']
+    plt.switch_backend(plt.get_backend())  # otherwise the first figure would install its own
+
+    def stored(figure: Figure, *, photographs: bool) -> bytes | None:
+        # `chexlib.plots.images.film` marks the axes that show radiographs.
+        if photographs != any(ax.get_label() == "film" for ax in figure.axes):
+            return None
+        png = print_figure(figure, fmt="png", bbox_inches="tight")
+        return _photograph(png) if photographs else palette_png(png)
+
+    for kind, photographs in (("image/png", False), ("image/jpeg", True)):
+        keep = partial(stored, photographs=photographs)
+        shell.display_formatter.formatters[kind].for_type(Figure, keep)
+
+
+def palette_png(png: bytes) -> bytes:
+    """Return a PNG of at most 256 colours: about a third of the size, and no difference to see.
+
+    Parameters
+    ----------
+    png : bytes
+        An opaque picture; a chart has few colours, a photograph many.
+
+    Returns
+    -------
+    bytes
+        The smaller of the two.
     """
-    return [INFO[normalise(name)].colour for name in names]
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # The ground, the most frequent colour, is kept as it is: it has to match the page.
+    ground = max(few.getcolors())[1]
+    palette = few.getpalette()
+    palette[3 * ground : 3 * ground + 3] = max(picture.getcolors(picture.width * picture.height))[1]
+    few.putpalette(palette)
+    out = io.BytesIO()
+    few.save(out, "png", optimize=True)
+    return min(out.getvalue(), png, key=len)
+
+
+def _photograph(png: bytes) -> bytes:
+    """Return a picture as JPEG: a figure made of radiographs is a fifth as large, and as sharp."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.save(out, "jpeg", quality=82, subsampling=0, optimize=True)
+    return out.getvalue()
+
+
+def panels(
+    n: int, *, columns: int, width: float, height: float, **options: object
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of panels in rows, none of them empty.
+
+    Parameters
+    ----------
+    n : int
+        How many panels.
+    columns : int
+        Panels in a row, at most.
+    width, height : float
+        Inches: of the figure, and of a row.
+    **options
+        For :func:`matplotlib.pyplot.subplots`.
+    """
+    import matplotlib.pyplot as plt
+
+    rows = -(-n // columns)
+    size = (width, rows * height)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, list(axes.flat[:n])
+
+
+def marks(series: int, **options: object) -> dict[str, object]:
+    """Return how a series' marks look, for matplotlib's ``plot`` and ``errorbar``.
+
+    Parameters
+    ----------
+    series : int
+        From 0; seven have a colour and a marker each.
+    **options
+        Added to them, or in their place.
+    """
+    return {
+        "color": PALETTE[series % len(PALETTE)],
+        "marker": MARKERS[series % len(MARKERS)],
+        "markeredgecolor": PANEL,
+        "markersize": 8,
+        "linestyle": "none",
+        **options,
+    }
 
 
 def forest(
@@ -153,16 +246,7 @@ def forest(
     colour = colour or PALETTE[series % len(PALETTE)]
     position = np.arange(len(names)) + offset
     ax.hlines(position, low, high, color=colour, linewidth=2)
-    ax.plot(
-        estimate,
-        position,
-        MARKERS[series % len(MARKERS)],
-        color=colour,
-        markeredgecolor=PANEL,
-        markersize=8,
-        label=label,
-        linestyle="none",
-    )
+    ax.plot(estimate, position, label=label, **marks(series, color=colour))
     ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
@@ -220,133 +304,7 @@ def lines(ax: Axes, rows: DataFrame, *, x: str, names: str) -> None:
     room = (rows[x].max() - rows[x].min()) / 150
     for place, (name, part) in enumerate(parts):
         middle = part["estimate"]
-        ax.errorbar(
-            part[x] + room * (place - (len(parts) - 1) / 2),
-            middle,
-            yerr=[middle - part["low"], part["high"] - middle],
-            color=PALETTE[place % len(PALETTE)],
-            marker=MARKERS[place % len(MARKERS)],
-            markeredgecolor=PANEL,
-            markersize=7,
-            linewidth=1.5,
-            elinewidth=1,
-            label=str(name).replace("_", " "),
-        )
-
-
-def squares(ax: Axes, shares: Mapping[str, float] | Series, *, title: str | None = None) -> None:
-    """Draw shares as a hundred marks, ten a row: one mark, one film in a hundred.
-
-    Parameters
-    ----------
-    ax : Axes
-    shares : mapping or Series, name to share
-        Sum to one; drawn in this order from the top left. Each name gets a marker of its own, and a
-        colour, but for the last, which is grey. Marks are rounded so that they stay a hundred.
-    title : str, optional
-
-    Raises
-    ------
-    ValueError
-        If the shares do not sum to one.
-    """
-    shares = dict(shares)
-    exact = 100 * np.array(list(shares.values()), dtype=float)
-    if not np.isclose(exact.sum(), 100):
-        raise ValueError(f"Expected shares that sum to 1, got {exact.sum() / 100:.3f}.")
-    marks = np.floor(exact).astype(int)
-    marks[np.argsort(marks - exact, kind="stable")[: 100 - marks.sum()]] += 1
-    kinds = np.repeat(np.arange(len(marks)), marks)
-    for kind, (name, count) in enumerate(zip(shares, marks, strict=True)):
-        place = np.flatnonzero(kinds == kind)
-        ax.scatter(
-            place % 10,
-            place // 10,
-            s=110,
-            marker=MARKERS[kind % len(MARKERS)],
-            color=PALETTE[kind % len(PALETTE)] if kind < len(marks) - 1 else "#c9c6bd",
-            label=f"{count} {name}",
-        )
-    ax.set(xlim=(-0.7, 9.7), ylim=(9.7, -0.7), aspect="equal")
-    ax.set_axis_off()
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=1.1)
-    if title:
-        ax.set_title(title)
-
-
-def shares(ax: Axes, table: DataFrame) -> None:
-    """Draw each row of a table of shares as one bar, in parts that differ in colour and hatching.
-
-    Parameters
-    ----------
-    ax : Axes
-    table : DataFrame
-        One line a bar, one column a part; shares in [0, 1]. Parts of at least 0.08 carry their
-        number.
-    """
-    left = np.zeros(len(table))
-    for part, column in enumerate(table.columns):
-        width = table[column].to_numpy(dtype=float)
-        colour = PALETTE[part % len(PALETTE)]
-        ax.barh(
-            np.arange(len(table)),
-            width,
-            left=left,
-            facecolor=to_rgba(colour, 0.45),
-            edgecolor=colour,
-            linewidth=0.6,
-            hatch=HATCHES[part % len(HATCHES)],
-            label=column,
-        )
-        for row, value in enumerate(width):
-            if value >= 0.08:
-                ax.text(
-                    *(left[row] + value / 2, row, f"{value:.0%}"),
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    bbox={"facecolor": PANEL, "edgecolor": "none", "pad": 1.2},
-                )
-        left += width
-    ax.set_yticks(range(len(table)), [str(name).replace("_", " ") for name in table.index])
-    ax.set(xlim=(0, max(1.0, left.max())), ylim=(len(table) - 0.4, -0.6))
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.grid(visible=False, axis="y")
-
-
-def ppv_curve(
-    ax: Axes,
-    likelihood_ratio: Estimate,
-    *,
-    label: str,
-    series: int = 0,
-    prevalence: tuple[float, float] = (0.002, 0.4),
-) -> None:
-    """Draw the PPV that a likelihood ratio gives at every prevalence (Bayes).
-
-    Parameters
-    ----------
-    ax : Axes
-        Its x axis becomes logarithmic.
-    likelihood_ratio : Estimate
-        Such as from :func:`chexlib.metrics.likelihood_ratio`. The band is its interval.
-    label : str
-        Legend entry.
-    series : int
-        Which curve this is: sets colour and line style.
-    prevalence : tuple of float
-        Ends of the x axis.
-    """
-    colour = PALETTE[series % len(PALETTE)]
-    grid = np.geomspace(*prevalence, 200)
-    low, middle, high = (
-        1 / (1 + (1 - grid) / grid / getattr(likelihood_ratio, end))
-        for end in ("low", "estimate", "high")
-    )
-    ax.plot(grid, middle, ("-", "--", "-.", ":")[series % 4], color=colour, label=label)
-    ax.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.set(xscale="log", xlim=prevalence, ylim=(0, 1), xlabel="prevalence", ylabel="PPV")
-    ax.set_xticks([0.002, 0.01, 0.05, 0.2])
-    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ends = [middle - part["low"], part["high"] - middle]
+        along = part[x] + room * (place - (len(parts) - 1) / 2)
+        look = marks(place, linestyle="-", markersize=7, linewidth=1.5, elinewidth=1)
+        ax.errorbar(along, middle, yerr=ends, label=str(name).replace("_", " "), **look)

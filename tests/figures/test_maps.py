@@ -1,16 +1,15 @@
-"""Figures of chapter 10: what is drawn where, and what is refused."""
+"""Figures of chapters 9 and 10: what is drawn where, and what is refused."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from chexlib.data import Batcher
-from chexlib.interpret import BoxedFilms, find_cases
-from chexlib.plots import localization
-
-matplotlib.use("Agg")
+from chexlib.interpret import BoxedFilms, cell_centres, class_activation_maps, find_cases
+from chexlib.models import CheXNet
+from figures import maps as draw
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,7 @@ def edges(ax, style):
 def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
     maps = np.zeros((2, 2, 2), np.float32)
     maps[:, 0, 0] = 1
-    figure = localization.case_sheet(boxed, boxed.cases, maps)
+    figure = draw.case_sheet(boxed, boxed.cases, maps)
     assert [ax.get_title() for ax in figure.axes] == ["Mass", "Pulmonary edema"]
     for ax, y in zip(figure.axes, (0, 128), strict=True):
         ((left, top, width, height),) = edges(ax, "--")
@@ -44,7 +43,7 @@ def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
         ((left, top, *_),) = edges(ax, "-")
         assert (left, top) == (-0.5, -0.5)
     with pytest.raises(ValueError, match="Expected a map for each of 2 cases, got 1"):
-        localization.case_sheet(boxed, boxed.cases, maps[:1])
+        draw.case_sheet(boxed, boxed.cases, maps[:1])
 
 
 def film_rows():
@@ -63,15 +62,15 @@ def film_rows():
 
 def test_a_row_of_the_table_is_the_film_it_describes():
     row = film_rows().iloc[0]
-    film = localization.film_of(row, marker=True)
+    film = draw.film_of(row, marker=True)
     assert film.devices == {"marker", "tube"}
     assert dict(film.severity) == {"Nodule": 0.8}
-    assert localization.film_of(row, marker=False).devices == {"tube"}
-    assert localization.film_of({**row, "devices": np.nan}, marker=False).devices == frozenset()
+    assert draw.film_of(row, marker=False).devices == {"tube"}
+    assert draw.film_of({**row, "devices": np.nan}, marker=False).devices == frozenset()
 
 
 def test_networks_stand_below_one_another_with_their_answers():
-    figure = localization.shortcut_sheet(film_rows())
+    figure = draw.shortcut_sheet(film_rows())
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == ["book: 50%", "clue: 100%"]
 
@@ -87,7 +86,7 @@ def test_a_method_without_a_value_at_a_stage_has_a_gap():
         }
     )
     _, ax = plt.subplots()
-    localization.stage_lines(ax, rows, names={"cam": "CAM", "ig": "gradients"})
+    draw.stage_lines(ax, rows, names={"cam": "CAM", "ig": "gradients"})
     assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", "head"]
     lines = [c.lines[0].get_ydata().astype(float) for c in ax.containers]
     np.testing.assert_array_equal(lines[0], [1.0, 0.2])
@@ -103,7 +102,7 @@ def test_curves_stand_in_the_panel_of_their_kind():
         ],
         columns=["what", "kind", "source", "share", "estimate"],
     )
-    figure = localization.perturbation_panels(table, names={"cam": "CAM"})
+    figure = draw.perturbation_panels(table, names={"cam": "CAM"})
     for ax, ends in zip(figure.axes, ((0.9, 0.1), (0.1, 0.9)), strict=True):
         np.testing.assert_array_equal(ax.lines[0].get_ydata(), ends)
 
@@ -112,8 +111,35 @@ def test_points_carry_names_unless_none_are_wanted():
     ends = {"auroc_low": 0.7, "auroc_high": 0.9, "low": 0.1, "high": 0.3}
     rows = pd.DataFrame({"name": ["Mass", "Edema"], "auroc": 0.8, "estimate": 0.2, **ends})
     _, ax = plt.subplots()
-    localization.auroc_scatter(ax, rows)
+    draw.auroc_scatter(ax, rows)
     assert [t.get_text() for t in ax.texts] == ["Mass", "Edema"]
     _, ax = plt.subplots()
-    localization.auroc_scatter(ax, rows, labels={})
+    draw.auroc_scatter(ax, rows, labels={})
     assert not ax.texts
+
+
+def test_cells_are_where_the_network_has_them():
+    _, ax = plt.subplots()
+    values = np.arange(9).reshape(3, 3) - 4.0
+    draw.cells(
+        ax, np.full((224, 224), 90, np.uint8), values, input_size=112, truth=[(0, 0, 10, 10)]
+    )
+    centres = 2 * cell_centres(3)  # a film of 224 px, a network of 112
+    written = {(text.get_text(), text.get_position()) for text in ax.texts}
+    assert ("\N{MINUS SIGN}4.0", (centres[0], centres[0])) in written
+    assert ("+4.0", (centres[2], centres[2])) in written
+    assert len(ax.patches) == 9 + 1
+    # What the cells do not reach stays in the picture.
+    assert ax.get_xlim() == (-0.5, 223.5)
+    assert ax.get_ylim() == (223.5, -0.5)
+
+
+def test_methods_are_enlarged_and_cut_at_0():
+    torch.manual_seed(0)
+    model, images = CheXNet(growth_rate=12), torch.randn(1, 3, 64, 64)
+    heats = draw.method_heats(model, images, "Mass", {"one": "cam", "same": "gradcam"}, size=128)
+    cam = class_activation_maps(model, images)[0, 4].clamp_min(0)
+    assert list(heats) == ["one", "same"]
+    assert heats["one"].shape == (128, 128)
+    assert heats["one"].max() == pytest.approx(float(cam.max()), rel=1e-5)
+    np.testing.assert_allclose(heats["same"] * cam.numel(), heats["one"], atol=1e-4)

@@ -1,6 +1,5 @@
 """Figures of chapter 4: they count what the network has, and draw what they are given."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,9 +7,13 @@ import pytest
 import torch
 
 from chexlib.models import CheXNet, cost
-from chexlib.plots import training as draw
+from figures import training as draw
 
-matplotlib.use("Agg")
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize(("arch", "layers"), [("densenet121", 121), ("densenet169", 169)])
@@ -75,7 +78,6 @@ def test_bars_of_a_block_are_what_its_layers_read():
         place = round(bar.get_y() + bar.get_height() / 2)
         ends[place] = max(ends.get(place, 0), bar.get_x() + bar.get_width())
     assert [ends[place] for place in range(7)] == [64, 96, 128, 160, 192, 224, 256]
-    plt.close()
 
 
 def test_profile_shows_every_convolution_and_all_shares():
@@ -84,7 +86,6 @@ def test_profile_shows_every_convolution_and_all_shares():
     assert len(above.lines[0].get_xdata()) == 120
     heights = np.array([bar.get_height() for bar in below.patches]).reshape(2, -1)
     np.testing.assert_allclose(heights.sum(axis=1), 1)
-    plt.close(figure)
 
 
 def test_learning_curves_count_epochs_from_one():
@@ -100,7 +101,6 @@ def test_learning_curves_count_epochs_from_one():
     left, right = figure.axes
     assert list(left.lines[0].get_xdata()) == [1, 2]
     assert list(right.lines[0].get_ydata()) == [0.6, 0.7]
-    plt.close(figure)
 
 
 def test_promised_and_found_has_a_mark_for_each_row():
@@ -118,7 +118,6 @@ def test_promised_and_found_has_a_mark_for_each_row():
     low, high = ax.get_ylim()
     assert low < 0.03
     assert high > 0.5
-    plt.close()
 
 
 def test_deviations_are_from_the_mean_of_their_own_line():
@@ -130,4 +129,3 @@ def test_deviations_are_from_the_mean_of_their_own_line():
     np.testing.assert_allclose(papers, [-0.2, -0.1, 0.3])
     assert [text.get_text() for text in ax.texts] == ["a", "b", "c"]
     assert len(ax.patches) == 1
-    plt.close()

@@ -1,4 +1,4 @@
-"""Figures of chapter 10: maps beside the truth, and what happens to them under checks."""
+"""Figures of chapters 9 and 10: cells, maps beside the truth, and what checks do to maps."""
 
 from __future__ import annotations
 
@@ -8,33 +8,122 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
-from chexlib import plots
 from chexlib.data.phantom import Film, render
 from chexlib.findings import INFO, normalise
 from chexlib.interpret import heat_boxes, upsample
+from chexlib.interpret.attribution import attribute, to_pixels
 from chexlib.interpret.captum_methods import to_grey
-from chexlib.plots.heatmaps import colour_bar, overlay
+from chexlib.interpret.geometry import STRIDE, cell_centres
+from chexlib.interpret.maps import positive
+from chexlib.plots import GREY, MARKERS, PALETTE, marks, panels
+from chexlib.plots.images import colour_bar, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame, Series
 
     from chexlib.interpret import BoxedFilms, Cases
+    from chexlib.models import CheXNet
 
 __all__ = [
     "auroc_scatter",
     "case_sheet",
+    "cells",
+    "method_heats",
     "perturbation_panels",
     "shortcut_sheet",
     "stage_lines",
 ]
 
 _SHOWN = 256  # pixels a side of a film in a sheet
+LINE = "#ffffff"
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def cells(
+    ax: Axes,
+    image: ArrayLike,
+    values: ArrayLike,
+    *,
+    input_size: int,
+    stride: int = STRIDE,
+    title: str = "",
+    form: str = "{:+.1f}",
+    truth: Sequence[tuple[float, float, float, float]] = (),
+) -> None:
+    """Show a film with the cells of a map where they are, and the value of each.
+
+    Parameters
+    ----------
+    ax : Axes
+    image : array_like uint8 [S, S]
+    values : array_like [h, w]
+    input_size : int
+        Pixels a side that the network saw.
+    stride : int
+        Pixels of the network's input from cell to cell.
+    title : str
+    form : str
+        How a value is written.
+    truth : sequence of (x, y, width, height)
+        In pixels of the image; drawn dashed and blue.
+    """
+    image, values = np.asarray(image), np.asarray(values)
+    scale = image.shape[0] / input_size
+    overlay(ax, image, np.zeros(image.shape), title=title, truth=truth)
+    down, across = (cell_centres(n, stride=stride) * scale for n in values.shape)
+    side = stride * scale
+    for i, y in enumerate(down):
+        for j, x in enumerate(across):
+            corner = (x - side / 2 - 0.5, y - side / 2 - 0.5)
+            look = {"fill": False, "edgecolor": LINE, "linewidth": 0.8, "alpha": 0.8}
+            ax.add_patch(plt.Rectangle(corner, side, side, **look))
+            number = form.format(values[i, j]).replace("-", "\N{MINUS SIGN}")
+            back = {"facecolor": "#000000", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
+            ax.text(x, y, number, color=LINE, fontsize=8, ha="center", va="center", bbox=back)
+    ax.set_xlim(-0.5, image.shape[1] - 0.5)
+    ax.set_ylim(image.shape[0] - 0.5, -0.5)
+
+
+def method_heats(
+    model: CheXNet,
+    images: torch.Tensor,
+    finding: str,
+    methods: Mapping[str, str],
+    *,
+    size: int,
+) -> dict[str, NDArray]:
+    """Return what speaks for a finding by several methods, cut at 0 and then enlarged.
+
+    Parameters
+    ----------
+    model : CheXNet
+    images : Tensor float32 [1, 3, S, S]
+        One film.
+    finding : str
+    methods : mapping of title to method
+        Of :data:`chexlib.interpret.METHODS`.
+    size : int
+        Pixels a side of the maps.
+
+    Returns
+    -------
+    dict of title to float32 array [size, size]
+        From 0 up, in units of the method; of ``copied`` as it is.
+    """
+    heats = {}
+    for title, method in methods.items():
+        found = attribute(model, images, finding, method=method)[0, 0].cpu().numpy()
+        found = (
+            found if method == "copied" else positive(found)
+        )  # the zero of `copied` means nothing
+        heats[title] = to_pixels(found, size, method=method, input_size=images.shape[-1])
+    return heats
 
 
 def case_sheet(
@@ -68,24 +157,15 @@ def case_sheet(
         raise ValueError(f"Expected a map for each of {len(cases)} cases, got {len(maps)}.")
     titles = titles or [INFO[normalise(name)].english for name in cases.finding]
     grey = to_grey(films.batcher(cases.film))[:, 0].numpy()
-    figure, axes = plt.subplots(
-        1, len(cases), figsize=(width, width / len(cases) + 0.3), squeeze=False
-    )
-    for ax, film, heat, truth, title in zip(
-        axes.flat, grey, maps, cases.truth, titles, strict=True
-    ):
+    n = len(cases)
+    figure, axes = panels(n, columns=n, width=width, height=width / n + 0.3)
+    for ax, film, heat, truth, title in zip(axes, grey, maps, cases.truth, titles, strict=True):
         image = cv2.resize(film, (_SHOWN, _SHOWN), interpolation=cv2.INTER_LINEAR)
+        image = np.round(255 * image.clip(0, 1)).astype(np.uint8)
         large = upsample(heat, _SHOWN, input_size=films.batcher.size)
         limits = (0.0, max(float(large.max()), 1e-6))
-        overlay(
-            ax,
-            np.round(255 * image.clip(0, 1)).astype(np.uint8),
-            large,
-            limits=limits,
-            boxes=heat_boxes(large, cut=180),
-            truth=truth * _SHOWN,
-            title=title,
-        )
+        boxes = {"boxes": heat_boxes(large, cut=180), "truth": truth * _SHOWN}
+        overlay(ax, image, large, limits=limits, title=title, **boxes)
         ax.title.set_fontsize(10)
     return figure
 
@@ -117,34 +197,25 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
         Inches.
     """
     runs = list(dict.fromkeys(rows["run"]))
-    cells = [column for column in rows if column.startswith("m") and column[1:].isdigit()]
-    side = round(len(cells) ** 0.5)
-    films = list(dict.fromkeys(zip(rows["patient"], rows["follow_up"], strict=True)))
-    figure, axes = plt.subplots(
-        len(runs),
-        len(films),
-        figsize=(width, len(runs) * (width / len(films) * 0.92 + 0.25)),
-        squeeze=False,
-        layout="constrained",
+    places = [column for column in rows if column.startswith("m") and column[1:].isdigit()]
+    side = round(len(places) ** 0.5)
+    films = rows[["patient", "follow_up"]].drop_duplicates()
+    n = len(films)
+    figure, axes = panels(
+        len(runs) * n, columns=n, width=width, height=width / n * 0.92 + 0.25, layout="constrained"
     )
-    for line, run in zip(axes, runs, strict=True):
-        part = rows[rows["run"] == run].set_index(["patient", "follow_up"])
-        top = max(float(part[cells].to_numpy().max()) / side**2, 1e-6)
-        for ax, key in zip(line, films, strict=True):
-            row = part.loc[key]
-            marker = row["marker"] == "with"
-            film = render(film_of({**row, "patient": key[0], "follow_up": key[1]}, marker=marker))
-            heat = upsample(
-                row[cells].to_numpy(np.float32).reshape(side, side) / side**2,
-                len(film.image),
-                input_size=input_size,
-            )
-            truth = [row[["x", "y", "width", "height"]].to_numpy(float) * len(film.image)]
-            chance = 1 / (1 + np.exp(-row["logit"]))
-            title = f"{run}: {chance:.0%}"
-            shown = overlay(ax, film.image, heat, limits=(0, top), truth=truth, title=title)
+    for k, run in enumerate(runs):
+        part, line = films.merge(rows[rows["run"] == run]), axes[n * k : n * (k + 1)]
+        top = max(float(part[places].to_numpy().max()) / side**2, 1e-6)
+        for ax, (_, row) in zip(line, part.iterrows(), strict=True):
+            image = render(film_of(row, marker=row["marker"] == "with")).image
+            heat = row[places].to_numpy(np.float32).reshape(side, side) / side**2
+            heat = upsample(heat, len(image), input_size=input_size)
+            truth = [row[["x", "y", "width", "height"]].to_numpy(float) * len(image)]
+            title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
+            shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)
             ax.title.set_fontsize(10)
-        colour_bar(shown, list(line), label="added to the logit")
+        colour_bar(shown, line, label="added to the logit")
     return figure
 
 
@@ -168,16 +239,15 @@ def stage_lines(
         part = rows[rows["method"] == method].set_index("stage").reindex(stages)
         x = np.arange(len(stages)) + 0.06 * (place - (len(names) - 1) / 2)
         low, high = part["estimate"] - part["low"], part["high"] - part["estimate"]
-        look = {"color": plots.PALETTE[place], "marker": plots.MARKERS[place], "label": name}
-        look |= {"markeredgecolor": plots.PANEL, "markersize": 7, "linewidth": 1.5, "elinewidth": 1}
+        look = marks(place, label=name, markersize=7, linewidth=1.5, elinewidth=1)
         joined = ~part.index.isin(apart)
         for these, style in ((joined, STYLES[place % len(STYLES)]), (~joined, "none")):
             if these.any():
-                ends = [low[these], high[these]]
-                ax.errorbar(x[these], part["estimate"][these], yerr=ends, linestyle=style, **look)
+                look |= {"linestyle": style, "yerr": [low[these], high[these]]}
+                ax.errorbar(x[these], part["estimate"][these], **look)
                 look["label"] = None
     ax.set_xticks(range(len(stages)), stages)
-    ax.axhline(0, color=plots.GREY, linewidth=1)
+    ax.axhline(0, color=GREY, linewidth=1)
 
 
 def perturbation_panels(table: DataFrame, *, names: Mapping[str, str]) -> Figure:
@@ -190,21 +260,14 @@ def perturbation_panels(table: DataFrame, *, names: Mapping[str, str]) -> Figure
     names : mapping of source to str
         Which sources, in which order, under which names.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    figure, axes = panels(2, columns=2, width=8, height=3.6, sharey=True)
     curves = table[table["what"] == "curve"]
     for ax, kind in zip(axes, ("deletion", "insertion"), strict=True):
         for place, (source, name) in enumerate(names.items()):
             part = curves[(curves["kind"] == kind) & (curves["source"] == source)]
-            ax.plot(
-                part["share"],
-                part["estimate"],
-                STYLES[place],
-                color=plots.PALETTE[place],
-                marker=plots.MARKERS[place],
-                markersize=5,
-                markevery=2,
-                label=name,
-            )
+            look = {"color": PALETTE[place], "marker": MARKERS[place], "label": name}
+            style = {"linestyle": STYLES[place], "markersize": 5, "markevery": 2}
+            ax.plot(part["share"], part["estimate"], **look, **style)
         done = "taken away" if kind == "deletion" else "given back"
         ax.set(title=kind.capitalize(), xlabel=f"share of pixels {done}", ylim=(0, 1), xlim=(0, 1))
     axes[0].set_ylabel("probability of the finding")
@@ -239,26 +302,11 @@ def auroc_scatter(
     """
     parts = [(None, rows)] if series is None else list(rows.groupby(series, sort=False))
     for place, (label, part) in enumerate(parts):
-        ax.errorbar(
-            part["auroc"],
-            part[y],
-            xerr=[part["auroc"] - part["auroc_low"], part["auroc_high"] - part["auroc"]],
-            yerr=[part[y] - part[low], part[high] - part[y]],
-            color=plots.PALETTE[place],
-            marker=plots.MARKERS[place],
-            markeredgecolor=plots.PANEL,
-            markersize=8,
-            linestyle="none",
-            elinewidth=1,
-            label=label,
-        )
-    for row in rows.itertuples():
-        if labels is not None and row.name not in labels:
-            continue
-        ax.annotate(
-            str(row.name).replace("_", " "),
-            (row.auroc, getattr(row, y)),
-            xytext=(labels or {}).get(row.name, (5, 5)),
-            textcoords="offset points",
-            fontsize=8.5,
-        )
+        across = [part["auroc"] - part["auroc_low"], part["auroc_high"] - part["auroc"]]
+        up = [part[y] - part[low], part[high] - part[y]]
+        look = marks(place, elinewidth=1, label=label)
+        ax.errorbar(part["auroc"], part[y], xerr=across, yerr=up, **look)
+    for name, *point in rows[["name", "auroc", y]].itertuples(index=False):
+        if labels is None or name in labels:
+            place = {"xytext": (labels or {}).get(name, (5, 5)), "textcoords": "offset points"}
+            ax.annotate(str(name).replace("_", " "), point, fontsize=8.5, **place)

@@ -1,14 +1,12 @@
-"""The figures of chapter 5 put each labeller and each share where it belongs."""
+"""The figures of chapters 2 and 5 put each labeller and each share where it belongs."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.plots.noise import dumbbells, labellers
-
-matplotlib.use("Agg")
+from chexlib.metrics import likelihood_ratio
+from figures.labels import dumbbells, labellers, ppv_curve, shares, squares
 
 
 @pytest.fixture
@@ -49,3 +47,34 @@ def test_dumbbells_join_the_figures_of_a_line(ax):
     assert [text.get_text() for text in ax.get_yticklabels()] == ["A", "Pleural X"]
     bottom, top = ax.get_ylim()
     assert bottom > top  # the first line is on top
+
+
+def test_squares_draws_a_hundred_marks(ax):
+    squares(ax, {"ill": 1 / 3, "odd": 1 / 3, "well": 1 / 3}, title="100 films")
+    marks = [collection.get_offsets() for collection in ax.collections]
+    assert [len(one) for one in marks] == [34, 33, 33]
+    assert len({tuple(place) for one in marks for place in one}) == 100
+    assert ax.get_legend().get_texts()[0].get_text() == "34 ill"
+    with pytest.raises(ValueError, match="sum to 1"):
+        squares(ax, {"ill": 0.5})
+
+
+def test_shares_stacks_to_the_whole(ax):
+    table = pd.DataFrame(
+        {"yes": [0.95, 0.4], "no": [0.05, 0.6]}, index=["Mass", "Pleural_Thickening"]
+    )
+    shares(ax, table)
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
+    assert max(ends) == pytest.approx(1)
+    assert {bar.get_hatch() for bar in ax.patches} == {"", "///"}  # never colour alone
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["95%", "40%", "60%"]
+
+
+def test_ppv_curve_passes_through_bayes(ax):
+    label, truth = np.repeat([[1, 0, 1, 0], [1, 1, 0, 0]], [50, 50, 5, 95], axis=1)
+    found = likelihood_ratio(label, truth, resamples=50)
+    for series in range(2):
+        ppv_curve(ax, found, label=str(series), series=series, prevalence=(0.01, 0.5))
+    curve = ax.lines[0]
+    assert curve.get_ydata()[-1] == pytest.approx(0.5 / (0.5 + 0.05))
+    assert len({line.get_linestyle() for line in ax.lines}) == 2  # never colour alone

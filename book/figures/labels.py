@@ -1,0 +1,169 @@
+"""Figures of chapters 2 and 5: what labels are worth, and what a correction of them does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.ticker import NullFormatter, PercentFormatter
+
+from chexlib.plots import GREY, HATCHES, MARKERS, PALETTE, PANEL, marks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+    from pandas import DataFrame, Series
+
+    from chexlib.metrics import Estimate
+
+__all__ = ["dumbbells", "labellers", "ppv_curve", "shares", "squares"]
+
+
+def squares(ax: Axes, shares: Mapping[str, float] | Series, *, title: str | None = None) -> None:
+    """Draw shares as a hundred marks, ten a row: one mark, one film in a hundred.
+
+    Parameters
+    ----------
+    ax : Axes
+    shares : mapping or Series, name to share
+        Sum to one; drawn in this order from the top left. Each name gets a marker of its own, and a
+        colour, but for the last, which is grey. Marks are rounded so that they stay a hundred.
+    title : str, optional
+
+    Raises
+    ------
+    ValueError
+        If the shares do not sum to one.
+    """
+    shares = dict(shares)
+    exact = 100 * np.array(list(shares.values()), dtype=float)
+    if not np.isclose(exact.sum(), 100):
+        raise ValueError(f"Expected shares that sum to 1, got {exact.sum() / 100:.3f}.")
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: 100 - counts.sum()]] += 1
+    kinds = np.repeat(np.arange(len(counts)), counts)
+    for kind, (name, count) in enumerate(zip(shares, counts, strict=True)):
+        place = np.flatnonzero(kinds == kind)
+        colour = PALETTE[kind % len(PALETTE)] if kind < len(counts) - 1 else "#c9c6bd"
+        look = {"s": 110, "marker": MARKERS[kind % len(MARKERS)], "color": colour}
+        ax.scatter(place % 10, place // 10, label=f"{count} {name}", **look)
+    ax.set(xlim=(-0.7, 9.7), ylim=(9.7, -0.7), aspect="equal")
+    ax.set_axis_off()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=1.1)
+    if title:
+        ax.set_title(title)
+
+
+def shares(ax: Axes, table: DataFrame) -> None:
+    """Draw each row of a table of shares as one bar, in parts that differ in colour and hatching.
+
+    Parameters
+    ----------
+    ax : Axes
+    table : DataFrame
+        One line a bar, one column a part; shares in [0, 1]. Parts of at least 0.08 carry their
+        number.
+    """
+    left = np.zeros(len(table))
+    for part, column in enumerate(table.columns):
+        width = table[column].to_numpy(dtype=float)
+        colour, hatch = PALETTE[part % len(PALETTE)], HATCHES[part % len(HATCHES)]
+        look = {"facecolor": to_rgba(colour, 0.45), "edgecolor": colour, "linewidth": 0.6}
+        bars = ax.barh(range(len(table)), width, left=left, hatch=hatch, label=column, **look)
+        written = [f"{value:.0%}" if value >= 0.08 else "" for value in width]
+        back = {"facecolor": PANEL, "edgecolor": "none", "pad": 1.2}
+        ax.bar_label(bars, written, label_type="center", fontsize=9, bbox=back)
+        left += width
+    ax.set_yticks(range(len(table)), [str(name).replace("_", " ") for name in table.index])
+    ax.set(xlim=(0, max(1.0, left.max())), ylim=(len(table) - 0.4, -0.6))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(visible=False, axis="y")
+
+
+def ppv_curve(
+    ax: Axes,
+    likelihood_ratio: Estimate,
+    *,
+    label: str,
+    series: int = 0,
+    prevalence: tuple[float, float] = (0.002, 0.4),
+) -> None:
+    """Draw the PPV that a likelihood ratio gives at every prevalence (Bayes).
+
+    Parameters
+    ----------
+    ax : Axes
+        Its x axis becomes logarithmic.
+    likelihood_ratio : Estimate
+        Such as from :func:`chexlib.metrics.likelihood_ratio`. The band is its interval.
+    label : str
+        Legend entry.
+    series : int
+        Which curve this is: sets colour and line style.
+    prevalence : tuple of float
+        Ends of the x axis.
+    """
+    colour = PALETTE[series % len(PALETTE)]
+    grid = np.geomspace(*prevalence, 200)
+    low, middle, high = (
+        1 / (1 + (1 - grid) / grid / getattr(likelihood_ratio, end))
+        for end in ("low", "estimate", "high")
+    )
+    ax.plot(grid, middle, ("-", "--", "-.", ":")[series % 4], color=colour, label=label)
+    ax.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
+    ax.set(xscale="log", xlim=prevalence, ylim=(0, 1), xlabel="prevalence", ylabel="PPV")
+    ax.set_xticks([0.002, 0.01, 0.05, 0.2])
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def labellers(ax: Axes, kinds: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:
+    """Draw labellers in the ROC plane: above the diagonal they say something, below the reverse.
+
+    Parameters
+    ----------
+    ax : Axes
+    kinds : mapping of name to (sensitivity [n], specificity [n])
+        One mark a finding; each kind has a colour and a marker of its own, at most seven.
+
+    Raises
+    ------
+    ValueError
+        If a rate is not between 0 and 1.
+    """
+    ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1.2)
+    most = 0.0
+    for place, (name, rates) in enumerate(kinds.items()):
+        sensitivity, specificity = (np.asarray(rate, dtype=float) for rate in rates)
+        for rate in (sensitivity, specificity):
+            if not ((rate >= 0) & (rate <= 1)).all():
+                raise ValueError(f"Expected rates from 0 to 1 of {name!r}, got {rate.tolist()}.")
+        ax.plot(1 - specificity, sensitivity, label=name, **marks(place))
+        most = max(most, float((1 - specificity).max()))
+    right = min(1.0, most + 0.03)
+    ax.set(xlim=(-0.01, right), ylim=(-0.02, 1.02))
+    ax.set(xlabel="false-positive rate of the label", ylabel="sensitivity of the label")
+
+
+def dumbbells(ax: Axes, values: DataFrame) -> None:
+    """Draw several figures of each line, joined: how far apart they lie, and on which side.
+
+    Parameters
+    ----------
+    ax : Axes
+    values : DataFrame
+        A line each, a column for each mark; the first line is on top. At most seven columns.
+    """
+    position = np.arange(len(values))
+    numbers = values.to_numpy(dtype=float)
+    low, high = np.nanmin(numbers, axis=1), np.nanmax(numbers, axis=1)
+    ax.hlines(position, low, high, color="#cfccc4", linewidth=3)
+    for place, name in enumerate(values.columns):
+        ax.plot(numbers[:, place], position, label=name, **marks(place))
+    ax.set_yticks(position, [str(name).replace("_", " ") for name in values.index])
+    ax.set_ylim(len(values) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")

@@ -1,0 +1,117 @@
+"""Figures of chapters 6 to 8: a panel for each finding, and what is drawn in it."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from chexlib.data import table
+from chexlib.findings import FINDINGS
+from figures.scores import (
+    band,
+    curve_panels,
+    decision_panels,
+    expected_forest,
+    name_points,
+    reader_panels,
+    reliability_panels,
+)
+
+SOME = ["Effusion", "Pneumothorax", "Hernia"]
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_reliability_has_a_panel_a_finding():
+    rows = table("reliability")
+    rows = rows[rows["finding"].isin(SOME) & rows["method"].isin(["as published", "Platt"])]
+    figure = reliability_panels(rows)
+    assert [ax.get_title() for ax in figure.axes] == ["Pleural effusion", "Pneumothorax", "Hernia"]
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["as published", "Platt"]
+    bins = rows[(rows["finding"] == "Effusion") & (rows["method"] == "Platt")]
+    assert len(figure.axes[0].lines[-1].get_xdata()) == len(bins)
+
+
+def test_decision_curves_name_their_rivals():
+    rows = table("decision_curves")
+    figure = decision_panels(rows[rows["finding"].isin(SOME[:2])])
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["as published", "Platt", "act on all"]
+    assert len(figure.axes) == 2
+
+
+def test_an_odd_number_of_findings_leaves_a_panel_empty():
+    rows = table("decision_curves")
+    figure = decision_panels(rows[rows["finding"].isin(SOME)])
+    assert len(figure.axes) == 3
+
+
+def test_forest_marks_what_was_expected():
+    _, ax = plt.subplots()
+    expected_forest(ax, table("prior_shift"), SOME)
+    assert ax.get_legend_handles_labels()[1] == ["PA, observed", "AP, observed", "expected"]
+
+
+def test_points_get_the_names_asked_for():
+    _, ax = plt.subplots()
+    rows = table("calibration").query("method == 'Platt'").set_index("finding")
+    name_points(ax, rows["ece"], rows["brier"], ["Pleural_Thickening"])
+    assert [text.get_text() for text in ax.texts] == ["Pleural Thickening"]
+
+
+@pytest.fixture
+def bands():
+    x = np.linspace(0, 1, 5)
+    parts = [
+        pd.DataFrame({"finding": name, "curve": curve, "x": x, "y": x, "low": x / 2, "high": x})
+        for name in FINDINGS
+        for curve in ("roc", "pr")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("curve", "chance", "second"), [("roc", None, [0, 1]), ("pr", 0.1, [0.1, 0.1])]
+)
+def test_a_band_has_the_line_of_a_useless_score(bands, curve, chance, second):
+    _, ax = plt.subplots()
+    rows = bands[(bands["finding"] == "Mass") & (bands["curve"] == curve)]
+    band(ax, rows, chance=chance)
+    assert list(ax.lines[0].get_ydata()) == second
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), rows["y"])
+
+
+def test_a_band_is_of_one_curve(bands):
+    _, ax = plt.subplots()
+    with pytest.raises(ValueError, match="one finding and one curve, got 2"):
+        band(ax, bands[bands["finding"] == "Mass"])
+
+
+def test_panels_name_every_finding_with_its_note(bands):
+    figure = curve_panels(bands, curve="roc", notes={name: f"note {name}" for name in FINDINGS})
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert len(titles) == len(FINDINGS)
+    assert all(f"note {name}" in title for name, title in zip(FINDINGS, titles, strict=True))
+
+
+def test_panels_refuse_an_unknown_curve(bands):
+    with pytest.raises(ValueError, match="got 'det'"):
+        curve_panels(bands, curve="det", notes={})
+
+
+def test_panels_carry_curves_and_the_readers_point():
+    curves, pairs = table("clean_curves"), table("clean_labels").query("main")
+    readers = pairs[pairs["comparison"] == "sensitivity"].set_index("finding")
+    figure = reader_panels(curves, readers)
+    assert [ax.get_title() for ax in figure.axes] == list(readers.index)
+    for ax in figure.axes:
+        x, y = ax.lines[-1].get_data()
+        row = readers.loc[ax.get_title()]
+        assert (x[0], y[0]) == (row["false_positive_rate"], row["second"])
+    with pytest.raises(ValueError, match="Expected a reader for each finding, got none for"):
+        reader_panels(curves, readers.drop("Pneumothorax"))
