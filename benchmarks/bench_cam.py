@@ -61,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = CheXNet().eval()
-    images = torch.randn(options.batch, 3, options.size, options.size)
+    images = torch.rand(options.batch, 1, options.size, options.size)
 
     @torch.no_grad()
     def forward() -> torch.Tensor:

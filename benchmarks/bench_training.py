@@ -4,7 +4,7 @@
   Lightning, schedule), against the bare step of the same network on a batch already in memory. Ten
   steps of one, then ten of the other, so that both see the same machine.
 - *Epoch*: batches from an image cache against the usual loop, which decodes each film in each
-  epoch (Pillow, RGB, resize, to tensor, normalise, in a ``DataLoader``), with the same network.
+  epoch (Pillow, RGB, resize, to tensor, in a ``DataLoader``), with the same network.
 - *Memory*: the peak of a step and of each kind of batches, in processes of their own.
 
 On a CPU: the narrow network, one core, and the processor's time, so that other work takes little
@@ -36,7 +36,6 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from chexlib.data import Augment, Batcher, Batches, ImageCache, data_home, find_radiographs
-from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.data.dataset import Dataset
 from chexlib.data.phantom import films_of, population, render
 from chexlib.findings import FINDINGS
@@ -81,7 +80,7 @@ class Bare:
             self.model.parameters(), lr=asked.learning_rate, weight_decay=1e-4, fused=GPU
         )
         self.run = torch.compile(self.model) if GPU else self.model
-        images = torch.randn(BATCH, 3, SIZE, SIZE, device=DEVICE)
+        images = torch.rand(BATCH, 1, SIZE, SIZE, device=DEVICE)
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels = (torch.rand(BATCH, len(FINDINGS), device=DEVICE) < 0.1).float()
 
@@ -167,7 +166,6 @@ class Decoded(torch.utils.data.Dataset):
                 v2.RandomHorizontalFlip(),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ]
         )
 

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 import torch
 from torchvision.transforms import TenCrop
-from torchvision.transforms.functional import normalize, resize
+from torchvision.transforms.functional import resize
 from typer.testing import CliRunner
 
 from chexlib.cli import app
 from chexlib.data import ImageCache, find_radiographs, load_boxes, package_file, read_radiograph
-from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.data.dataset import Dataset
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
@@ -53,7 +52,7 @@ def network():
                 module.momentum = None
         model.classifier.weight.normal_(0, 0.2)
         model.classifier.bias.uniform_(-2, 1)
-        model.train()(torch.randn(4, 3, 96, 96))
+        model.train()(torch.rand(4, 1, 96, 96))
     return model.eval()
 
 
@@ -75,7 +74,7 @@ def by_hand(model, pixels, way):
     film = cv2.resize(pixels, (way.cache_size,) * 2, interpolation=cv2.INTER_AREA)
     film = torch.from_numpy(film)[None].float() / 255
     side = round(way.size * 8 / 7) if way.ten_crop else way.size
-    film = normalize(resize(film, [side, side]).expand(3, -1, -1), IMAGENET_MEAN, IMAGENET_STD)
+    film = resize(film, [side, side])
     views = torch.stack(TenCrop(way.size)(film)) if way.ten_crop else film[None]
     with torch.no_grad():
         probability = model(views).double().sigmoid().mean(0)

@@ -12,7 +12,6 @@ from chexlib.data.phantom import Film, render
 from chexlib.findings import INFO, normalise
 from chexlib.interpret import heat_boxes, upsample
 from chexlib.interpret.attribution import attribute, to_pixels
-from chexlib.interpret.captum_methods import to_grey
 from chexlib.interpret.geometry import STRIDE, cell_centres
 from chexlib.interpret.maps import positive
 from chexlib.plots import GREY, MARKERS, PALETTE, marks, panels
@@ -103,7 +102,7 @@ def method_heats(
     Parameters
     ----------
     model : CheXNet
-    images : Tensor float32 [1, 3, S, S]
+    images : Tensor float32 [1, 1 or 3, S, S]
         One film.
     finding : str
     methods : mapping of title to method
@@ -156,7 +155,7 @@ def case_sheet(
     if len(maps) != len(cases):
         raise ValueError(f"Expected a map for each of {len(cases)} cases, got {len(maps)}.")
     titles = titles or [INFO[normalise(name)].english for name in cases.finding]
-    grey = to_grey(films.batcher(cases.film))[:, 0].numpy()
+    grey = films.batcher(cases.film)[:, 0].numpy()
     n = len(cases)
     figure, axes = panels(n, columns=n, width=width, height=width / n + 0.3)
     for ax, film, heat, truth, title in zip(axes, grey, maps, cases.truth, titles, strict=True):

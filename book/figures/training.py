@@ -57,8 +57,8 @@ def anatomy(model: CheXNet, *, size: int = 224) -> pd.DataFrame:
     Huang et al., Densely connected convolutional networks, CVPR 2017.
     """
     with torch.device("meta"):
-        twin = type(model)(**model.options).eval()
-        images = torch.empty(1, 3, size, size)
+        twin = type(model)(**model.options).to("meta").eval()
+        images = torch.empty(1, 1, size, size)
     names = {module: name for name, module in twin.densenet.named_modules()}
     seen: list[tuple[nn.Module, torch.Size, torch.Size]] = []
     for module in names:

@@ -132,8 +132,8 @@ class Augment:
     brightness : float
         Largest change of grey, as a share of the full range; 0 to 1.
     contrast : float
-        Largest relative change of contrast about mid-grey: 0.1 is from 1/1.1 to 1.1. Neither is
-        clipped to the range of the film, so nothing saturates.
+        Largest relative change of contrast about mid-grey: 0.1 is from 1/1.1 to 1.1. After both,
+        what would be darker than black is black, and what would be lighter than white is white.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""From rows of an image cache to batches: augmented, normalised, on the device.
+"""From rows of an image cache to batches: augmented, in [0, 1], on the device.
 
 Nothing is decoded here. A batch is a gather of uint8 films, at most one resampling, and one
-multiply and add into the output; or, with the whole cache in the GPU's memory (7.3 GB for
+division into the output; or, with the whole cache in the GPU's memory (7.3 GB for
 ChestX-ray14 at 256 px), an index. Films are resampled on the device, as a batch.
 """
 
@@ -19,17 +19,15 @@ from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 from chexlib.data.augment import Augment, Draw, random_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from numpy.typing import ArrayLike
 
     from chexlib.data.cache import ImageCache
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batcher", "Batches"]
+__all__ = ["Batcher", "Batches"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 RESIDENT_SHARE = 0.6  # of free GPU memory: the network needs the rest
 
 
@@ -50,9 +48,8 @@ class Batcher:
     size : int, optional
         Pixels a side of the output; the films' own by default.
     channels : int
-        Copies of the grey image, each with its own mean and standard deviation.
-    mean, std : sequence of float [channels]
-        The output is ``(grey / 255 - mean) / std``.
+        Copies of the grey film. A CheXNet takes one; networks of other people may want three, and
+        normalised by whoever knows how.
     augment : Augment, optional
         None by default.
     device : str or torch.device
@@ -79,7 +76,7 @@ class Batcher:
     >>> films = np.zeros((5, 32, 32), np.uint8)
     >>> batcher = Batcher(films, augment=Augment.chexnet())
     >>> batcher([3, 1]).shape
-    torch.Size([2, 3, 32, 32])
+    torch.Size([2, 1, 32, 32])
     """
 
     def __init__(
@@ -87,9 +84,7 @@ class Batcher:
         images: ImageCache | np.ndarray | torch.Tensor,
         *,
         size: int | None = None,
-        channels: int = 3,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        channels: int = 1,
         augment: Augment | None = None,
         device: str | torch.device = "cpu",
         resident: str | bool = "auto",
@@ -110,20 +105,16 @@ class Batcher:
                 f"Expected films as uint8 [N, S, S], got {films.dtype} {list(shape)}. "
                 "Build an ImageCache, or resize to squares of 8 bits."
             )
-        if len(mean) != channels or len(std) != channels or not all(s > 0 for s in std):
-            raise ValueError(
-                f"Expected a mean and a standard deviation above 0 for each of {channels} "
-                f"channels, got mean={tuple(mean)} and std={tuple(std)}."
-            )
         if resident not in ("auto", True, False):
             raise ValueError(f'Expected resident "auto", True or False, got {resident!r}.')
         self.size = shape[1] if size is None else operator.index(size)
-        if self.size < 1:
-            raise ValueError(f"Expected a size from 1 up, got {size}.")
+        if self.size < 1 or channels < 1:
+            raise ValueError(
+                f"Expected a size and channels from 1 up, got size={size} and channels={channels}."
+            )
         self.augment = augment or Augment.none()
         self.device = torch.device(device)
         self.channels, self.seed = channels, seed
-        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self._side, self._n = shape[1], shape[0]
         self._films: np.ndarray | torch.Tensor = films
         if isinstance(films, torch.Tensor):
@@ -164,7 +155,7 @@ class Batcher:
         Returns
         -------
         Tensor float32 [B, channels, size, size]
-            On the device.
+            On the device, from 0 (black) to 1 (white).
 
         Raises
         ------
@@ -180,7 +171,7 @@ class Batcher:
         else:
             shrink = max(1, int(self._side * self.augment.smallest_side / self.size))
             films = _sampled(films, draw.matrix, size=self.size, shrink=shrink)
-        return self._normalised(films, draw, out)
+        return self._finished(films, draw, out)
 
     def ten_crop(self, rows: ArrayLike, *, side: int | None = None) -> torch.Tensor:
         """Return four corners and the centre of each film, then those of its mirror image.
@@ -221,7 +212,7 @@ class Batcher:
             for top, left in corners
         ]
         stacked = torch.stack(crops, dim=1).reshape(-1, s, s)
-        return self._normalised(stacked, None, None).view(len(rows), 10, self.channels, s, s)
+        return self._finished(stacked, None, None).view(len(rows), 10, self.channels, s, s)
 
     def ten_crop_mean(
         self,
@@ -304,10 +295,10 @@ class Batcher:
             target[i] = source[rows[i]]
         return films.to(self.device, non_blocking=True)
 
-    def _normalised(
+    def _finished(
         self, films: torch.Tensor, draw: Draw | None, out: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return float32 [B, channels, s, s] of grey [B, s, s]: one multiply and add a value."""
+        """Return float32 [B, channels, s, s] in [0, 1] of grey [B, s, s] from 0 to 255."""
         shape = (len(films), self.channels, *films.shape[1:])
         if out is None:
             out = torch.empty(shape, device=films.device)
@@ -317,25 +308,12 @@ class Batcher:
                 f"{list(out.shape)}."
             )
         out = out[: len(films)]
-        a, b = 1 / (255 * np.array(self.std)), -np.array(self.mean) / np.array(self.std)
         if draw is None or draw.gain is None:
-            # Few films at a time stay in a core's cache; scalars are faster than broadcasting.
-            step = 8 if films.device.type == "cpu" else len(films)
-            for start in range(0, len(films), max(step, 1)):
-                part = films[start : start + step].float()
-                for c in range(self.channels):
-                    torch.add(
-                        part.new_tensor(b[c]),
-                        part,
-                        alpha=float(a[c]),
-                        out=out[start : start + step, c],
-                    )
-            return out
-        films = films.float()
-        grey = 127.5 * (1 - draw.gain) + draw.bias
-        gain = films.new_tensor(draw.gain[:, None] * a)[..., None, None]
-        bias = films.new_tensor(grey[:, None] * a + b)[..., None, None]
-        return torch.addcmul(bias, films[:, None], gain, out=out)
+            return torch.div(films[:, None].expand(shape), 255, out=out)
+        gain = films.new_tensor(draw.gain, dtype=torch.float32) / 255
+        bias = films.new_tensor((127.5 * (1 - draw.gain) + draw.bias) / 255, dtype=torch.float32)
+        gain, bias = (value[:, None, None, None] for value in (gain, bias))
+        return torch.addcmul(bias, films[:, None].expand(shape), gain, out=out).clamp_(0, 1)
 
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()

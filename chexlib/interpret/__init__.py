@@ -7,7 +7,7 @@ controls that know less. A heat map shows what a network uses; it is no diagnosi
 >>> import torch
 >>> from chexlib.interpret import class_activation_maps
 >>> from chexlib.models import CheXNet
->>> class_activation_maps(CheXNet(growth_rate=12), torch.zeros(1, 3, 224, 224)).shape
+>>> class_activation_maps(CheXNet(growth_rate=12), torch.zeros(1, 1, 224, 224)).shape
 torch.Size([1, 14, 7, 7])
 """
 

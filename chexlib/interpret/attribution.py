@@ -12,7 +12,7 @@ method                     map                                               res
 ``copied``                 the bug, :mod:`chexlib.interpret.copied_bug`      H/32, W/32
 =========================  ================================================  ===========
 
-Methods that look at pixels see the grey film in [0, 1], not three normalised copies of it.
+Methods that look at pixels see the grey film in [0, 1], in one channel.
 
 Grad-CAM++ is left out. Captum has none; the package that keeps one needs a second OpenCV; and it is
 "practically equivalent to Grad-CAM with positive gradients" (Lerma and Lucas, arXiv:2205.10838). Of
@@ -91,7 +91,7 @@ def attribute(
         :func:`chexlib.interpret.class_activation_maps`; ``layercam``, ``fine`` and ``copied`` take
         DenseNets only. Methods of pixels say what a pixel does to whatever the network returns:
         logits, of a CheXNet.
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
         Grey films as :class:`chexlib.data.Batcher` gives them.
     findings : str, int, or sequence of these, optional
         F of them, by name where the network names its outputs, or by position; all by default. All
@@ -120,7 +120,7 @@ def attribute(
     Examples
     --------
     >>> from chexlib.models import CheXNet
-    >>> model, images = CheXNet(growth_rate=12), torch.zeros(1, 3, 64, 64)
+    >>> model, images = CheXNet(growth_rate=12), torch.zeros(1, 1, 64, 64)
     >>> attribute(model, images, "Mass", method="gradcam").shape
     torch.Size([1, 1, 2, 2])
     """
@@ -128,8 +128,8 @@ def attribute(
     rows = rows_of(findings, model)
     if images.ndim != 4 or not len(images) or batch_size < 1:
         raise ValueError(
-            f"Expected images [B, 3, H, W] and a batch size from 1 up, got {list(images.shape)} "
-            f"and {batch_size}."
+            f"Expected images [B, 1 or 3, H, W] and a batch size from 1 up, got "
+            f"{list(images.shape)} and {batch_size}."
         )
     if method in ("integrated_gradients", "smoothgrad", "occlusion"):
         options["batch_size"] = batch_size

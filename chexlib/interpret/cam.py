@@ -65,7 +65,7 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
         Used as for testing, whatever mode it is in. torchvision's and torchxrayvision's DenseNets
         will do, with any number F of outputs, and so will others whose head is a linear layer of
         the mean of a map.
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
         As the network takes them; as :class:`chexlib.data.Batcher` gives them for a CheXNet. Larger
         films than those of training give finer maps, of a network that sees bones larger than it
         learned.
@@ -86,7 +86,7 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> from chexlib.models import CheXNet
-    >>> model, images = CheXNet(growth_rate=12).eval(), torch.randn(2, 3, 96, 96)
+    >>> model, images = CheXNet(growth_rate=12).eval(), torch.rand(2, 1, 96, 96)
     >>> maps = class_activation_maps(model, images)
     >>> maps.shape
     torch.Size([2, 14, 3, 3])

@@ -2,8 +2,8 @@
 
 Captum hooks modules and clones what passes them. A DenseNet applies its last ReLU in place and to
 no module's output, so Grad-CAM gets a module to hook: an identity between features and head.
-Methods of pixels get the grey film, from which the three normalised channels are made inside, so
-that their noise and their blank squares are grey as well.
+Methods of pixels get one channel, the grey film in [0, 1], whatever the network takes, so that
+their noise and their blank squares are grey.
 """
 
 from __future__ import annotations
@@ -14,45 +14,31 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.interpret.inside import last_map
+from chexlib.models.chexnet import CheXNet, check_films
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chexlib.models.chexnet import CheXNet
-
-__all__ = ["from_grey", "grad_cam", "integrated_gradients", "occlusion", "smooth_grad", "to_grey"]
+__all__ = ["grad_cam", "integrated_gradients", "occlusion", "smooth_grad", "to_grey"]
 
 
 def to_grey(images: torch.Tensor) -> torch.Tensor:
-    """Return the grey film [B, 1, H, W] in [0, 1] behind three normalised channels.
+    """Return grey films [B, 1, H, W] of images [B, 1 or 3, H, W] in [0, 1].
 
     Raises
     ------
     ValueError
-        If the channels are not copies of one film.
+        If a value is not in [0, 1], or three channels are not copies of one film.
     """
-    mean, std = _statistics(images)
-    channels = images * std + mean
-    grey = channels[:, :1]
-    if not torch.allclose(channels, grey.expand_as(channels), atol=1e-3):
+    check_films(images)
+    grey = images[:, :1]
+    if not torch.allclose(images, grey.expand_as(images), atol=1e-3):
         raise ValueError(
-            "Expected three copies of a grey film, normalised with ImageNet's mean and standard "
-            "deviation, got channels that differ. chexlib.data.Batcher makes them."
+            "Expected grey films, got images whose three channels differ. chexlib.data.Batcher "
+            "makes grey ones."
         )
     return grey.contiguous()
-
-
-def from_grey(grey: torch.Tensor) -> torch.Tensor:
-    """Return normalised images [B, 3, H, W] of grey films [B, 1, H, W] in [0, 1]."""
-    mean, std = _statistics(grey)
-    return (grey - mean) / std
-
-
-def _statistics(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    mean, std = (like.new_tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return mean, std
 
 
 class _Parts(nn.Module):
@@ -68,14 +54,17 @@ class _Parts(nn.Module):
 
 
 class _OfGrey(nn.Module):
-    """A network as a function of grey films."""
+    """A network as a function of one grey channel; others than CheXNet get as many as they had."""
 
-    def __init__(self, model: CheXNet) -> None:
+    def __init__(self, model: nn.Module, images: torch.Tensor, *, noisy: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.channels = model, images.shape[1]
+        self.noisy = noisy and isinstance(model, CheXNet)  # noise leaves [0, 1]
 
     def forward(self, grey: torch.Tensor) -> torch.Tensor:
-        return self.model(from_grey(grey))
+        if self.noisy:
+            return self.model.densenet(self.model.normalised(grey))
+        return self.model(grey.expand(-1, self.channels, -1, -1))
 
 
 def grad_cam(
@@ -113,7 +102,7 @@ def integrated_gradients(
 
     _from_one_up(steps=steps)
     grey = to_grey(images)
-    method = IntegratedGradients(_OfGrey(model))
+    method = IntegratedGradients(_OfGrey(model, images))
     blank = _blank(grey, baseline)
     maps = [
         method.attribute(
@@ -150,7 +139,7 @@ def smooth_grad(
     if not noise > 0:
         raise ValueError(f"Expected noise above 0, got {noise}.")
     grey = to_grey(images)
-    method = NoiseTunnel(Saliency(_OfGrey(model)))
+    method = NoiseTunnel(Saliency(_OfGrey(model, images, noisy=True)))
     maps = []
     for row in rows:
         # Captum draws from the global generator: the caller's stays as it was.
@@ -196,7 +185,7 @@ def occlusion(
             f"of {side} and a stride of {step} for {list(grey.shape[2:])} pixels."
         )
     chosen = list(rows)
-    model_of_grey = _OfGrey(model)
+    model_of_grey = _OfGrey(model, images)
     method = Occlusion(lambda film: model_of_grey(film)[:, chosen])
     maps = []
     for film, blank in zip(grey.split(1), _blank(grey, baseline).split(1), strict=True):

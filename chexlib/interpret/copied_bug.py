@@ -42,7 +42,7 @@ def copied_heat_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     model : CheXNet, or another DenseNet
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
         See :func:`chexlib.interpret.class_activation_maps`.
 
     Returns
@@ -53,7 +53,7 @@ def copied_heat_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> from chexlib.models import CheXNet
-    >>> maps = copied_heat_maps(CheXNet(growth_rate=12), torch.randn(1, 3, 64, 64))
+    >>> maps = copied_heat_maps(CheXNet(growth_rate=12), torch.rand(1, 1, 64, 64))
     >>> bool((maps == maps[:, :1]).all())
     True
     """

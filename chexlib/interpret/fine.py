@@ -45,7 +45,7 @@ def layer_maps(
     Parameters
     ----------
     model : CheXNet, or another DenseNet
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
         See :func:`chexlib.interpret.class_activation_maps`.
     findings : str, int, or sequence of these, optional
         F of them, by name or position; all by default.
@@ -92,7 +92,7 @@ def fine_maps(
     --------
     >>> from chexlib.models import CheXNet
     >>> model = CheXNet(growth_rate=12)
-    >>> fine_maps(model, torch.randn(1, 3, 96, 96), ["Mass", "Nodule"]).shape
+    >>> fine_maps(model, torch.rand(1, 1, 96, 96), ["Mass", "Nodule"]).shape
     torch.Size([1, 2, 6, 6])
     """
     if how not in WAYS:

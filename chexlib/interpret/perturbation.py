@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from chexlib.interpret.captum_methods import from_grey, to_grey
+from chexlib.interpret.captum_methods import to_grey
 from chexlib.interpret.inside import rows_of
 from chexlib.models.chexnet import evaluating
 
@@ -74,7 +74,7 @@ def perturbation_curves(
     Parameters
     ----------
     model : CheXNet
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
         As :class:`chexlib.data.Batcher` gives them.
     heat : array_like or Tensor [B, H, W]
         A map of each, in pixels: :func:`chexlib.interpret.to_pixels`.
@@ -122,7 +122,8 @@ def perturbation_curves(
         for start in range(0, len(pairs), batch_size):
             i, k = np.array(pairs[start : start + batch_size]).T
             done = rank[i] < torch.as_tensor(counts[k], device=rank.device).view(-1, 1, 1, 1)
-            logits = model(from_grey(torch.where(done, last[i], first[i])))
+            mixed = torch.where(done, last[i], first[i])
+            logits = model(mixed.expand(-1, images.shape[1], -1, -1))
             probability[i, k] = logits[:, row].double().sigmoid().cpu().numpy()
     return PerturbationCurves(kind, counts / order.shape[1], probability)
 

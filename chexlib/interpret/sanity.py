@@ -91,7 +91,7 @@ def compare_models(
     ----------
     model, other : CheXNet
         For the label check: trained on true labels, and on shuffled ones.
-    images : Tensor float32 [B, 3, H, W]
+    images : Tensor float32 [B, 1 or 3, H, W]
     findings : str, int, or sequence of these, optional
         By name or position; all by default.
     method, **options

@@ -16,14 +16,13 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 from torchvision.models import DenseNet
 
-from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "CheXNet", "evaluating"]
+__all__ = ["ARCHITECTURES", "IMAGENET_MEAN", "IMAGENET_STD", "CheXNet", "check_films", "evaluating"]
 
 # Layers of each dense block, growth rate, channels of the first convolution.
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
@@ -33,6 +32,9 @@ ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
 }
 
 SMALLEST = 29  # px a side
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ROUNDING = 1e-3  # so far outside [0, 1] may a value be that was computed
 
 
 @contextmanager
@@ -56,8 +58,35 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def check_films(images: torch.Tensor) -> None:
+    """Refuse what is no batch of grey films [B, 1 or 3, H, W] in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one, or a value is not finite or not in [0, 1].
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"Expected images [B, 1 or 3, H, W] in [0, 1], got {list(images.shape)}. "
+            "chexlib.data.Batcher makes them of grey films."
+        )
+    if images.is_meta or not images.numel():
+        return
+    low, high = torch.aminmax(images.detach())
+    if not bool((low >= -ROUNDING) & (high <= 1 + ROUNDING)):  # nor is NaN
+        raise ValueError(
+            f"Expected images from 0 (black) to 1 (white), got values from {float(low):.4g} to "
+            f"{float(high):.4g}. Normalised input is no longer wanted: the network normalises by "
+            "itself. Give films as chexlib.data.Batcher makes them, or grey values divided by "
+            "their maximum."
+        )
+
+
 class CheXNet(nn.Module):
-    """A DenseNet that gives a logit for each of the 14 findings.
+    """A DenseNet that gives a logit for each of the 14 findings, of grey films in [0, 1].
+
+    Films are normalised here, with ImageNet's mean and standard deviation, and nowhere else.
 
     Parameters
     ----------
@@ -71,8 +100,8 @@ class CheXNet(nn.Module):
         :func:`chexlib.models.load_checkpoint`.
     window : (float, float), optional
         For a network that was trained on one grey channel: the values it expects of black and of
-        white, such as (-1024, 1024). Images are given to it all the same as to any other, as
-        three normalised channels, and are converted.
+        white, such as (-1024, 1024). Images are given to it all the same as to any other, in
+        [0, 1], and are converted.
 
     Attributes
     ----------
@@ -95,12 +124,15 @@ class CheXNet(nn.Module):
     The logits are ``classifier(mean over positions of features)``: the head is linear and comes
     after the mean, so that it can be applied at every position instead (class activation maps).
 
+    Each batch is looked at for values outside [0, 1], but for two kinds of passes, where to look
+    would cost speed: those of a compiled network, and those of training on a GPU.
+
     Examples
     --------
     >>> model = CheXNet(growth_rate=12).eval()
-    >>> model(torch.zeros(2, 3, 64, 64)).shape
+    >>> model(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 14])
-    >>> model.features(torch.zeros(2, 3, 64, 64)).shape
+    >>> model.features(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 384, 2, 2])
     """
 
@@ -130,6 +162,10 @@ class CheXNet(nn.Module):
         self.arch, self.growth_rate, self.window = arch, growth, window
         self.provenance: dict = {"format": "random initialisation"}
         self.densenet = DenseNet(growth, blocks, first, num_classes=len(FINDINGS))
+        # No part of checkpoints. On the CPU also where a network is built without values.
+        mean, std = (torch.tensor(v, device="cpu") for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("_scale", (1 / std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
         if window is not None:
             self.densenet.features.conv0 = nn.Conv2d(1, first, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(self.densenet.features.conv0.weight)
@@ -154,9 +190,9 @@ class CheXNet(nn.Module):
 
         Parameters
         ----------
-        images : Tensor float32 [B, 3, H, W]
-            Grey films as three channels, normalised with ImageNet's mean and standard deviation, as
-            :class:`chexlib.data.Batcher` gives them. H and W are at least 29.
+        images : Tensor float32 [B, 1 or 3, H, W]
+            Grey films in [0, 1], as :class:`chexlib.data.Batcher` gives them. H and W are at least
+            29.
 
         Returns
         -------
@@ -166,33 +202,34 @@ class CheXNet(nn.Module):
         Raises
         ------
         ValueError
-            If the shape is another one.
+            If the shape is another one, or values are not in [0, 1].
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"Expected images [B, 3, H, W], normalised, got {list(images.shape)}. "
-                "chexlib.data.Batcher makes them of grey films."
-            )
+        # A look at values is a wait for a GPU, and cannot be compiled.
+        if not (torch.compiler.is_compiling() or (self.training and images.is_cuda)):
+            check_films(images)
         if min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"Expected images of at least {SMALLEST} px a side, got {list(images.shape)}. "
                 "Make larger ones: five halvings leave nothing of these."
             )
+        return relu(self.densenet.features(self.normalised(images)), inplace=True)
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what ``densenet`` is given of images [B, 1 or 3, H, W], whatever their values."""
         if self.window is not None:
             # Here and not in the weights: zeros around an image mean the value 0 of this scale.
             black, white = self.window
-            grey = images[:, :1] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
-            images = black + (white - black) * grey
-        return relu(self.densenet.features(images), inplace=True)
+            return black + (white - black) * images[:, :1]
+        return torch.addcmul(self._shift, images, self._scale)  # one channel becomes three
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits [B, 14] of images [B, 3, H, W]; see :meth:`features`."""
+        """Return logits [B, 14] of images [B, 1 or 3, H, W] in [0, 1]; see :meth:`features`."""
         pooled = adaptive_avg_pool2d(self.features(images), 1)
         return self.densenet.classifier(pooled.flatten(1))
 
     @torch.no_grad()
     def predict_proba(self, images: torch.Tensor) -> torch.Tensor:
-        """Return probabilities [B, 14] of images [B, 3, H, W], with the network as for testing.
+        """Return probabilities [B, 14] of images as for :meth:`features`, in testing mode.
 
         Batch normalisation uses the statistics of training, whatever mode the network is in; the
         mode of every layer is as it was afterwards.

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import chexlib
-from chexlib.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from chexlib.models.chexnet import IMAGENET_MEAN, IMAGENET_STD
 from chexlib.models.files import CheckpointError
 from chexlib.models.formats import rows_by_name, take_rows
 

@@ -62,8 +62,8 @@ def cost(model: CheXNet, *, size: int = 224) -> Cost:
     (6968206, 5.67, 16.76)
     """
     with torch.device("meta"):
-        twin = type(model)(**model.options)
-        images = torch.empty(2, 3, size, size)  # of one, 32 px leave nothing to normalise
+        twin = type(model)(**model.options).to("meta")
+        images = torch.empty(2, 1, size, size)  # of one, 32 px leave nothing to normalise
     with FlopCounterMode(display=False) as forward:
         twin.eval()(images)
     with FlopCounterMode(display=False) as training:

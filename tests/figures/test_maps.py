@@ -136,7 +136,7 @@ def test_cells_are_where_the_network_has_them():
 
 def test_methods_are_enlarged_and_cut_at_0():
     torch.manual_seed(0)
-    model, images = CheXNet(growth_rate=12), torch.randn(1, 3, 64, 64)
+    model, images = CheXNet(growth_rate=12), torch.rand(1, 1, 64, 64)
     heats = draw.method_heats(model, images, "Mass", {"one": "cam", "same": "gradcam"}, size=128)
     cam = class_activation_maps(model, images)[0, 4].clamp_min(0)
     assert list(heats) == ["one", "same"]

@@ -88,5 +88,5 @@ def test_many_films_in_batches(small):
 
 
 def test_a_wrong_shape_is_refused(small):
-    with pytest.raises(ValueError, match=r"Expected images \[B, 3, H, W\]"):
-        class_activation_maps(small, torch.zeros(1, 1, 64, 64))
+    with pytest.raises(ValueError, match=r"Expected images \[B, 1 or 3, H, W\]"):
+        class_activation_maps(small, torch.zeros(1, 2, 64, 64))

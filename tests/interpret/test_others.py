@@ -30,6 +30,12 @@ QUICK = {
 }
 
 
+@pytest.fixture
+def images(images):
+    """Return them as other people's networks take them, in three channels."""
+    return images.expand(-1, 3, -1, -1).contiguous()
+
+
 @pytest.fixture(scope="module")
 def theirs(lived_in):
     torch.manual_seed(1)
@@ -65,11 +71,12 @@ def test_every_method_by_position(theirs, images, method):
 
 def test_many_films_and_other_tools(theirs, images):
     films = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    maps, logits = maps_of(theirs, Batcher(films), range(3), batch_size=2)
+    batcher = Batcher(films, channels=3)
+    maps, logits = maps_of(theirs, batcher, range(3), batch_size=2)
     assert maps.shape == (3, 3, 2, 2)
     with torch.no_grad():
-        np.testing.assert_allclose(logits, theirs(Batcher(films)(range(3))), atol=1e-5)
-    pairs = case_maps(theirs, Batcher(films), [2, 0], [1, 2])
+        np.testing.assert_allclose(logits, theirs(batcher(range(3))), atol=1e-5)
+    pairs = case_maps(theirs, batcher, [2, 0], [1, 2])
     np.testing.assert_allclose(pairs, maps[[2, 0], [1, 2]], atol=1e-5)
     table = shift_equivariance(theirs, images, 1, shifts=(8,))
     assert table["finding"].unique().tolist() == [1]

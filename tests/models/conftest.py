@@ -3,6 +3,9 @@
 import pytest
 import torch
 from torchvision.models import DenseNet
+from torchvision.transforms.functional import normalize
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 def randomise(network, seed):
@@ -46,5 +49,11 @@ def make():
 
 @pytest.fixture
 def images():
-    """Normalised images [2, 3, 64, 64]."""
-    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    """Grey films [2, 1, 64, 64] in [0, 1]."""
+    return torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture
+def seen(images):
+    """What torchvision's networks are given of these films, by torchvision's own transform."""
+    return normalize(images.expand(-1, 3, -1, -1), *IMAGENET)

@@ -180,7 +180,7 @@ def test_a_finished_run_is_opened(whole, tmp_path, monkeypatch):
     assert len(run.predictions) == 30
     assert open_run(tmp_path).recipe == recipe(epochs=1).on_given_data()
     # A resume point is a checkpoint like any other, order of the findings included.
-    images = torch.randn(2, 3, 32, 32)
+    images = torch.rand(2, 1, 32, 32)
     last = load_checkpoint(tmp_path / "last.ckpt")
     torch.testing.assert_close(last(images), run.model()(images), rtol=0, atol=0)
     assert not last.provenance["notes"]

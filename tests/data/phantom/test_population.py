@@ -234,7 +234,7 @@ class TestOpening:
         np.testing.assert_array_equal(data.labels, data.films[NAMES].to_numpy())
         film = films_of(data.films, seed=0)[7]
         np.testing.assert_array_equal(data.cache.images[data.rows[7]], render(film, size=32).image)
-        assert Batcher(data.cache)(data.rows[:3]).shape == (3, 3, 32, 32)
+        assert Batcher(data.cache)(data.rows[:3]).shape == (3, 1, 32, 32)
         assert data.patients.tolist() == data.films["patient"].tolist()
 
     def test_is_simulated_once(self):
