@@ -15,12 +15,12 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
 
 if TYPE_CHECKING:
     from myst_nb.core.render import MimeData, NbElementRenderer
@@ -114,11 +114,19 @@ class PlotlyRenderer:
 
 
 def set_options(_app: Sphinx, config: Config) -> None:
-    """Point MathJax at the copy of the site, and set the theme's options.
+    """Bring the scripts into the site, point MathJax at its copy, and set the theme's options.
 
     Here and not in ``_config.yml``, because ``html_theme_options`` given there replaces Jupyter
     Book's own, and its buttons may not be asked for without an address.
     """
+    for script, (package, path) in SCRIPTS.items():
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ExtensionError(
+                f"Expected the package {package!r}, which carries {script}, and did not find it. "
+                "Install the extra: pip install 'chexlib[book]'"
+            )
+        config.html_static_path.append(str(Path(spec.submodule_search_locations[0], path)))
     config.mathjax_path = "tex-svg-full.js"
     theme = config.html_theme_options
     theme["logo"] = {"text": config.html_title, "alt_text": ""}
@@ -158,24 +166,9 @@ def set_scripts(app: Sphinx, pagename: str, _template: str, context: dict, _doct
         app.add_js_file(None, body=SEARCH)
 
 
-def copy_scripts(app: Sphinx, exception: Exception | None) -> None:
-    """Copy the scripts into the finished site."""
-    if exception is not None or app.builder.format != "html":
-        return
-    for name, (package, path) in SCRIPTS.items():
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(
-                f"Expected the package {package!r}, which carries {name}, and did not find it. "
-                "Install the extra: pip install 'chexlib[book]'"
-            )
-        shutil.copy(Path(spec.submodule_search_locations[0], path), app.outdir / "_static" / name)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.connect("config-inited", set_options)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx numbered them
     app.connect("html-page-context", set_scripts)
-    app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from jupyter_book.cli.main import main as jupyter_book
 from nbformat import write
+from sphinx.errors import ExtensionError
 
 from chexlib import sphinxext
 from chexlib.sphinxext import PLOTLY_MIME, PlotlyRenderer, figure_html
@@ -182,16 +183,7 @@ def test_the_renderer_is_registered():
     assert PlotlyRenderer in [p.load() for p in entry_points(group="myst_nb.mime_renderers")]
 
 
-def test_a_missing_package_is_named(monkeypatch, tmp_path):
+def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sphinxext.SCRIPTS, "x.js", ("no_such_package", "x.js"))
-    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path)
-    (tmp_path / "_static").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"chexlib\[book\]"):
-        sphinxext.copy_scripts(app, None)
-
-
-@pytest.mark.parametrize(("kind", "exception"), [("text", None), ("html", ValueError())])
-def test_nothing_is_copied_into_a_broken_or_other_build(kind, exception, tmp_path):
-    app = SimpleNamespace(builder=SimpleNamespace(format=kind), outdir=tmp_path)
-    sphinxext.copy_scripts(app, exception)
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(ExtensionError, match=r"chexlib\[book\]"):
+        sphinxext.set_options(None, SimpleNamespace(html_static_path=[]))
