@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -21,12 +22,14 @@ __all__ = [
     "brief",
     "disk_errors",
     "draft_of",
+    "files_below",
     "inert",
     "legible",
     "open_own",
     "original",
     "put_in_place",
     "remove_drafts",
+    "sha256",
     "write_atomically",
     "write_csv",
 ]
@@ -171,12 +174,37 @@ def original(text: str) -> str:
 
 def write_csv(path: str | Path, table: pd.DataFrame, **options: object) -> None:
     """Write a table atomically, its texts :func:`inert`; options are those of ``to_csv``."""
-    texts = table.select_dtypes(exclude="number")
-    safe = {
-        name: column.astype(object).map(lambda v: inert(v) if isinstance(v, str) else v)
-        for name, column in texts.items()
-    }
-    write_atomically(path, lambda draft: table.assign(**safe).to_csv(draft, index=False, **options))
+    texts = table.select_dtypes(exclude="number").astype(object)
+    safe = table.assign(
+        **texts.map(lambda value: inert(value) if isinstance(value, str) else value)
+    )
+    write_atomically(path, lambda draft: safe.to_csv(draft, index=False, **options))
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's list of files, as 64 hexadecimal digits.
+
+    A folder's is that of ``find . -type f | LC_ALL=C sort | xargs sha256sum``, run inside it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or the folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    names = files_below(path)
+    if not names:
+        raise FileNotFoundError(f"Expected files in {path}, found none. Fetch them first.")
+    lines = "".join(f"{sha256(path / name)}  ./{name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_below(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, as seen from it, sorted."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def brief(value: object) -> str:

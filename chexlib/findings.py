@@ -3,14 +3,16 @@
 The order is CheXNet's (Rajpurkar et al. 2017, arXiv 1711.05225 version 3, Table 2) and is the
 order of every array, table and network output of this project. The Chinese names are those in use
 in Taiwan; where the survey that this project grew from uses another word, that word is kept beside
-it.
+it. The table itself is ``findings.toml`` beside this module.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from chexlib.files import brief
 
@@ -47,150 +49,16 @@ class Finding:
     aliases: tuple[str, ...] = ()
 
 
-_ALL = (
-    Finding(
-        name="Atelectasis",
-        english="Atelectasis",
-        chinese="肺塌陷",
-        chinese_survey="肺陷落／肺不張",
-        meaning="Lung that lost volume: a band or wedge of density, neighbours pulled towards it.",
-        chronic=False,
-        colour="#0072b2",
-    ),
-    Finding(
-        name="Cardiomegaly",
-        english="Cardiomegaly",
-        chinese="心臟擴大",
-        chinese_survey="心臟肥大",
-        meaning="A heart wider than half of the chest on a PA film.",
-        chronic=True,
-        colour="#e69f00",
-        aliases=("enlarged heart",),
-    ),
-    Finding(
-        name="Effusion",
-        english="Pleural effusion",
-        chinese="肋膜積液",
-        chinese_survey="滲出",
-        meaning="Fluid in the pleural space: a blunted costophrenic angle, a meniscus upright.",
-        chronic=False,
-        colour="#56b4e9",
-        aliases=("pleural effusion", "pleural fluid"),
-    ),
-    Finding(
-        name="Infiltration",
-        english="Infiltration",
-        chinese="浸潤",
-        chinese_survey="滲透",
-        meaning="Ill-defined added density in the lung; an old word that names no one disease.",
-        chronic=False,
-        colour="#782717",
-        aliases=("infiltrate", "infiltrates"),
-    ),
-    Finding(
-        name="Mass",
-        english="Mass",
-        chinese="腫塊",
-        chinese_survey="腫塊",
-        meaning="An opacity more than 3 cm across, whatever its outline.",
-        chronic=True,
-        colour="#009e73",
-        aliases=("lung mass",),
-    ),
-    Finding(
-        name="Nodule",
-        english="Nodule",
-        chinese="結節",
-        chinese_survey="結節",
-        meaning="A rounded opacity of at most 3 cm.",
-        chronic=True,
-        colour="#c3b863",
-        aliases=("lung nodule", "pulmonary nodule"),
-    ),
-    Finding(
-        name="Pneumonia",
-        english="Pneumonia",
-        chinese="肺炎",
-        chinese_survey="肺炎",
-        meaning="Infection of the lung: a diagnosis, which a film can suggest by an opacity.",
-        chronic=False,
-        colour="#d55e00",
-    ),
-    Finding(
-        name="Pneumothorax",
-        english="Pneumothorax",
-        chinese="氣胸",
-        chinese_survey="氣胸",
-        meaning="Air in the pleural space: a thin pleural line with no lung vessels beyond it.",
-        chronic=False,
-        colour="#cc79a7",
-        aliases=("ptx",),
-    ),
-    Finding(
-        name="Consolidation",
-        english="Consolidation",
-        chinese="實質化",
-        chinese_survey="實變",
-        meaning="Air spaces filled: a dense opacity that hides vessels; often air bronchograms.",
-        chronic=False,
-        colour="#30349b",
-    ),
-    Finding(
-        name="Edema",
-        english="Pulmonary edema",
-        chinese="肺水腫",
-        chinese_survey="浮腫／水腫",
-        meaning="Fluid in the lung, mostly from the heart: hazy vessels, perihilar, on both sides.",
-        chronic=False,
-        colour="#9a8cff",
-        aliases=("oedema", "pulmonary edema", "pulmonary oedema"),
-    ),
-    Finding(
-        name="Emphysema",
-        english="Emphysema",
-        chinese="肺氣腫",
-        chinese_survey="氣腫／肺氣腫",
-        meaning="Enlarged air spaces with destroyed walls: dark large lungs, flat diaphragms.",
-        chronic=True,
-        colour="#54385b",
-    ),
-    Finding(
-        name="Fibrosis",
-        english="Fibrosis",
-        chinese="肺纖維化",
-        chinese_survey="纖維化",
-        meaning="Scarred lung: coarse lines and lost volume that stay, and may progress.",
-        chronic=True,
-        colour="#6c68fc",
-        aliases=("pulmonary fibrosis",),
-    ),
-    Finding(
-        name="Pleural_Thickening",
-        english="Pleural thickening",
-        chinese="肋膜增厚",
-        chinese_survey="胸膜增厚",
-        meaning="A scarred pleura: a smooth or nodular density along the chest wall or the apex.",
-        chronic=True,
-        colour="#2b2b2b",
-        aliases=("thickened pleura",),
-    ),
-    Finding(
-        name="Hernia",
-        english="Hernia",
-        chinese="橫膈疝氣",
-        chinese_survey="疝氣／脫腸",
-        meaning="Mostly a sliding hiatal hernia: stomach above the diaphragm, behind the heart.",
-        chronic=True,
-        colour="#777777",
-        aliases=("hiatal hernia", "hiatus hernia", "diaphragmatic hernia"),
-    ),
-)
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-FINDINGS: tuple[str, ...] = tuple(finding.name for finding in _ALL)
-"""Names of the 14 findings in CheXNet's order."""
-
-INFO: dict[str, Finding] = {finding.name: finding for finding in _ALL}
+INFO: dict[str, Finding] = {
+    name: Finding(name=name, **row | {"aliases": tuple(row.get("aliases", ()))})
+    for name, row in _TABLE.items()
+}
 """Everything known about each finding, by name."""
+
+FINDINGS: tuple[str, ...] = tuple(INFO)
+"""Names of the 14 findings in CheXNet's order."""
 
 NO_FINDING = "No Finding"
 """NIH's text for a film in whose report text mining met none of the 14; not a claim of health."""
@@ -202,7 +70,7 @@ def _key(text: str) -> str:
 
 _BY_KEY = {
     _key(spelling): finding.name
-    for finding in _ALL
+    for finding in INFO.values()
     for spelling in (finding.name, finding.english, *finding.aliases)
 }
 
@@ -236,14 +104,10 @@ def normalise(name: str) -> str:
         ...
     ValueError: Expected one of the 14 findings, got 'Emphasema'. Did you mean 'Emphysema'?
     """
+    hint = f"Known are {', '.join(FINDINGS)}."
     if isinstance(name, str):
-        found = _BY_KEY.get(_key(name))
-        if found is not None:
-            return found
-        near = difflib.get_close_matches(_key(name)[:100], _BY_KEY, n=1)
-        hint = (
-            f"Did you mean {_BY_KEY[near[0]]!r}?" if near else f"Known are {', '.join(FINDINGS)}."
-        )
-    else:
-        hint = f"Known are {', '.join(FINDINGS)}."
+        if _key(name) in _BY_KEY:
+            return _BY_KEY[_key(name)]
+        for near in difflib.get_close_matches(_key(name)[:100], _BY_KEY, n=1):
+            hint = f"Did you mean {_BY_KEY[near]!r}?"
     raise ValueError(f"Expected one of the 14 findings, got {brief(name)}. {hint}")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data import data_home, load_boxes, load_labels, package_file
+from chexlib.data.prevalence import clustered_mean, prevalence, prevalence_ratio
 from chexlib.data.splits import official_split
-from chexlib.data.summary import clustered_mean, prevalence, prevalence_ratio
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:

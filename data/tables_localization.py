@@ -12,7 +12,8 @@ from train_runs import SHORTCUT, folder_of
 
 from chexlib.data import Batcher, load_boxes, open_dataset, package_file
 from chexlib.data.phantom import VERSION, Shortcut, films_of, render
-from chexlib.data.tables import sha256, table_folder
+from chexlib.data.tables import table_folder
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     CONTROLS,

@@ -19,8 +19,9 @@ from scipy.stats import t as student
 
 from chexlib.data import open_dataset, package_file, table
 from chexlib.data.phantom import VERSION, noise_rates, noisy_labels
-from chexlib.data.summary import clustered_mean
-from chexlib.data.tables import sha256, table_folder
+from chexlib.data.prevalence import clustered_mean
+from chexlib.data.tables import table_folder
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.metrics import (
     Resamples,

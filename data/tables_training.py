@@ -16,7 +16,8 @@ from train_runs import folder_of, runs
 
 from chexlib.data import open_dataset, package_file
 from chexlib.data.phantom import VERSION
-from chexlib.data.tables import sha256, table_folder
+from chexlib.data.tables import table_folder
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.metrics import Resamples, auroc, calibration_error, resampled, undo_class_weights
 

@@ -8,7 +8,7 @@ import pytest
 
 from chexlib.data import Batcher, table
 from chexlib.data.phantom import VERSION, Film, render
-from chexlib.data.tables import sha256
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.interpret import Heat, find_cases, maps_of, score_cases, verdicts
 from chexlib.models import load_checkpoint, phantom_checkpoint

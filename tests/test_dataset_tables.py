@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from chexlib.data import data_home, load_boxes, load_labels, table
-from chexlib.data.summary import prevalence, prevalence_ratio
+from chexlib.data.prevalence import prevalence, prevalence_ratio
 from chexlib.findings import FINDINGS
 from chexlib.text import interval_text
 

@@ -9,7 +9,7 @@ import pytest
 
 from chexlib.data import data_home, package_file, read_radiograph, table
 from chexlib.data.phantom import VERSION
-from chexlib.data.tables import sha256
+from chexlib.files import sha256
 
 ROOT = Path(__file__).parents[1]
 SIMULATED = ("phantom_resolution", "phantom_against_films", "phantom_leakage")

@@ -8,7 +8,7 @@ import pytest
 
 from chexlib.data import load_boxes, package_file, table
 from chexlib.data.phantom import VERSION
-from chexlib.data.tables import sha256
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.interpret import CONTROLS
 from chexlib.models import phantom_checkpoint

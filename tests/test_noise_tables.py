@@ -10,7 +10,8 @@ import pytest
 
 from chexlib.data import table
 from chexlib.data.phantom import VERSION, noise_rates
-from chexlib.data.tables import sha256, table_folder
+from chexlib.data.tables import table_folder
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.metrics.label_issues import label_worth
 

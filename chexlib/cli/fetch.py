@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -80,69 +79,42 @@ def fetch(
                 f"Expected at least one of {', '.join(REGISTRY)}, got none. "
                 "See them with: chexlib fetch --list"
             )
-        _fetch_all(entries, home, force=force, known_hash=known_hash)
+        for item in entries:
+            _fetch(item, home=home, force=force, known_hash=known_hash)
 
 
-def _fetch_all(entries: list[Entry], home: Path, *, force: bool, known_hash: str | None) -> None:
+def _fetch(item: Entry, **options: Any) -> None:
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
     from chexlib.data.fetch import fetch as fetch_entry
 
     console = terminal()
-    for item in entries:
-        console.print(
-            f"[bold]{item.name}[/]  {escape(item.title)}\n"
-            f"  licence: {item.licence}. Cite: {escape(item.citation)}"
-        )
-        with _bars() as progress:
-            paths = fetch_entry(
-                item, home=home, force=force, known_hash=known_hash, progress=progress
-            )
-        for path in paths:
-            console.print(f"  [green]ready[/] {escape(str(path))}", soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a progress bar for each label that is reported."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
+    console.print(
+        f"[bold]{item.name}[/]  {escape(item.title)}\n"
+        f"  licence: {item.licence}. Cite: {escape(item.citation)}"
     )
-
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, int] = {}
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = functools.cache(functools.partial(bars.add_task, total=None))  # one a label
 
         def report(label: str, done: int, total: int | None) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total)
-            bars.update(tasks[label], completed=done, total=total)
+            bars.update(task(f"  {label}"), completed=done, total=total)
 
-        yield report
+        paths = fetch_entry(item, progress=report, **options)
+    for path in paths:
+        console.print(f"  [green]ready[/] {escape(str(path))}", soft_wrap=True)
 
 
 def _size(item: Entry) -> str:
-    if item.size is not None:
-        return _bytes(item.size)
-    return f"about {_bytes(item.about_bytes)}" if item.about_bytes else "not published"
-
-
-def _bytes(count: int) -> str:
     from rich.filesize import decimal
 
-    return decimal(count)
+    if item.size is not None:
+        return decimal(item.size)
+    return f"about {decimal(item.about_bytes)}" if item.about_bytes else "not published"
 
 
 def state_of(item: Entry, home: Path) -> str:
+    """Return whether the files of an entry are in a folder, coloured."""
     from chexlib.data.fetch import is_present
 
     present = sum(is_present(file, home) for file in item.files)
@@ -160,9 +132,8 @@ def _list(entries: list[Entry], home: Path) -> None:
     table.add_column("Licence")
     table.add_column("State")
     for item in entries:
-        table.add_row(
-            item.name, escape(item.title), _size(item), item.licence, state_of(item, home)
-        )
+        state = state_of(item, home)
+        table.add_row(item.name, escape(item.title), _size(item), item.licence, state)
     console = terminal()
     console.print(table)
     console.print("\nSources, hashes and notes of one: [cyan]chexlib fetch --list NAME[/]")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,85 +12,124 @@ import pandas as pd
 from chexlib.files import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Checker", "read_csv"]
+__all__ = ["ANY", "IMAGE", "CheckedTable", "Rule", "number", "one_of"]
 
-IMAGE_NAME = r"\d{8}_\d{3}\.png"
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV, plain or compressed; whatever is wrong with it becomes one ValueError."""
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"Expected a label file at {path}, found none.") from None
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"Expected a readable CSV at {path}, got: {error}. The file is damaged or is another "
-            "file; fetch or install it again."
-        ) from error
+DAMAGED = "The file is damaged or is another file."
 
 
-class Checker:
-    """Checks on one file's table; each error names file, row (header is row 1) and column."""
+class Rule(NamedTuple):
+    """What each value of a column has to be, in words and as a function of the column."""
 
-    def __init__(self, path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
-        self.path, self.frame = path, frame
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
+    expected: str
+    good: Callable[[pd.Series], pd.Series]
+
+
+ANY = Rule("a value", pd.Series.notna)
+IMAGE = Rule(
+    "an image name such as 00000001_000.png",
+    lambda column: column.astype("str").str.fullmatch(r"\d{8}_\d{3}\.png"),
+)
+
+
+def one_of(values: Iterable[object]) -> Rule:
+    """Admit certain values only."""
+    return Rule(f"one of {tuple(values)}", lambda column: column.isin(list(values)))
+
+
+def number(low: float, *, above: bool = False, whole: bool = False) -> Rule:
+    """Admit finite, or whole, numbers of at least ``low``, or above it."""
+
+    def good(column: pd.Series) -> pd.Series:
+        found = pd.to_numeric(column, errors="coerce")
+        fits = (found > low) if above else (found >= low)
+        return fits & ((found % 1 == 0) if whole else np.isfinite(found))
+
+    kind = "whole number" if whole else "number"
+    return Rule(f"a {kind} {'above' if above else 'of at least'} {low}", good)
+
+
+class CheckedTable:
+    """A file's table; each error names file, row (header is row 1) and column.
+
+    Parameters
+    ----------
+    path : path
+        A CSV, plain or compressed.
+    rules : mapping of column to Rule or None
+        Columns that must be there; None admits an empty value and anything else.
+    unique : str or list of str, optional
+        Columns that together stand in no two rows.
+    rows : int, optional
+        How many rows there are.
+    frame : DataFrame, optional
+        The file as it was read already.
+    advice : str
+        What an error about a value says at its end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        rules: Mapping[str, Rule | None],
+        *,
+        unique: str | list[str] = (),
+        rows: int | None = None,
+        frame: pd.DataFrame | None = None,
+        advice: str = DAMAGED,
+    ) -> None:
+        self.path, self.advice = Path(path), advice
+        self.frame = self.read(self.path) if frame is None else frame
+        for column in rules:
+            if column not in self.frame:
+                raise ValueError(
+                    f"Expected column {column!r} in {path}, found columns "
+                    f"{brief(list(self.frame.columns))}. This is another file, or its header was "
+                    "changed."
+                )
+        for column, rule in rules.items():
+            if rule is not None:
+                self.refuse(self.frame[column].isna(), column, ANY.expected)
+                self.refuse(~rule.good(self.frame[column]), column, rule.expected)
+        if unique:
+            columns = [unique] if isinstance(unique, str) else unique
+            self.refuse(self.frame.duplicated(columns), columns[-1], "no row twice")
+        if rows is not None and len(self.frame) != rows:
             raise ValueError(
-                f"Expected column {missing[0]!r} in {path}, found columns "
-                f"{brief(list(frame.columns))}. This is another file, or its header was changed."
+                f"Expected {rows:,} rows in {path}, got {len(self.frame):,}. The file is cut off "
+                "or is another release."
             )
-        for column in columns:
-            if column not in ("x", "y", "width", "height"):  # empty where RSNA drew no box
-                self.refuse(frame[column].isna(), column, "a value")
 
-    def refuse(self, bad: pd.Series, column: str, expected: str) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
+    @staticmethod
+    def read(path: Path) -> pd.DataFrame:
+        """Read a CSV; whatever is wrong with it becomes one ValueError."""
+        try:
+            return pd.read_csv(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"Expected a label file at {path}, found none.") from None
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             raise ValueError(
-                f"Expected {expected} in {self.path}, row {row + 2}, column {column!r}; got "
-                f"{brief(self.frame[column].iloc[row])}. The file is damaged or is another file."
-            )
+                f"Expected a readable CSV at {path}, got: {error}. {DAMAGED[:-1]}; fetch or "
+                "install it again."
+            ) from error
 
-    def rows(self, expected: int) -> None:
-        if len(self.frame) != expected:
+    def refuse(self, bad: pd.Series | np.ndarray, column: str, expected: str) -> None:
+        """Raise with the first row that is bad."""
+        if np.any(bad):
+            row = int(np.argmax(bad))
             raise ValueError(
-                f"Expected {expected:,} rows in {self.path}, got {len(self.frame):,}. The file is "
-                "cut off or is another release."
+                f"Expected {expected} in {self.path}, row {row + 2}, column {brief(column)}; got "
+                f"{brief(self.frame[column].iloc[row])}. {self.advice}"
             )
 
-    def unique(self, *columns: str) -> None:
-        self.refuse(self.frame.duplicated(list(columns)), columns[-1], "no row twice")
-
-    def image_names(self, column: str) -> None:
-        good = self.frame[column].astype("str").str.fullmatch(IMAGE_NAME)
-        self.refuse(~good, column, "an image name such as 00000001_000.png")
-
-    def one_of(self, column: str, values: Iterable[object]) -> None:
-        self.refuse(~self.frame[column].isin(list(values)), column, f"one of {tuple(values)}")
-
-    def numbers(self, column: str, *, low: float, above: bool = False) -> None:
-        found = pd.to_numeric(self.frame[column], errors="coerce")
-        in_range = (found > low) if above else (found >= low)
-        expected = f"a number {'above' if above else 'of at least'} {low}"
-        self.refuse(~(in_range & np.isfinite(found)), column, expected)
-
-    def whole_numbers(self, column: str, *, low: int) -> None:
-        found = pd.to_numeric(self.frame[column], errors="coerce")
-        self.refuse(
-            ~((found >= low) & (found % 1 == 0)), column, f"a whole number of at least {low}"
-        )
-
-    def converted(self, column: str, function: Callable[[str], str]) -> pd.Series:
+    def converted(self, column: str, function: Callable[[str], object]) -> np.ndarray:
         """Map a column through a function that raises ValueError on unknown values."""
-        table = {}
-        for value in self.frame[column].unique():
+        codes, values = pd.factorize(self.frame[column])
+        results = []
+        for code, value in enumerate(values):
             try:
-                table[value] = function(value)
+                results.append(function(str(value)))
             except ValueError as error:
-                self.refuse(self.frame[column] == value, column, f"a known label ({error})")
-        return self.frame[column].map(table)
+                self.refuse(codes == code, column, f"a known label ({error})")
+        return np.array(results)[codes]

@@ -5,6 +5,11 @@ is right, by a rename on the same file system, so that a reader never sees half 
 wrong (no network, an error of the server, a broken connection, a wrong file, a full disk, an
 unsound archive) ends in one :class:`FetchError` and leaves every finished file as it was. A part
 is kept where the next try can continue it and dropped where its content is wrong.
+
+Once it has arrived, a pickle becomes a CSV and an archive a folder. Both are formats that can do
+harm to whoever opens them carelessly. The pickle is read with an unpickler that can build numpy
+scalars and nothing else; the archive with tarfile's ``data`` filter, into a folder of its own,
+whose files are moved in place only when all of it was sound.
 """
 
 from __future__ import annotations
@@ -12,28 +17,46 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gzip
+import json
 import logging
+import pickle
+import re
+import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
+import numpy as np
+import pandas as pd
 import pooch
 
-from chexlib.data import convert
-from chexlib.data.download import FetchError, download, hash_matches
+from chexlib.data.download import FetchError, download
 from chexlib.data.home import data_home
 from chexlib.data.registry import Entry, RemoteFile, entry
 from chexlib.files import DISK_FULL, put_in_place, write_atomically
 
-__all__ = ["FetchError", "Progress", "fetch", "is_present"]
+__all__ = [
+    "CONVERSIONS",
+    "FetchError",
+    "Progress",
+    "fetch",
+    "is_present",
+    "rsna_matches_to_csv",
+    "unpack_archive",
+    "unpacked",
+]
 
 logger = logging.getLogger(__name__)
 
 #: Called with a label, the bytes done and the bytes in all (None where unknown).
 Progress = Callable[[str, int, int | None], None]
 
-_DIGITS = {"md5": 32, "sha256": 64, "sha512": 128}
+hash_matches = pooch.hashes.hash_matches
+
+_HASH = r"(sha256:)?[0-9a-f]{64}|md5:[0-9a-f]{32}|sha512:[0-9a-f]{128}"
 
 
 def is_present(file: RemoteFile, home: Path) -> bool:
@@ -41,9 +64,9 @@ def is_present(file: RemoteFile, home: Path) -> bool:
 
     A file without a known hash counts as present where it exists.
     """
-    if file.unpack_to is not None:
-        return convert.unpacked(Path(file.path).name, home / file.unpack_to)
     target = home / file.path
+    if file.unpack_to is not None:
+        return unpacked(target.name, home / file.unpack_to)
     return target.is_file() and hash_matches(target, file.finished_hash)
 
 
@@ -106,59 +129,50 @@ def fetch(
                 f"chexlib fetch {item.name} --force"
             )
     if missing:
-        bring = functools.partial(
-            _bring,
-            progress=progress or (lambda *_: None),
-            download=functools.partial(download, retries=retries, timeout=timeout, backoff=backoff),
-        )
-        with _explained(home), _alone(home):
+        options = {"retries": retries, "timeout": timeout, "backoff": backoff}
+        with _alone(home):
             for file in missing:
                 # Looked at again: another fetch may have brought it while this one waited.
                 if force or not is_present(file, home):
-                    bring(file, home)
+                    _bring(file, home, progress or (lambda *_: None), options)
     return list(dict.fromkeys(home / (file.unpack_to or file.path) for file in files))
 
 
-def _with_hash(item: Entry, known_hash: str | None) -> list[RemoteFile]:
+def _with_hash(item: Entry, known_hash: str | None) -> tuple[RemoteFile, ...]:
     """Give an entry's files, the one without a hash with the hash of the caller."""
     if known_hash is None:
-        return list(item.files)
+        return item.files
     if len(item.files) != 1 or item.files[0].hash is not None:
         raise ValueError(
             f"Expected a hash only for an entry that has none, got one for {item.name!r}. "
             "Leave it out."
         )
-    algorithm = pooch.hashes.hash_algorithm(known_hash)
-    digest = known_hash.rpartition(":")[2].lower()
-    if _DIGITS.get(algorithm) != len(digest) or not set(digest) <= set("0123456789abcdef"):
+    known = known_hash.lower()
+    if not re.fullmatch(_HASH, known):
         raise ValueError(f"Expected sha256: and 64 hexadecimal digits, got {known_hash!r}.")
-    return [dataclasses.replace(item.files[0], hash=f"{algorithm}:{digest}")]
+    known = known if ":" in known else f"sha256:{known}"
+    return (dataclasses.replace(item.files[0], hash=known),)
 
 
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Hold the data folder's lock: two fetches would write to the same part.
 
-    The system releases it when the process ends, however it ends.
+    The system releases it when the process ends, however it ends. An error of the file system
+    becomes a FetchError that says what to do.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(home / ".fetch.lock")
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        logger.warning("Another fetch is at work in %s: waiting for it.", home)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _explained(home: Path) -> Iterator[None]:
-    """Turn an error of the file system into a FetchError that says what to do."""
-    try:
-        yield
+        home.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(home / ".fetch.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            logger.warning("Another fetch is at work in %s: waiting for it.", home)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
     except OSError as error:
         if error.errno in DISK_FULL:
             raise FetchError(
@@ -173,9 +187,7 @@ def _explained(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _bring(
-    file: RemoteFile, home: Path, *, progress: Progress, download: Callable[..., None]
-) -> None:
+def _bring(file: RemoteFile, home: Path, progress: Progress, options: dict[str, float]) -> None:
     """Download one file, then put it in place, convert or unpack it."""
     target = home / file.path
     if file.unpack_to and target.is_file() and hash_matches(target, file.hash):
@@ -193,15 +205,20 @@ def _bring(
             most=file.most,
             label=target.name,
             progress=functools.partial(progress, target.name),
+            **options,
         )
-        if file.unpack_to:
-            _unpack(file, part, home, progress)
-            part.unlink()
-        elif file.convert:
-            _convert(file, part, target)
-            part.unlink()
-        else:
+        if not file.unpack_to and not file.convert:
             put_in_place(part, target)
+            return
+        try:
+            if file.unpack_to:
+                _unpack(file, part, home, progress)
+            else:
+                write_atomically(target, functools.partial(_convert, file, part))
+        except FetchError:
+            part.unlink()  # unsound: not to be tried again
+            raise
+        part.unlink()
     finally:
         with contextlib.suppress(OSError):
             if not part.stat().st_size:
@@ -211,43 +228,169 @@ def _bring(
                 folder.rmdir()  # only where it stayed empty
 
 
-def _convert(file: RemoteFile, part: Path, target: Path) -> None:
-    """Write the finished file from the downloaded one, verify it, and put it in place."""
-
-    def write(draft: Path) -> None:
-        file.convert(part, draft)
-        _check_converted(draft, target.name, file.converted_hash)
-
+def _convert(file: RemoteFile, part: Path, draft: Path) -> None:
+    """Write the finished file from the downloaded one, and verify it."""
     try:
-        write_atomically(target, write)
+        CONVERSIONS[file.convert](part, draft)
     except ValueError as error:
-        part.unlink()
         raise FetchError(f"{error} Nothing else was changed.") from error
-
-
-def _check_converted(draft: Path, name: str, known_hash: str) -> None:
-    if not hash_matches(draft, known_hash):
-        raise ValueError(
-            f"Expected {name} with {known_hash} once converted, got "
-            f"sha256:{pooch.file_hash(draft)}. The conversion does not fit the file: report it."
+    if not hash_matches(draft, file.converted_hash):
+        raise FetchError(
+            f"Expected {Path(file.path).name} with {file.converted_hash} once converted, got "
+            f"sha256:{pooch.file_hash(draft)}. The conversion does not fit the file: report it. "
+            "Nothing else was changed."
         )
 
 
 def _unpack(file: RemoteFile, archive: Path, home: Path, progress: Progress) -> None:
-    """Unpack an archive; an unsound download is dropped, so that it is not tried again."""
     name = Path(file.path).name
     try:
-        convert.unpack_archive(
+        unpack_archive(
             archive,
             home / file.unpack_to,
             name=name,
             progress=functools.partial(progress, f"{name}: unpacking"),
         )
     except tarfile.TarError as error:
-        if archive.suffix == ".part":
-            archive.unlink()
         raise FetchError(
             f"Expected only files that stay in their folder in {name}, got {error} "
             f"({type(error).__name__}). Nothing of it was unpacked. Do not unpack it by other "
             "means; report it."
         ) from error
+
+
+class _ScalarUnpickler(pickle.Unpickler):
+    """Builds plain containers, strings, numbers and numpy scalars; refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        # As numpy 1 wrote it, and as numpy 2 does.
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
+            return np.float64(0).__reduce__()[0]
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def rsna_matches_to_csv(source: Path, target: Path) -> None:
+    """Write torchxrayvision's ``rsnamatches.pkl`` as CSV; run nothing that is in it.
+
+    The pickle is a dictionary from the RSNA patient id to ``info`` (RSNA's class, once for each
+    box), ``cxr_match`` (the file name of the NIH image that is nearest) and ``mse``. The CSV has
+    the columns ``rsna_patient_id, rsna_class, nih_image_index, pixel_mse`` (four decimals).
+
+    Raises
+    ------
+    ValueError
+        If the pickle is not of that form, naming the patient; if it asks for any function or class
+        beyond numpy scalars (which is refused before it is called), or is no pickle.
+    """
+    with Path(source).open("rb") as stream:
+        try:
+            matches = dict(_ScalarUnpickler(stream).load())
+        except Exception as error:  # damaged pickles raise nearly anything
+            raise ValueError(
+                f"Expected a pickle of plain values and numpy scalars in {source}, a dictionary of "
+                f"RSNA patients, got {type(error).__name__}: {error}. Do not open this file by "
+                "other means."
+            ) from error
+    rows = []
+    for patient, match in matches.items():
+        try:
+            (rsna_class,) = set(match["info"])
+            rows.append((patient, rsna_class, match["cxr_match"], f"{match['mse']:.4f}"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                "Expected one class, an image and an error for each patient, got "
+                f"{match!r} for {patient!r} in {source}."
+            ) from error
+    columns = ["rsna_patient_id", "rsna_class", "nih_image_index", "pixel_mse"]
+    pd.DataFrame(rows, columns=columns).to_csv(target, index=False, lineterminator="\r\n")
+
+
+#: What makes a finished file, called with the downloaded one and the finished one.
+CONVERSIONS = {"rsna_matches_to_csv": rsna_matches_to_csv}
+
+
+def _only_images(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Apply tarfile's ``data`` filter, and admit regular files and folders only.
+
+    The filter alone admits links that stay inside the folder; none is expected here.
+    """
+    if not (member.isreg() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, folder)
+
+
+def _manifest(archive_name: str, folder: Path) -> Path:
+    return folder / f".{archive_name}.json"
+
+
+def unpacked(archive_name: str, folder: Path) -> bool:
+    """Whether all files of an archive that was unpacked are still in place, by name and size."""
+    try:
+        sizes = json.loads(_manifest(archive_name, folder).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def unpack_archive(
+    archive: Path,
+    folder: Path,
+    *,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Unpack the files of a tar archive flat into a folder, all of them or none.
+
+    Parameters
+    ----------
+    archive : Path
+        A tar file, compressed or not.
+    folder : Path
+        Where its files go, without the folders inside the archive. Files of other archives stay.
+    name : str, optional
+        What the archive is called in the record of what was unpacked (default: its file name).
+    progress : callable, optional
+        Called with the bytes of the archive read so far and the bytes in all.
+
+    Returns
+    -------
+    int
+        How many files were unpacked.
+
+    Raises
+    ------
+    tarfile.TarError
+        If a member would leave the folder, is a link or a device, or the archive is damaged.
+    """
+    name = name or archive.name
+    # A folder beside the files, so that moving them is a rename; its fixed name lets the next
+    # try clear what a killed one left.
+    staging = folder / f".{name}.unpacking"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
+            for member in tar:
+                tar.extract(member, staging, filter=_only_images)
+                if progress:
+                    progress(raw.tell(), archive.stat().st_size)
+        # Moved only now, when the whole archive has been read without a complaint.
+        found = sorted(path for path in staging.rglob("*") if path.is_file())
+        sizes = {path.name: path.stat().st_size for path in found}
+        if len(sizes) < len(found):
+            raise tarfile.TarError("two files of one name")
+        for path in found:
+            path.replace(folder / path.name)
+        # Last: without the record, the archive counts as not unpacked.
+        record = staging / "record.json"
+        record.write_text(json.dumps(sizes), encoding="utf-8")
+        record.replace(_manifest(name, folder))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise tarfile.ReadError(f"damaged archive: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where it is empty: nothing came of it
+    return len(sizes)

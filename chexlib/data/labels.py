@@ -1,4 +1,4 @@
-"""NIH's own labels: the table of text-mined findings and the hand-drawn boxes.
+"""NIH's own labels: the table of text-mined findings, its patients, and the hand-drawn boxes.
 
 Both ship inside the package ``torchxrayvision`` and are read from its files. Each reader checks
 what it reads (columns, kinds, known labels, row counts, duplicates) and names file, row and column
@@ -8,16 +8,20 @@ of the first thing that is wrong; nothing is dropped or repaired silently.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from chexlib.data.checks import Checker, read_csv
+from chexlib.data.checks import ANY, IMAGE, CheckedTable, number, one_of
 from chexlib.data.home import package_file
 from chexlib.files import original
 from chexlib.findings import FINDINGS, NO_FINDING, normalise
 
-__all__ = ["SEXES", "VIEWS", "load_boxes", "load_labels"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["SEXES", "VIEWS", "age_reversals", "load_boxes", "load_labels", "lorenz", "top_share"]
 
 SEXES, VIEWS = ("M", "F"), ("PA", "AP")
 
@@ -55,46 +59,31 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
     (112120, 30805, 227)
     """
     published = path is None
-    path = (
-        package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
-        if published
-        else Path(path)
-    )
-    raw = read_csv(path)
+    count, pixels = number(0, whole=True), number(1, whole=True)
+    spacing = number(0, above=True)
     columns = {
-        "image": "Image Index",
-        "patient": "Patient ID",
-        "follow_up": "Follow-up #",
-        "age": "Patient Age",
-        "sex": "Patient Gender",
-        "view": "View Position",
-        "width": "OriginalImage[Width",
-        "height": "Height]",
-        "spacing_x": "OriginalImagePixelSpacing[x",
-        "spacing_y": "y]",
+        "image": ("Image Index", IMAGE if published else ANY),  # others name their films otherwise
+        "patient": ("Patient ID", count),
+        "follow_up": ("Follow-up #", count),
+        "age": ("Patient Age", count),
+        "sex": ("Patient Gender", one_of(SEXES)),
+        "view": ("View Position", one_of(VIEWS)),
+        "width": ("OriginalImage[Width", pixels),
+        "height": ("Height]", pixels),
+        "spacing_x": ("OriginalImagePixelSpacing[x", spacing),
+        "spacing_y": ("y]", spacing),
     }
-    check = Checker(path, raw, (*columns.values(), "Finding Labels"))
-    if published:  # one's own films, and the phantom's, have other names
-        check.image_names("Image Index")
-    check.unique("Image Index")
-    for column in ("Patient ID", "Follow-up #", "Patient Age"):
-        check.whole_numbers(column, low=0)
-    for column in ("OriginalImage[Width", "Height]"):
-        check.whole_numbers(column, low=1)
-    for column in ("OriginalImagePixelSpacing[x", "y]"):
-        check.numbers(column, low=0, above=True)
-    check.one_of("Patient Gender", SEXES)
-    check.one_of("View Position", VIEWS)
-    if published:
-        check.rows(112_120)
-
-    out = pd.DataFrame({name: raw[column] for name, column in columns.items()})
+    read = CheckedTable(
+        path or package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz"),
+        {**dict(columns.values()), "Finding Labels": ANY},
+        unique="Image Index",
+        rows=112_120 if published else None,
+    )
+    out = pd.DataFrame({name: read.frame[title] for name, (title, _) in columns.items()})
     out["image"] = out["image"].astype("str").map(original)
     out["sex"] = pd.Categorical(out["sex"], categories=SEXES)
     out["view"] = pd.Categorical(out["view"], categories=VIEWS)
-    positive, no_finding = _split_findings(check, "Finding Labels")
-    out = pd.concat([out, pd.DataFrame(positive, columns=list(FINDINGS), index=out.index)], axis=1)
-    out["no_finding"] = no_finding
+    out[[*FINDINGS, "no_finding"]] = read.converted("Finding Labels", _positive)
     return out
 
 
@@ -127,61 +116,94 @@ def load_boxes(path: str | Path | None = None) -> pd.DataFrame:
     (984, 880, 8)
     """
     published = path is None
-    path = (
-        package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
-        if published
-        else Path(path)
-    )
-    raw = read_csv(path)
+    path = Path(path or package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz"))
+    raw = CheckedTable.read(path)
     # The header has the four values under one name, followed by three empty ones.
     if len(raw.columns) >= 6 and raw.columns[2].startswith("Bbox"):
         raw = raw.set_axis(
             ["Image Index", "Finding Label", "x", "y", "w", "h", *raw.columns[6:]], axis=1
         )
-    check = Checker(path, raw, ("Image Index", "Finding Label", "x", "y", "w", "h"))
-    check.image_names("Image Index")
-    check.unique("Image Index", "Finding Label")
-    for column, above in (("x", False), ("y", False), ("w", True), ("h", True)):
-        check.numbers(column, low=0, above=above)
-    for corner, side in (("x", "w"), ("y", "h")):
-        # Corners and sides are published rounded: an edge may pass 1024 by less than a pixel.
-        check.refuse(raw[corner] + raw[side] >= 1025, side, "a box inside 1024 x 1024 pixels")
-    if published:
-        check.rows(984)
-    return pd.DataFrame(
-        {
-            "image": raw["Image Index"],
-            "finding": check.converted("Finding Label", normalise),
-            "x": raw["x"],
-            "y": raw["y"],
-            "width": raw["w"],
-            "height": raw["h"],
-        }
+    read = CheckedTable(
+        path,
+        {"Image Index": IMAGE, "Finding Label": ANY}
+        | dict.fromkeys(("x", "y"), number(0))
+        | dict.fromkeys(("w", "h"), number(0, above=True)),
+        unique=["Image Index", "Finding Label"],
+        rows=984 if published else None,
+        frame=raw,
     )
+    for low, length in (("x", "w"), ("y", "h")):
+        # Corners and sides are published rounded: an edge may pass 1024 by less than a pixel.
+        read.refuse(raw[low] + raw[length] >= 1025, length, "a box inside 1024 x 1024 pixels")
+    out = raw[["Image Index", "Finding Label", "x", "y", "w", "h"]]
+    out = out.set_axis(["image", "finding", "x", "y", "width", "height"], axis=1)
+    return out.assign(finding=read.converted("Finding Label", normalise))
 
 
-def _split_findings(check: Checker, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turn texts such as ``Mass|Nodule`` into bool ``[N, 14]`` and bool ``[N]`` (no finding)."""
-    codes, texts = pd.factorize(check.frame[column])  # 836 texts, 112,120 rows
-    positive = np.zeros((len(texts), len(FINDINGS)), dtype=bool)
-    no_finding = np.zeros(len(texts), dtype=bool)
+def _positive(text: str) -> list[bool]:
+    """Turn a text such as ``Mass|Nodule`` into 14 findings and whether there is none."""
+    names = [name if name == NO_FINDING else normalise(name) for name in text.split("|")]
+    if len(set(names)) < len(names):
+        raise ValueError("no label twice")
+    if NO_FINDING in names and len(names) > 1:
+        raise ValueError(f"{NO_FINDING!r} has to stand alone")
+    return [name in names for name in (*FINDINGS, NO_FINDING)]
 
-    def refuse(row: int, expected: str) -> None:
-        check.refuse(pd.Series(codes == row), column, expected)
 
-    for row, text in enumerate(texts):
-        names = str(text).split("|")
-        if NO_FINDING in names:
-            if len(names) > 1:
-                refuse(row, f"{NO_FINDING!r} to stand alone")
-            no_finding[row] = True
-            continue
-        for name in names:
-            try:
-                index = FINDINGS.index(normalise(name))
-            except ValueError as error:
-                refuse(row, f"known labels ({error})")
-            if positive[row, index]:
-                refuse(row, "no label twice")
-            positive[row, index] = True
-    return positive[codes], no_finding[codes]
+def lorenz(counts: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Lorenz curve of films over patients, those with the most films first.
+
+    Parameters
+    ----------
+    counts : array_like [n]
+        Films of each patient, with a sum above 0.
+
+    Returns
+    -------
+    patients, films : ndarray [n + 1]
+        Cumulative shares, both from 0 to 1; the diagonal would be equality.
+
+    Examples
+    --------
+    >>> lorenz([1, 6, 1])[1]
+    array([0.   , 0.75 , 0.875, 1.   ])
+    """
+    counts = np.sort(np.asarray(counts, dtype=float))[::-1]
+    if not len(counts) or counts[-1] < 0 or counts.sum() <= 0:
+        raise ValueError(f"Expected counts of 0 or more with a sum above 0, got {counts}.")
+    return np.linspace(0, 1, len(counts) + 1), np.append(0, counts.cumsum() / counts.sum())
+
+
+def top_share(counts: ArrayLike, fraction: float) -> float:
+    """Return the share of films that belongs to the ``fraction`` of patients with the most.
+
+    Examples
+    --------
+    >>> top_share([1, 6, 1], 1 / 3)
+    0.75
+    """
+    return float(np.interp(fraction, *lorenz(counts)))
+
+
+def age_reversals(labels: pd.DataFrame, order: ArrayLike) -> int:
+    """Return how many films show their patient younger than the film before.
+
+    In the true order of time there is none.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        Columns ``patient`` and ``age``.
+    order : array_like [n]
+        Number of each film; films of a patient are put in ascending order of it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> films = pd.DataFrame({"patient": [1, 1, 2], "age": [61, 60, 50]})
+    >>> age_reversals(films, [0, 1, 0]), age_reversals(films, [1, 0, 0])
+    (1, 0)
+    """
+    rank = np.lexsort((np.asarray(order), labels["patient"]))
+    patient, age = labels["patient"].to_numpy()[rank], labels["age"].to_numpy()[rank]
+    return int(((np.diff(patient) == 0) & (np.diff(age) < 0)).sum())

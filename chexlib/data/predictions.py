@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from chexlib.data.checks import CheckedTable
 from chexlib.files import brief, original
 from chexlib.findings import FINDINGS, normalise
 
@@ -64,17 +64,17 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             raise ValueError(
                 f"Expected {len(header)} values in {path}, row {number}, got {len(row)}."
             )
-    raw = pd.DataFrame(rows, columns=range(len(header)), dtype="str")
-    check = _Column(path, raw, header)
+    raw = pd.DataFrame(rows, columns=header, dtype="str")
+    read = CheckedTable(path, {}, frame=raw, advice="Correct it, or predict again.")
     images = raw[places[_IMAGE]].str.strip().map(original)
-    check.refuse(images == "", places[_IMAGE], "an image name")
-    check.refuse(images.duplicated(), places[_IMAGE], "no image twice")
+    read.refuse(images == "", places[_IMAGE], "an image name")
+    read.refuse(images.duplicated(), places[_IMAGE], "no image twice")
     columns = {"image": images}
     for finding in FINDINGS:
         value = pd.to_numeric(raw[places[finding]], errors="coerce").astype(float)
-        check.refuse(~np.isfinite(value), places[finding], "a number")
+        read.refuse(~np.isfinite(value), places[finding], "a number")
         expected = "a probability between 0 and 1 (of a logit, the sigmoid)"
-        check.refuse(~value.between(0, 1), places[finding], expected)
+        read.refuse(~value.between(0, 1), places[finding], expected)
         columns[finding] = value
     return pd.DataFrame(columns)
 
@@ -118,10 +118,10 @@ def match_labels(
     return labels.iloc[place].reset_index(drop=True)
 
 
-def _places(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Return the position of ``Image Index`` and of each finding."""
-    places: dict[str, int] = {}
-    for place, title in enumerate(header):
+def _places(path: Path, header: Sequence[str]) -> dict[str, str]:
+    """Return the title of ``Image Index`` and of each finding."""
+    places: dict[str, str] = {}
+    for place, title in enumerate(header, start=1):
         name = title.strip()
         if name != _IMAGE:
             try:
@@ -129,15 +129,15 @@ def _places(path: Path, header: Sequence[str]) -> dict[str, int]:
             except ValueError as error:
                 raise ValueError(
                     f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got "
-                    f"{brief(title)} in column {place + 1}. {error} Remove the column if it "
+                    f"{brief(title)} in column {place}. {error} Remove the column if it "
                     "is no finding."
                 ) from None
         if name in places:
             raise ValueError(
-                f"Expected each column once in {path}, got {brief(header[places[name]])} in "
-                f"column {places[name] + 1} and {brief(title)} in column {place + 1}."
+                f"Expected each column once in {path}, got {brief(places[name])} in column "
+                f"{header.index(places[name]) + 1} and {brief(title)} in column {place}."
             )
-        places[name] = place
+        places[name] = title
     missing = [name for name in (_IMAGE, *FINDINGS) if name not in places]
     if missing:
         raise ValueError(
@@ -145,18 +145,3 @@ def _places(path: Path, header: Sequence[str]) -> dict[str, int]:
             f"{', '.join(missing)}."
         )
     return places
-
-
-@dataclass(frozen=True)
-class _Column:
-    path: Path
-    raw: pd.DataFrame
-    header: list[str]
-
-    def refuse(self, bad: pd.Series, place: int, expected: str) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
-            raise ValueError(
-                f"Expected {expected} in {self.path}, row {row + 2}, column "
-                f"{brief(self.header[place])}; got {brief(self.raw[place].iloc[row])}."
-            )

@@ -59,15 +59,15 @@ def official_split(labels: pd.DataFrame, *, folder: str | Path | None = None) ->
                 f"Expected NIH's list at {path}, found none. Run `chexlib fetch split`, or set "
                 "CHEXLIB_DATA to the folder that has official_split/."
             )
-        names = pd.Index(path.read_text(encoding="utf-8").split())
-        if names.has_duplicates:
-            raise ValueError(
-                f"Expected each film once in {path}, got {names[names.duplicated()][0]} twice."
-            )
-        parts[part] = names
-    both = parts["train_val"].intersection(parts["test"])
-    if len(both):
-        raise ValueError(f"Expected disjoint lists in {folder}, got {both[0]} in both.")
+        parts[part] = pd.Index(path.read_text(encoding="utf-8").split())
+    names = parts["train_val"].append(parts["test"])
+    if names.has_duplicates:
+        film = names[names.duplicated()][0]
+        lists = [part for part, films in parts.items() if film in films]
+        raise ValueError(
+            f"Expected each film once in the lists in {folder}, got {film} twice: in "
+            f"{' and '.join(lists)}. Run `chexlib fetch split --force`."
+        )
     split = pd.Series(pd.NA, index=labels.index, dtype=pd.CategoricalDtype(list(parts)))
     for part, names in parts.items():
         split[labels["image"].isin(names)] = part
@@ -122,19 +122,17 @@ def patient_split(
 
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
-    part_of = pd.Series(
-        pd.Categorical.from_codes(np.zeros(len(patients), dtype=int), list(fractions)),
-        index=patients.index,
-    )
+    dtype = pd.CategoricalDtype(list(fractions))
+    part_of = pd.Series(dtype.categories[0], index=patients.index, dtype=dtype)
     rest = np.arange(len(patients))
     # Cut off one part after another; what is left is the first part.
     for position in range(len(shares) - 1, 0, -1):
         share = shares[position] / shares[: position + 1].sum()
         cutter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
         kept, cut = next(cutter.split(np.zeros((len(rest), 1)), traits[rest]))
-        part_of.iloc[rest[cut]] = list(fractions)[position]
+        part_of.iloc[rest[cut]] = dtype.categories[position]
         rest = rest[kept]
-    return labels["patient"].map(part_of).astype(part_of.dtype)
+    return labels["patient"].map(part_of).astype(dtype)
 
 
 def identity_scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -151,9 +149,9 @@ def identity_scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
         The share of the patient's training films with each finding; the share of all training films
         where the patient has none.
     """
-    names = list(FINDINGS)
-    known = train.groupby("patient")[names].mean()
-    return known.reindex(test["patient"]).fillna(train[names].mean()).to_numpy()
+    findings = train[list(FINDINGS)]
+    known = findings.groupby(train["patient"]).mean()
+    return known.reindex(test["patient"]).fillna(findings.mean()).to_numpy()
 
 
 def assert_no_patient_overlap(**parts: pd.DataFrame | pd.Series) -> None:

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import datetime
 import gzip
-import hashlib
 import io
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from chexlib.files import write_atomically
+from chexlib.files import files_below, sha256, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["sha256", "table", "table_folder", "write_table"]
-
-SUFFIXES = (".csv", ".csv.gz")
+__all__ = ["table", "table_folder", "write_table"]
 
 
 def table_folder() -> Path:
@@ -49,50 +47,24 @@ def table(name: str) -> pd.DataFrame:
         If the file has no provenance header.
     """
     folder = table_folder()
-    path = next((p for p in (folder / f"{name}{s}" for s in SUFFIXES) if p.is_file()), None)
-    if path is None:
-        files = (file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}"))
-        known = sorted(file.name.partition(".")[0] for file in files)
+    files = itertools.chain(folder.glob("*.csv"), folder.glob("*.csv.gz"))
+    tables = {path.name.partition(".")[0]: path for path in files}
+    if name not in tables:
         raise FileNotFoundError(
-            f"Expected a table of figures among {known}, got {name!r}. Tables stand in {folder} "
-            "and are rebuilt by `make tables`."
+            f"Expected a table of figures among {sorted(tables)}, got {name!r}. Tables stand in "
+            f"{folder} and are rebuilt by `make tables`."
         )
-    text = _read(path)
-    provenance = {}
-    for line in text.splitlines():
-        if not line.startswith("# "):
-            break
-        key, _, value = line[2:].partition(": ")
-        provenance[key] = value
+    text = _read(tables[name])
+    header = itertools.takewhile(lambda line: line.startswith("# "), text.splitlines())
+    provenance = dict(line[2:].partition(": ")[::2] for line in header)
     if "source" not in provenance:
         raise ValueError(
-            f"Expected header lines such as '# source: …' at the top of {path}, found none. "
-            "Rebuild the table with `make tables`."
+            f"Expected header lines such as '# source: …' at the top of {tables[name]}, found "
+            "none. Rebuild the table with `make tables`."
         )
     frame = pd.read_csv(io.StringIO(text), skiprows=len(provenance))
     frame.attrs.update(provenance)
     return frame
-
-
-def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's list of files, as 64 hexadecimal digits.
-
-    A folder's is that of ``find . -type f | LC_ALL=C sort | xargs sha256sum``, run inside it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or the folder holds none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        names = sorted(_files(path))
-        if not names:
-            raise FileNotFoundError(f"Expected files in {path}, found none. Fetch them first.")
-        lines = "".join(f"{sha256(path / name)}  ./{name}\n" for name in names)
-        return hashlib.sha256(lines.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_table(
@@ -128,11 +100,15 @@ def write_table(
         If a text has a line break or a cell holds ``#``, which would read as a comment.
     """
     path = Path(path)
-    header = {"source": source, "licence": licence}
-    header |= {f"sha256 {_called(Path(file))}": sha256(file) for file in inputs}
-    header |= {"command": command, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-    if note is not None:
-        header["note"] = note
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    header = {
+        "source": source,
+        "licence": licence,
+        **{f"sha256 {_called(Path(file))}": sha256(file) for file in inputs},
+        "command": command,
+        "date": today,
+        **({} if note is None else {"note": note}),
+    }
     body = frame.to_csv(index=False, lineterminator="\n")
     if any("\n" in value for value in header.values()) or "#" in body:
         raise ValueError(
@@ -147,13 +123,8 @@ def write_table(
     write_atomically(path, lambda draft: draft.write_bytes(content))
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the paths of all files below a folder, as seen from it."""
-    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-
-
 def _called(path: Path) -> str:
-    return f"{path.name}/ ({len(_files(path))} files)" if path.is_dir() else path.name
+    return f"{path.name}/ ({len(files_below(path))} files)" if path.is_dir() else path.name
 
 
 def _read(path: Path) -> str:

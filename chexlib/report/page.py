@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from chexlib.data.tables import sha256
-from chexlib.files import draft_of, write_csv
+from chexlib.files import draft_of, sha256, write_csv
 from chexlib.report.figures import draw_calibration, draw_curves, draw_ranking, draw_subgroups
 from chexlib.text import p_text
 

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chexlib.data import convert
 from chexlib.data import fetch as fetch_module
 from chexlib.data.fetch import FetchError, fetch, is_present
 from chexlib.data.registry import REGISTRY, Entry, RemoteFile
@@ -811,7 +810,7 @@ def test_an_absolute_name_stays_inside(tmp_path):
     # tarfile's data filter takes the leading slash away, so that the file lands in the folder.
     archive = tmp_path / "a.tar"
     archive.write_bytes(a_tar({"/absolute.png": b"x"}))
-    assert convert.unpack_archive(archive, tmp_path / "images") == 1
+    assert fetch_module.unpack_archive(archive, tmp_path / "images") == 1
     assert (tmp_path / "images/absolute.png").read_bytes() == b"x"
     assert not Path("/absolute.png").exists()
 
@@ -819,7 +818,7 @@ def test_an_absolute_name_stays_inside(tmp_path):
 @pytest.mark.parametrize("record", [b"", b"[]", b"null", b'{"a.png": 1}', b"\xff"])
 def test_a_record_that_is_wrong_counts_as_absent(tmp_path, record):
     (tmp_path / ".a.tar.gz.json").write_bytes(record)
-    assert not convert.unpacked("a.tar.gz", tmp_path)
+    assert not fetch_module.unpacked("a.tar.gz", tmp_path)
 
 
 # --- the pickle ----------------------------------------------------------------------------------
@@ -842,7 +841,7 @@ def a_matching(server, content, expected=CSV):
         content=content,
         size=None,
         path="rsna/rsna_to_nih.csv",
-        convert=convert.rsna_matches_to_csv,
+        convert="rsna_matches_to_csv",
         converted_hash=sha256(expected),
     )
 
@@ -916,7 +915,7 @@ def test_the_real_matching_survives_the_way_back(tmp_path):
         }
     source, target = tmp_path / "matches.pkl", tmp_path / "matches.csv"
     source.write_bytes(pickle.dumps(matches))
-    convert.rsna_matches_to_csv(source, target)
+    fetch_module.rsna_matches_to_csv(source, target)
     assert sha256(target.read_bytes()) == file.converted_hash
 
 

@@ -95,8 +95,8 @@ def test_official_lists_are_followed(tmp_path):
 @pytest.mark.parametrize(
     ("train_val", "test", "message"),
     [
-        (["a.png", "a.png"], ["b.png", "c.png"], "a.png twice"),
-        (["a.png", "b.png"], ["b.png", "c.png"], "b.png in both"),
+        (["a.png", "a.png"], ["b.png", "c.png"], "a.png twice: in train_val"),
+        (["a.png", "b.png"], ["b.png", "c.png"], "b.png twice: in train_val and test"),
         (["a.png"], ["b.png"], "c.png in none"),
     ],
 )

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chexlib.data.tables import sha256, table, table_folder, write_table
+from chexlib.data.registry import REGISTRY
+from chexlib.data.tables import table, table_folder, write_table
+from chexlib.files import sha256
 
 ROOT = Path(__file__).parents[2]
 TABLES = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
@@ -105,7 +107,7 @@ def test_committed_tables_say_where_they_come_from(name):
         assert any(key.startswith("sha256 ") for key in frame.attrs)
 
 
-def test_installed_package_carries_the_tables(tmp_path):
+def test_installed_package_carries_its_data(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
     subprocess.run(
         [*build, "--directory", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
@@ -113,13 +115,15 @@ def test_installed_package_carries_the_tables(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); " + (
+        "from chexlib.data.registry import REGISTRY; "
         "from chexlib.data.tables import table, table_folder; "
-        f"print(table_folder().name, *(len(table(name)) for name in {TABLES!r}))"
+        f"print(table_folder().name, len(REGISTRY), *(len(table(name)) for name in {TABLES!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    assert done.stdout.split() == ["_tables", *(str(len(table(name))) for name in TABLES)]
+    rows = [str(len(table(name))) for name in TABLES]
+    assert done.stdout.split() == ["_tables", str(len(REGISTRY)), *rows]
 
 
 def test_checkout_reads_data_itself():

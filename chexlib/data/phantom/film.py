@@ -15,7 +15,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from chexlib.data.tables import sha256, table_folder
+from chexlib.data.tables import table_folder
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS, normalise
 
 __all__ = ["DEVICES", "REFERENCE", "VERSION", "Film", "Rendering"]

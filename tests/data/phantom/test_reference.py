@@ -11,7 +11,7 @@ import pytest
 
 from chexlib.data.phantom import DEVICES, VERSION, Film, render
 from chexlib.data.phantom.film import REFERENCE
-from chexlib.data.tables import sha256
+from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 
 KEPT = np.load(REFERENCE, allow_pickle=False)

@@ -8,8 +8,13 @@ from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import proportion_confint
 
 from chexlib.data import load_labels
-from chexlib.data.cooccurrence import odds_ratios, square
-from chexlib.data.summary import clustered_mean, prevalence, prevalence_ratio
+from chexlib.data.prevalence import (
+    clustered_mean,
+    odds_ratios,
+    prevalence,
+    prevalence_ratio,
+    square,
+)
 
 COLUMNS = ["Mass", "Nodule", "Edema"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chexlib.data.checks import Checker, read_csv
+from chexlib.data.checks import ANY, IMAGE, CheckedTable, number, one_of
 from chexlib.data.home import data_home, package_file
 from chexlib.data.labels import SEXES, VIEWS
 
@@ -48,25 +48,23 @@ def load_adjudicated(path: str | Path | None = None) -> pd.DataFrame:
     {'val': 2414, 'test': 1962}
     """
     published = path is None
-    path = Path(
-        path or package_file("torchxrayvision", "data", "google2019_nih-chest-xray-labels.csv.gz")
-    )
-    raw = read_csv(path)
     reads = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
-    check = Checker(path, raw, ("Image Index", "Patient ID", *reads, "Set Id"))
-    check.image_names("Image Index")
-    check.unique("Image Index")
-    check.whole_numbers("Patient ID", low=0)
-    check.one_of("Set Id", ("test", "val"))
-    for column in reads:
-        check.one_of(column, ("YES", "NO"))
-    if published:
-        check.rows(4_376)
+    raw = CheckedTable(
+        path or package_file("torchxrayvision", "data", "google2019_nih-chest-xray-labels.csv.gz"),
+        {
+            "Image Index": IMAGE,
+            "Patient ID": number(0, whole=True),
+            "Set Id": one_of(("test", "val")),
+            **dict.fromkeys(reads, one_of(("YES", "NO"))),
+        },
+        unique="Image Index",
+        rows=4_376 if published else None,
+    ).frame
     out = pd.DataFrame({"image": raw["Image Index"], "patient": raw["Patient ID"]})
     out["subset"] = pd.Categorical(raw["Set Id"], categories=("val", "test"))
-    for column in reads:
-        out[column.lower().replace(" ", "_")] = raw[column] == "YES"
-    return out
+    return out.join(
+        (raw[list(reads)] == "YES").rename(columns=lambda c: c.lower().replace(" ", "_"))
+    )
 
 
 def load_rsna(*, matching: str | Path | None = None) -> pd.DataFrame:
@@ -99,78 +97,69 @@ def load_rsna(*, matching: str | Path | None = None) -> pd.DataFrame:
     FileNotFoundError
         If ``matching`` is given and is not there.
     """
-    label_path = package_file("torchxrayvision", "data", "kaggle_stage_2_train_labels.csv.zip")
-    header_path = package_file(
-        "torchxrayvision", "data", "kaggle_stage_2_train_images_dicom_headers.csv.gz"
+    box = ["x", "y", "width", "height"]
+    labels = CheckedTable(
+        package_file("torchxrayvision", "data", "kaggle_stage_2_train_labels.csv.zip"),
+        {"patientId": ANY, **dict.fromkeys(box), "Target": one_of((0, 1))},
+        rows=30_227,
     )
-    raw = read_csv(label_path)
-    check = Checker(label_path, raw, ("patientId", "x", "y", "width", "height", "Target"))
-    check.one_of("Target", (0, 1))
-    check.refuse(
-        raw[["x", "y", "width", "height"]].isna().any(axis=1) == (raw["Target"] == 1),
-        "x",
-        "a box exactly where Target is 1",
+    drawn = labels.frame["Target"] == 1
+    labels.refuse(
+        labels.frame[box].isna().any(axis=1) == drawn, "x", "a box exactly where Target is 1"
     )
-    check.rows(30_227)
-    films = read_csv(header_path)
-    check = Checker(header_path, films, ("PatientID", "PatientSex", "PatientAge", "ViewPosition"))
-    check.unique("PatientID")
-    check.one_of("PatientSex", SEXES)
-    check.one_of("ViewPosition", VIEWS)
-    check.whole_numbers("PatientAge", low=0)
-    check.rows(26_684)
-    unknown = set(raw["patientId"]) ^ set(films["PatientID"])
+    films = CheckedTable(
+        package_file("torchxrayvision", "data", "kaggle_stage_2_train_images_dicom_headers.csv.gz"),
+        {
+            "PatientID": ANY,
+            "PatientSex": one_of(SEXES),
+            "ViewPosition": one_of(VIEWS),
+            "PatientAge": number(0, whole=True),
+        },
+        unique="PatientID",
+        rows=26_684,
+    )
+    unknown = set(labels.frame["patientId"]) ^ set(films.frame["PatientID"])
     if unknown:
         raise ValueError(
-            f"Expected {label_path} and {header_path} to name the same films, found "
+            f"Expected {labels.path} and {films.path} to name the same films, found "
             f"{len(unknown)} in one only, such as {min(unknown)}. Reinstall torchxrayvision."
         )
-
-    boxes: dict[str, list[tuple[float, ...]]] = {film: [] for film in films["PatientID"]}
-    for film, *box in raw.loc[
-        raw["Target"] == 1, ["patientId", "x", "y", "width", "height"]
-    ].itertuples(index=False):
-        boxes[film].append(tuple(box))
+    boxes: dict[str, list[tuple[float, ...]]] = {film: [] for film in films.frame["PatientID"]}
+    for film, *corners in labels.frame.loc[drawn, ["patientId", *box]].itertuples(index=False):
+        boxes[film].append(tuple(corners))
     out = pd.DataFrame(
         {
-            "rsna_id": films["PatientID"],
-            "target": [bool(boxes[film]) for film in films["PatientID"]],
-            "view": pd.Categorical(films["ViewPosition"], categories=VIEWS),
-            "sex": pd.Categorical(films["PatientSex"], categories=SEXES),
-            "age": films["PatientAge"],
-            "boxes": [boxes[film] for film in films["PatientID"]],
+            "rsna_id": films.frame["PatientID"],
+            "target": [bool(drawn) for drawn in boxes.values()],
+            "view": pd.Categorical(films.frame["ViewPosition"], categories=VIEWS),
+            "sex": pd.Categorical(films.frame["PatientSex"], categories=SEXES),
+            "age": films.frame["PatientAge"],
+            "boxes": list(boxes.values()),
         }
     )
-    if matching is None:
-        matching = data_home() / RSNA_MATCHING
-        if not matching.is_file():
-            return out
-    return out.merge(_read_matching(Path(matching), out), on="rsna_id", validate="one_to_one")
+    if matching is None and not (matching := data_home() / RSNA_MATCHING).is_file():
+        return out
+    return out.merge(_read_matching(matching, out), on="rsna_id", validate="one_to_one")
 
 
-def _read_matching(path: Path, films: pd.DataFrame) -> pd.DataFrame:
-    raw = read_csv(path)
+def _read_matching(path: str | Path, films: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "rsna_patient_id": "rsna_id",
         "nih_image_index": "image",
         "rsna_class": "rsna_class",
         "pixel_mse": "pixel_mse",
     }
-    check = Checker(path, raw, tuple(columns))
-    check.unique("rsna_patient_id")
-    check.image_names("nih_image_index")
-    check.one_of("rsna_class", RSNA_CLASSES)
-    check.numbers("pixel_mse", low=0)
-    check.rows(len(films))
-    known = films.set_index("rsna_id")["target"]
-    check.refuse(
-        ~raw["rsna_patient_id"].isin(known.index), "rsna_patient_id", "a film of RSNA's labels"
+    rules = (ANY, IMAGE, one_of(RSNA_CLASSES), number(0))
+    read = CheckedTable(
+        path, dict(zip(columns, rules, strict=True)), unique="rsna_patient_id", rows=len(films)
     )
-    check.refuse(
-        (raw["rsna_class"] == "Lung Opacity") != raw["rsna_patient_id"].map(known),
+    target = read.frame["rsna_patient_id"].map(films.set_index("rsna_id")["target"])
+    read.refuse(target.isna(), "rsna_patient_id", "a film of RSNA's labels")
+    read.refuse(
+        (read.frame["rsna_class"] == "Lung Opacity") != target,
         "rsna_class",
         "'Lung Opacity' exactly where RSNA's Target is 1",
     )
-    out = raw[list(columns)].rename(columns=columns)
+    out = read.frame[list(columns)].rename(columns=columns)
     out["rsna_class"] = pd.Categorical(out["rsna_class"], categories=RSNA_CLASSES)
     return out

@@ -144,7 +144,7 @@ def test_rsna_files_that_disagree(tmp_path, monkeypatch):
         archive.writestr("labels.csv", labels.to_csv(index=False))
     pick = {"kaggle_stage_2_train_labels.csv.zip": changed}
     monkeypatch.setattr(
-        "chexlib.data.radiologists.package_file",
+        "chexlib.data.readers.package_file",
         lambda *parts: pick.get(parts[-1], package_file(*parts)),
     )
     with pytest.raises(ValueError, match="name the same films"):

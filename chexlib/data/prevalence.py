@@ -1,4 +1,4 @@
-"""What is in a label table: prevalence and its ratios, with intervals by patient.
+"""What is in a label table: prevalence, its ratios, odds ratios of pairs, by patient.
 
 Counts are exact; an interval says how far a figure could have come out otherwise with other
 patients of the same hospital. Films of a patient resemble one another, so every interval here takes
@@ -10,10 +10,13 @@ Reference: Cochran, Sampling Techniques, 3rd edition, Wiley 1977, chapters 6 and
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 from scipy.stats import norm
 
 from chexlib.findings import FINDINGS
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "cluster_order",
     "clustered_error",
     "clustered_mean",
+    "odds_ratios",
     "prevalence",
     "prevalence_ratio",
+    "square",
 ]
 
 
@@ -144,15 +150,13 @@ def prevalence(
     """
     columns = list(columns)
     keys = [by] if isinstance(by, str) else list(by or [])
-    check_columns(labels, [*columns, *keys])
+    _check_columns(labels, [*columns, *keys])
     if not keys:
         return _prevalence(labels, columns, level)
     parts = []
     for group, films in labels.groupby(keys, observed=True):
         part = _prevalence(films, columns, level)
-        for position, key in enumerate(keys):
-            part.insert(position, key, group[position])
-        parts.append(part)
+        parts.append(part.assign(**dict(zip(keys, group, strict=True)))[[*keys, *part.columns]])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -191,7 +195,7 @@ def prevalence_ratio(
         If a column is missing or all films are on one side.
     """
     columns = list(columns)
-    check_columns(labels, columns)
+    _check_columns(labels, columns)
     where = np.asarray(where, dtype=bool)
     if len(where) != len(labels) or where.all() or not where.any():
         raise ValueError(
@@ -208,8 +212,7 @@ def prevalence_ratio(
             (positive / inside - 1) / where.sum(),
             -(positive / outside - 1) / (~where).sum(),
         )
-        half = norm.ppf(0.5 + level / 2) * clustered_error(influence, labels["patient"])
-        low, high = ratio * np.exp(-half), ratio * np.exp(half)
+        low, high = _ends(ratio, influence, labels["patient"], level)
     return pd.DataFrame(
         {
             "finding": columns,
@@ -222,6 +225,107 @@ def prevalence_ratio(
             "high": high,
         }
     )
+
+
+def odds_ratios(
+    labels: pd.DataFrame, columns: Sequence[str] = FINDINGS, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return, for each pair of findings, how strongly one goes with the other on the same film.
+
+    The odds ratio compares the odds of the second finding on films with the first to those on films
+    without it: 1 is no association. Unlike a count it does not grow with how common both are.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        Column ``patient`` and the bool ``columns``.
+    columns : sequence of str
+        Two or more findings.
+    level : float
+        Of confidence, between 0 and 1.
+
+    Returns
+    -------
+    DataFrame
+        A row for each pair in the order of ``columns``: ``first``, ``second``, ``n_both``,
+        ``n_expected`` (were they independent), ``odds_ratio``, ``low``, ``high``. Where one
+        of the four cells is empty the ratio is 0, infinite or NaN and the interval NaN.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({
+    ...     "patient": range(8),
+    ...     "Mass": [True, True, True, False, True, False, False, False],
+    ...     "Nodule": [True, True, True, True, False, False, False, False],
+    ... })
+    >>> odds_ratios(frame, ["Mass", "Nodule"])[["n_both", "n_expected", "odds_ratio"]]
+       n_both  n_expected  odds_ratio
+    0       3         2.0         9.0
+    """
+    columns = list(columns)
+    _check_columns(labels, columns)
+    positive = labels[columns].to_numpy(dtype=bool)
+    rows = []
+    for i, j in itertools.combinations(range(len(columns)), 2):
+        first, second = positive[:, i], positive[:, j]
+        cell = 2 * first + second  # 0: neither, 1: second alone, 2: first alone, 3: both
+        neither, alone_2, alone_1, both = counts = np.bincount(cell, minlength=4)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.divide(both * neither, alone_1 * alone_2)
+            # The influence of a film of each cell on the logarithm of the ratio.
+            adds = np.array([1, -1, -1, 1]) / np.where(counts.all(), counts, np.nan)
+            low, high = _ends(ratio, adds[cell][:, None], labels["patient"], level)
+        expected = first.mean() * second.sum()
+        rows.append((columns[i], columns[j], both, expected, ratio, *low, *high))
+    names = ["first", "second", "n_both", "n_expected", "odds_ratio", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def square(pairs: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return one column of :func:`odds_ratios` as a symmetric matrix, NaN on the diagonal."""
+    names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    half = pairs.pivot(index="first", columns="second", values=value).reindex(names, columns=names)
+    return half.combine_first(half.T).loc[names, names].rename_axis(index=None, columns=None)
+
+
+def cluster_order(ratios: pd.DataFrame) -> list[str]:
+    """Return names so ordered that those that go together stand together.
+
+    Average linkage, with the distance of two findings falling with their odds ratio.
+
+    Parameters
+    ----------
+    ratios : DataFrame
+        Symmetric odds ratios above 0, from :func:`square`; the diagonal is not looked at.
+
+    Examples
+    --------
+    >>> names = list("abcd")
+    >>> ratios = pd.DataFrame(1.0, index=names, columns=names)
+    >>> for one, other in ("ac", "bd"):
+    ...     ratios.loc[one, other] = ratios.loc[other, one] = 9.0
+    >>> order = cluster_order(ratios)
+    >>> {"".join(sorted(order[:2])), "".join(sorted(order[2:]))} == {"ac", "bd"}
+    True
+    """
+    log = np.log(ratios.to_numpy())
+    distance = np.nanmax(np.where(np.eye(len(log), dtype=bool), -np.inf, log)) - log
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance), method="average", optimal_ordering=True)
+    return [ratios.index[leaf] for leaf in leaves_list(tree)]
+
+
+def _ends(
+    ratio: ArrayLike, influence: np.ndarray, cluster: ArrayLike, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an interval that is symmetric in the logarithm, from influences on that."""
+    half = norm.ppf(0.5 + level / 2) * clustered_error(influence, cluster)
+    return ratio * np.exp(-half), ratio * np.exp(half)
 
 
 def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.DataFrame:
@@ -252,7 +356,7 @@ def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.Dat
     )
 
 
-def check_columns(labels: pd.DataFrame, columns: Sequence[str]) -> None:
+def _check_columns(labels: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise if the table is empty or lacks ``patient`` or one of the columns."""
     missing = [name for name in ("patient", *columns) if name not in labels]
     if missing or not len(labels):
