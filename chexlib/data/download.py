@@ -161,7 +161,7 @@ def _begins(response: requests.Response, start: int) -> int:
 
 
 def _receive(
-    url: str, part: Path, *, most: int, size: int | None, timeout: float, progress: Callable | None
+    url: str, part: Path, *, most: int, size: int | None, timeout: float, progress: Callable
 ) -> None:
     """Add to a partial file what the server sends, once its answer has been looked at."""
     with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
@@ -184,8 +184,7 @@ def _receive(
                 if done > most:
                     raise _TryError(f"the server sent more than the {most:,} bytes", wrong=True)
                 file.write(piece)
-                if progress:
-                    progress(done, total)
+                progress(done, total)
         file.flush()
         os.fsync(file.fileno())
 
@@ -211,7 +210,7 @@ def download(
     size: int | None = None,
     most: int = 1 << 30,
     label: str = "",
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
     retries: int = 3,
     timeout: float = 30.0,
     backoff: float = 0.5,
@@ -271,16 +270,14 @@ def download(
             furthest = max(furthest, kept)
             final = error.final or (error.wrong and not start)  # no old part to blame
             if final or failures > retries or time.monotonic() > deadline:
-                state = f"{kept:,} bytes are kept in {part.name} and will be continued."
+                state = "The download was dropped; nothing else was changed."
+                if kept:
+                    state = f"{kept:,} bytes are kept in {part.name} and will be continued."
+                advice = "Check the network, wait a little, and repeat the command."
+                if final:
+                    advice = "The file may have moved or been altered: report it if it stays so."
                 raise FetchError(
-                    f"Expected {label} with {known_hash} from {url}, but {error}. "
-                    f"{state if kept else 'Nothing was changed.'} "
-                    + (
-                        "The file may have moved or been altered at its source: try again later, "
-                        "and report it if it stays so."
-                        if final
-                        else "Check the network, wait a little, and repeat the command."
-                    )
+                    f"Expected {label} with {known_hash} from {url}, but {error}. {state} {advice}"
                 ) from error
             if failures:
                 time.sleep(backoff * 2 ** (failures - 1))

@@ -38,16 +38,7 @@ from chexlib.data.home import data_home
 from chexlib.data.registry import Entry, RemoteFile, entry
 from chexlib.files import DISK_FULL, put_in_place, write_atomically
 
-__all__ = [
-    "CONVERSIONS",
-    "FetchError",
-    "Progress",
-    "fetch",
-    "is_present",
-    "rsna_matches_to_csv",
-    "unpack_archive",
-    "unpacked",
-]
+__all__ = ["FetchError", "fetch", "is_present", "rsna_matches_to_csv", "unpack_archive", "unpacked"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +68,7 @@ def fetch(
     force: bool = False,
     known_hash: str | None = None,
     progress: Progress | None = None,
-    retries: int = 3,
-    timeout: float = 30.0,
-    backoff: float = 0.5,
+    **options: float,
 ) -> list[Path]:
     """Fetch an entry of the registry; without any network where it is there and sound already.
 
@@ -96,8 +85,8 @@ def fetch(
         ``"sha256:…"``, ``"md5:…"`` or bare SHA-256, for an entry whose file has no known hash.
     progress : callable, optional
         Called with a label, the bytes done and the bytes in all (None where unknown).
-    retries, timeout, backoff
-        See :func:`chexlib.data.download.download`.
+    **options
+        ``retries``, ``timeout`` and ``backoff`` of :func:`chexlib.data.download.download`.
 
     Returns
     -------
@@ -129,7 +118,6 @@ def fetch(
                 f"chexlib fetch {item.name} --force"
             )
     if missing:
-        options = {"retries": retries, "timeout": timeout, "backoff": backoff}
         with _alone(home):
             for file in missing:
                 # Looked at again: another fetch may have brought it while this one waited.
@@ -174,16 +162,11 @@ def _alone(home: Path) -> Iterator[None]:
         finally:
             lock.release()
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise FetchError(
-                f"Expected room in {home}, found the disk full ({error.strerror}). No finished "
-                "file was changed. Free some space and repeat the command, or name another folder "
-                "with --dest or CHEXLIB_DATA."
-            ) from error
+        found = "the disk full" if error.errno in DISK_FULL else "it could not be done"
         raise FetchError(
-            f"Expected to read and write in {home}, got {error.strerror or error} "
-            f"({error.filename or home}). Check its permissions, or name another folder with "
-            "--dest or CHEXLIB_DATA."
+            f"Expected to read and write in {home}, found {found}: {error.strerror or error} "
+            f"({error.filename or home}). No finished file was changed. Check its permissions and "
+            "its free space, or name another folder with --dest or CHEXLIB_DATA, and repeat."
         ) from error
 
 
