@@ -38,7 +38,7 @@ check: $(READY)  ## ruff, notebook hygiene, dependencies in step, links of the b
 	$(PYTEST) -q -m "not browser" tests/test_notebooks.py tests/test_environment.py tests/test_site.py
 
 bench: $(READY)  ## run the side-by-side measurements
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 tables: $(READY)  ## rebuild the tables of figures in data/ (needs `chexlib fetch`)
 	$(BIN)/python data/make_tables.py

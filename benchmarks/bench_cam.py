@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from common import interleaved
 
 from chexlib.findings import FINDINGS
 from chexlib.interpret import class_activation_maps, normalise, positive, to_pixels
@@ -73,24 +74,18 @@ def main() -> None:
         "the same, in pixels, scaled": lambda: enlarged(model, images),
     }
     theirs = grad_cam(model)
-    if theirs is not None:
-        ways["grad-cam, looped over 14 findings"] = lambda: theirs(images)
-    seconds = dict.fromkeys(ways, np.inf)
     forward()  # the first pass pays for memory
-    for repeat in range(options.repeats):
-        for name, way in ways.items():
-            if name.startswith("grad-cam") and repeat >= 2:
-                continue  # minutes; the others differ by percents and need the repeats
-            start = time.process_time()
-            way()
-            seconds[name] = min(seconds[name], time.process_time() - start)
+    # Minutes; the others differ by percents and need the repeats.
+    slow = {} if theirs is None else {"grad-cam, looped over 14 findings": lambda: theirs(images)}
+    seconds = interleaved(ways | slow, repeats=2, clock=time.process_time)
+    more = interleaved(ways, repeats=options.repeats - 2, clock=time.process_time)
+    best = {name: min(taken + more.get(name, [])) for name, taken in seconds.items()}
     print(
         f"DenseNet-121, {options.batch} images of {options.size} px, {options.threads} thread(s)\n"
     )
     print("| what | seconds | times the forward pass |\n|---|---|---|")
-    for name, best in seconds.items():
-        ratio = best / seconds["forward pass, logits alone"]
-        print(f"| {name} | {best:.3f} | {ratio:.2f} |")
+    for name, taken in best.items():
+        print(f"| {name} | {taken:.3f} | {taken / best['forward pass, logits alone']:.2f} |")
     if theirs is None:
         print("\ngrad-cam is not there: pip install --no-deps grad-cam ttach")
 

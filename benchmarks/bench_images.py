@@ -15,7 +15,6 @@ import io
 import statistics
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +24,8 @@ import imagecodecs
 import numpy as np
 import pandas as pd
 import torch
+from common import films, interleaved, usual_path
 from PIL import Image
-from torchvision.transforms import v2
 
 from chexlib.data import (
     Augment,
@@ -37,26 +36,11 @@ from chexlib.data import (
     find_radiographs,
     read_radiograph,
 )
-from chexlib.data.phantom import films_of, population, render
 from chexlib.data.tables import write_table
-from chexlib.models.chexnet import IMAGENET_MEAN, IMAGENET_STD, CheXNet
+from chexlib.models import CheXNet
 
 REPEATS = 7
 SIZE = 224
-
-
-def films(folder: Path) -> list[Path]:
-    """Return PNG files of 1024 px."""
-    sample = sorted((data_home() / "nih_sample" / "images").glob("*.png"))
-    if sample:
-        print(f"{len(sample)} films of NIH")
-        return sample
-    paths = []
-    for k, film in enumerate(films_of(population(24, max_films=1))):
-        paths.append(folder / f"{k:02d}.png")
-        Image.fromarray(render(film, size=1024).image).save(paths[-1])
-    print(f"{len(paths)} simulated films: set CHEXLIB_DATA to measure on real ones")
-    return paths
 
 
 def pixel_data(path: Path) -> bytes:
@@ -68,21 +52,6 @@ def pixel_data(path: Path) -> bytes:
             parts.append(data[at + 8 : at + 8 + length])
         at += length + 12
     return b"".join(parts)
-
-
-def usual_path() -> Callable[[Path], torch.Tensor]:
-    """Return what most training scripts do with each film in each epoch."""
-    change = v2.Compose(
-        [
-            v2.Resize(256),
-            v2.CenterCrop(SIZE),
-            v2.RandomHorizontalFlip(),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
-    return lambda path: change(Image.open(path).convert("RGB"))
 
 
 def xrv_path() -> Callable[[Path], np.ndarray]:
@@ -108,7 +77,7 @@ def main() -> dict[str, float]:
         paths = films(Path(scratch))
         contents = [pixel_data(path) for path in paths]
         raw = [path.read_bytes() for path in paths]
-        usual, xrv = usual_path(), xrv_path()
+        usual, xrv = usual_path(SIZE, resize=256, normalise=True), xrv_path()
         count = 0
 
         def build() -> None:
@@ -187,12 +156,7 @@ def main() -> dict[str, float]:
                 batches(Augment.inception(), SIZE),
             ),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(REPEATS):
-            for name, (_, run) in ways.items():
-                start = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - start)
+        seconds = interleaved({name: run for name, (_, run) in ways.items()}, repeats=REPEATS)
     rate = {name: ways[name][0] / statistics.median(taken) for name, taken in seconds.items()}
     first = next(iter(rate.values()))
     print(f"{'one core':52}{'images/s':>10}{'ratio':>8}")
@@ -205,14 +169,9 @@ def main() -> dict[str, float]:
 
 def write(rate: dict[str, float]) -> None:
     """Keep the table for the book."""
-    first = next(iter(rate.values()))
-    frame = pd.DataFrame(
-        {
-            "what": list(rate),
-            "images_per_second": [round(value) for value in rate.values()],
-            "ratio": [round(value / first, 1) for value in rate.values()],
-        }
-    )
+    values = pd.Series(rate, name="images_per_second").rename_axis("what")
+    ratio = (values / values.iloc[0]).round(1)
+    frame = values.round().astype(int).reset_index().assign(ratio=ratio.to_numpy())
     write_table(
         frame,
         Path(__file__).parent.parent / "data" / "image_speed.csv",

@@ -24,20 +24,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from common import films, interleaved, usual_path
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
-from chexlib.data import Augment, Batcher, Batches, ImageCache, data_home, find_radiographs
+from chexlib.data import Augment, Batcher, Batches, ImageCache, find_radiographs
 from chexlib.data.dataset import Dataset
-from chexlib.data.phantom import films_of, population, render
 from chexlib.findings import FINDINGS
 from chexlib.models import CheXNet, cost
 from chexlib.training import RECIPES, Recipe, fit
@@ -144,36 +143,18 @@ def steps() -> tuple[float, float]:
     return statistics.median(ours), statistics.median(theirs)
 
 
-def films(folder: Path) -> Path:
-    """Return a folder of PNG files of 1024 px."""
-    sample = data_home() / "nih_sample" / "images"
-    if any(sample.glob("*.png")):
-        return sample
-    for k, film in enumerate(films_of(population(24, max_films=1))):
-        Image.fromarray(render(film, size=1024).image).save(folder / f"{k:08d}_000.png")
-    return folder
-
-
 class Decoded(torch.utils.data.Dataset):
     """What most training scripts do with a film, each time it is wanted."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = sorted(folder.glob("*.png"))
-        self.change = v2.Compose(
-            [
-                v2.Resize(SIZE),
-                v2.CenterCrop(SIZE),
-                v2.RandomHorizontalFlip(),
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-            ]
-        )
+        self.read = usual_path(SIZE, resize=SIZE, normalise=False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, k: int) -> torch.Tensor:
-        return self.change(Image.open(self.paths[k]).convert("RGB"))
+        return self.read(self.paths[k])
 
 
 def usual(folder: Path) -> Callable[[], Iterator[torch.Tensor]]:
@@ -199,13 +180,11 @@ def cached(folder: Path) -> Callable[[], Iterator[torch.Tensor]]:
     return lambda: (images for images, _, _ in made)
 
 
-def epoch(begin: Callable[[], Iterator[torch.Tensor]], step: Bare | None) -> float:
-    """Return the seconds of an epoch, with or without training."""
-    start = now()
+def epoch(begin: Callable[[], Iterator[torch.Tensor]], step: Bare | None) -> None:
+    """Go through an epoch, with or without training."""
     for images in begin():
         if step is not None:
             step(images.contiguous(memory_format=torch.channels_last))
-    return now() - start
 
 
 def peak() -> float:
@@ -230,11 +209,7 @@ def matrix_rate() -> float:
     """Return the operations a second of a large matrix product, in the precision of training."""
     side, kind = (8192, torch.bfloat16) if GPU else (2048, torch.float32)
     a, b = (torch.randn(side, side, device=DEVICE, dtype=kind) for _ in range(2))
-    taken = []
-    for _ in range(6):
-        start = now()
-        a @ b
-        taken.append(now() - start)
+    (taken,) = interleaved({"product": lambda: a @ b}, repeats=6, clock=now).values()
     return 2 * side**3 / min(taken)
 
 
@@ -257,19 +232,19 @@ def main() -> None:
     row("step of fit, everything included", ours, BATCH, theirs)
     rate, needed = matrix_rate(), cost(network, size=SIZE).training
     with tempfile.TemporaryDirectory() as scratch:
-        folder, cache = films(Path(scratch)), Path(scratch) / "cache"
+        folder, cache = films(Path(scratch))[0].parent, Path(scratch) / "cache"
         start = now()
         built = ImageCache.build(
             find_radiographs(folder), cache, size=SIZE, workers=None if GPU else 1
         )
         building, count = now() - start, len(built)
         ways, bare = {"usual": usual(folder), "cached": cached(cache)}, Bare()
-        seconds: dict[tuple[str, bool], list[float]] = {}
-        for _ in range(EPOCHS + 1):
-            for name, begin in ways.items():
-                for trains in (False, True):
-                    taken = epoch(begin, bare if trains else None)
-                    seconds.setdefault((name, trains), []).append(taken)
+        epochs = {
+            (name, trains): partial(epoch, begin, bare if trains else None)
+            for name, begin in ways.items()
+            for trains in (False, True)
+        }
+        seconds = interleaved(epochs, repeats=EPOCHS + 1, clock=now)
         middle = {key: statistics.median(taken[1:]) for key, taken in seconds.items()}
         print(f"\n{count} films of 1024 px")
         row("building the cache, once", building, count)

@@ -83,7 +83,7 @@ def curve_panels(
     rows = bands[bands["curve"] == curve]
     if rows.empty:
         raise ValueError(f"Expected a curve of {sorted(set(bands['curve']))}, got {curve!r}.")
-    figure, axes = _by_finding(rows, labels=AXES[curve], columns=3, width=6.9, height=2.15)
+    figure, axes = _by_finding(rows, labels=AXES[curve], columns=3, width=3 * 2.3, height=2.15)
     for ax, name, part in axes:
         band(ax, part, chance=None if chance is None else chance[name])
         ax.set(xlabel="", ylabel="", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
