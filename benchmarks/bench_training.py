@@ -1,7 +1,7 @@
 """What training costs beside what it must: a step, an epoch, memory; in one run, interleaved.
 
 - *Step*: `fit`, everything included (gathering, flipping and normalising the batch, checks,
-  Lightning, schedule), against the bare step of the same network on a batch already in memory. Ten
+  Fabric, schedule), against the bare step of the same network on a batch already in memory. Ten
   steps of one, then ten of the other, so that both see the same machine.
 - *Epoch*: batches from an image cache against the usual loop, which decodes each film in each
   epoch (Pillow, RGB, resize, to tensor, in a ``DataLoader``), with the same network.
@@ -40,7 +40,7 @@ from chexlib.data.dataset import Dataset
 from chexlib.findings import FINDINGS
 from chexlib.models import CheXNet, cost
 from chexlib.training import RECIPES, Recipe, fit
-from chexlib.training.module import Training
+from chexlib.training.loop import Training
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -115,8 +115,11 @@ def steps() -> tuple[float, float]:
     theirs: list[float] = []
     began = 0.0
 
-    def after_step(_self: Training, *_: object) -> None:
+    step = Training.train_step
+
+    def and_bare(self: Training, *batch: torch.Tensor) -> None:
         nonlocal count, began
+        step(self, *batch)
         count += 1
         if count % BLOCK:
             return
@@ -131,7 +134,7 @@ def steps() -> tuple[float, float]:
 
     for _ in range(3):
         bare()
-    Training.on_train_batch_end = after_step
+    Training.train_step = and_bare
     data = {
         "train": in_memory("train", BATCH * BLOCK * (BLOCKS + 1)),
         "val": in_memory("val", 64),
@@ -139,7 +142,7 @@ def steps() -> tuple[float, float]:
     }
     with tempfile.TemporaryDirectory() as scratch:
         fit(recipe(), scratch, data=data)
-    del Training.on_train_batch_end
+    Training.train_step = step
     return statistics.median(ours), statistics.median(theirs)
 
 

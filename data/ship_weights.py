@@ -15,8 +15,8 @@ from train_runs import folder_of
 from chexlib.data import open_dataset
 from chexlib.models import load_checkpoint, phantom_checkpoint, save_checkpoint
 from chexlib.training import open_run, predict
-from chexlib.training.fit import data_options
-from chexlib.training.judge import auroc_with_intervals
+from chexlib.training.evaluate import auroc_with_intervals
+from chexlib.training.recipes import data_options
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def _whole_films(name: str) -> pd.DataFrame:
     from chexlib.models import load_checkpoint
     from chexlib.training import RECIPES as KNOWN
     from chexlib.training import predict
-    from chexlib.training.fit import data_options
+    from chexlib.training.recipes import data_options
 
     model = load_checkpoint(_file(name, "best.safetensors"))
     recipe = KNOWN["phantom-cpu"].with_values(**runs()[name])

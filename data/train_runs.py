@@ -153,7 +153,7 @@ def prepare(names: list[str]) -> None:
     """Simulate the films of the runs first, with all cores, so that two runs do not both wait."""
     from chexlib.data import open_dataset
     from chexlib.training import RECIPES
-    from chexlib.training.fit import data_options
+    from chexlib.training.recipes import data_options
 
     asked: list[dict[str, Any]] = []
     for name in names:

@@ -86,8 +86,12 @@ def predict(
         from chexlib.files import legible
         from chexlib.inference import device_named
         from chexlib.models import load_checkpoint
-        from chexlib.training.files import part_of, predict_files, rejected_of
-        from chexlib.training.thresholds import read_thresholds
+        from chexlib.training.evaluate import (
+            part_of,
+            predict_files,
+            read_thresholds,
+            rejected_of,
+        )
 
         films = find_radiographs(source)
         several = list(films.origins) != [legible(str(source.absolute()))]

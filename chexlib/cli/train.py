@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,8 +86,9 @@ def train(
     with one_line_errors():
         from chexlib.training import RECIPES
 
+        console = terminal()
         if show:
-            _list(list(RECIPES.values()), terminal())
+            _list(list(RECIPES.values()), console)
             return
         if recipe not in RECIPES:
             raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
@@ -95,29 +96,22 @@ def train(
         given = {name: value for name, value in short.items() if value is not None}
         asked = RECIPES[recipe].with_values(values or (), **given)
         folder = out or Path("runs") / f"{recipe}-{_digits(asked)}"
-        first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
-        if not first:
-            logging.getLogger().setLevel(logging.ERROR)
-        console = terminal()
-        if first:
-            _introduce(asked, RECIPES[recipe], folder, console)
-        from chexlib.training.fit import check_options, fit
+        from chexlib.training.devices import is_first
+        from chexlib.training.loop import check_options, fit
 
+        if not is_first():
+            logging.getLogger().setLevel(logging.ERROR)
+            console.quiet = True
+        _introduce(asked, RECIPES[recipe], folder, console)
+        place = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
         data = None
         if not (folder / "metrics.json").is_file():
-            check_options(asked, accelerator=accelerator, devices=devices, num_nodes=nodes)
-            data = _open(asked, console, first=first)
+            check_options(asked, **place)
+            data = _open(asked, console)
         run = fit(
-            asked,
-            folder,
-            progress=True,
-            checkpoint_every=checkpoint_every,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            data=data,
+            asked, folder, progress=True, checkpoint_every=checkpoint_every, data=data, **place
         )
-        if first:
+        if is_first():
             _conclude(run, console)
 
 
@@ -130,40 +124,31 @@ def _digits(recipe: Recipe) -> str:
 def _introduce(recipe: Recipe, plain: Recipe, folder: Path, console: Console) -> None:
     import torch
 
-    console.print(f"[bold]{escape(recipe.name)}[/]  {escape(recipe.about)}", soft_wrap=True)
-    known = plain.to_dict()
-    for name, value in recipe.to_dict().items():
-        if value != known[name]:
-            console.print(
-                f"  {name} = {escape(json.dumps(value))}, not {escape(json.dumps(known[name]))}",
-                soft_wrap=True,
-            )
     gpus = torch.cuda.device_count()
-    device = (
-        f"{gpus} x {torch.cuda.get_device_name()}"
-        if gpus
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    console.print(f"  device  {escape(device)}", soft_wrap=True)
-    console.print(f"  folder  {escape(str(folder))}", soft_wrap=True)
+    lines = [f"[bold]{escape(recipe.name)}[/]  {escape(recipe.about)}"]
+    for name, (old, new) in recipe.differences(plain).items():
+        lines.append(f"  {name} = {escape(json.dumps(new))}, not {escape(json.dumps(old))}")
+    if gpus:
+        lines.append(f"  device  {gpus} x {escape(torch.cuda.get_device_name())}")
+    else:
+        lines.append(f"  device  CPU, {torch.get_num_threads()} threads")
+    lines.append(f"  folder  {escape(str(folder))}")
+    console.print("\n".join(lines), soft_wrap=True)
 
 
-def _open(recipe: Recipe, console: Console, *, first: bool) -> dict[str, Dataset]:
+def _open(recipe: Recipe, console: Console) -> dict[str, Dataset]:
     """Open the films; simulated ones are made now, once, where nobody has asked for them before."""
     from chexlib.data import open_dataset
-    from chexlib.training.fit import data_options
+    from chexlib.training.recipes import data_options
 
     options, data = data_options(recipe), {}
+    shown = recipe.dataset == "phantom" and not console.quiet
     for split in ("train", "val", "test"):
-        if not first or recipe.dataset != "phantom":
-            data[split] = open_dataset(recipe.dataset, split, **options)
-        else:
-            with films_bar(f"simulated, {split}", "rejected", transient=True) as progress:
-                data[split] = open_dataset(recipe.dataset, split, progress=progress, **options)
-        if first:
-            films = data[split]
-            patients = films.films["patient"].nunique()
-            console.print(f"  {split:7} {len(films):,} films of {patients:,} patients")
+        bar = films_bar(f"simulated, {split}", "rejected", transient=True)
+        with bar if shown else nullcontext() as progress:
+            data[split] = films = open_dataset(recipe.dataset, split, progress=progress, **options)
+        patients = films.films["patient"].nunique()
+        console.print(f"  {split:7} {len(films):,} films of {patients:,} patients")
     return data
 
 
@@ -171,24 +156,24 @@ def _conclude(run: Run, console: Console) -> None:
     against = {"truth": "against the truth", "labels": "against the labels"}
     if run.metrics.get("truth") == run.metrics["labels"]:  # a phantom without noise
         del against["labels"]
+    lines = []
     for name, said in against.items():
         if name in run.metrics:
             mean = run.metrics[name]["mean_auroc"]
-            console.print(
+            lines.append(
                 f"[green]ready[/] mean AUROC {mean['estimate']:.3f} ({mean['low']:.3f} to "
                 f"{mean['high']:.3f}) {said}, {run.metrics['films']:,} test films of "
-                f"{run.metrics['patients']:,} patients",
-                soft_wrap=True,
+                f"{run.metrics['patients']:,} patients"
             )
     folder = escape(str(run.folder))
-    console.print(
-        f"  {folder}\n"
-        f"  [cyan]chexlib predict FILM --checkpoint {folder}[/]\n"
-        f"  [cyan]chexlib evaluate {folder}/predictions.csv --labels {folder}/labels.csv[/]\n"
-        f"  [cyan]tensorboard --logdir {folder}[/]\n"
+    lines += [
+        f"  {folder}",
+        f"  [cyan]chexlib predict FILM --checkpoint {folder}[/]",
+        f"  [cyan]chexlib evaluate {folder}/predictions.csv --labels {folder}/labels.csv[/]",
+        f"  [cyan]tensorboard --logdir {folder}[/]",
         "[bold]Not for clinical use.[/]",
-        soft_wrap=True,
-    )
+    ]
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _list(recipes: list[Recipe], console: Console) -> None:

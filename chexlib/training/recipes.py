@@ -9,45 +9,24 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 from chexlib.data.cache.workers import LARGEST
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "Recipe", "data_options"]
 
-CHOICES: dict[str, tuple] = {
-    "dataset": ("phantom", "chest-xray14", "given"),
-    "arch": ("densenet121", "densenet169", "densenet201"),
-    "loss": ("bce", "weighted-bce", "focal", "asymmetric", "smoothed-bce", "corrected-bce"),
-    "augment": ("none", "chexnet", "inception", "positioning"),
-    "optimizer": ("adam", "adamw"),
-    "schedule": ("constant", "plateau", "one-cycle"),
-    "keep": ("lowest loss", "highest auroc", "last"),
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
-    "channels_last": ("auto", True, False),
-    "compile": ("auto", True, False),
-}
-WHOLE = {
-    "cache_size": 1,
-    "size": 1,
-    "batch_size": 1,
-    "epochs": 1,
-    "plateau_patience": 0,
-    "seed": 0,
-    "growth_rate": 1,
-    "patience": 1,
-}
+LEAST = {"plateau_patience": 0, "seed": 0}  # of whole numbers; the others begin at 1
 MOST = {"cache_size": LARGEST, "size": LARGEST}
-KINDS: tuple[tuple[tuple[str, ...], Any, str], ...] = (
-    (("learning_rate", "weight_decay"), (int, float), "as a number"),
-    (("augment_validation", "ten_crop", "sync_batchnorm"), bool, "true or false"),
-    (("data_options", "loss_options"), dict, "as a dict"),
-    (("name", "about"), str, "as text"),
-    (("weights",), (str, NoneType), "as imagenet, the path of a file, or null"),
-)
+SAID: dict[Any, str] = {
+    float: "as a number",
+    bool: "true or false",
+    dict: "as a dict",
+    str: "as text",
+    "weights": "as imagenet, the path of a file, or null",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,51 +83,53 @@ class Recipe:
 
     name: str
     about: str = ""
-    dataset: str = "phantom"
+    dataset: Literal["phantom", "chest-xray14", "given"] = "phantom"
     data_options: dict[str, Any] = field(default_factory=dict)
     cache_size: int = 256
     size: int = 224
-    arch: str = "densenet121"
+    arch: Literal["densenet121", "densenet169", "densenet201"] = "densenet121"
     growth_rate: int | None = None
     weights: str | None = None
-    loss: str = "bce"
+    loss: Literal["bce", "weighted-bce", "focal", "asymmetric", "smoothed-bce", "corrected-bce"] = (
+        "bce"
+    )
     loss_options: dict[str, Any] = field(default_factory=dict)
-    augment: str = "chexnet"
+    augment: Literal["none", "chexnet", "inception", "positioning"] = "chexnet"
     augment_validation: bool = False
     batch_size: int = 16
-    optimizer: str = "adam"
+    optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: str = "plateau"
+    schedule: Literal["constant", "plateau", "one-cycle"] = "plateau"
     plateau_patience: int = 0
     epochs: int = 10
     patience: int | None = None
-    keep: str = "lowest loss"
+    keep: Literal["lowest loss", "highest auroc", "last"] = "lowest loss"
     ten_crop: bool = False
-    precision: str = "auto"
-    channels_last: str | bool = "auto"
-    compile: str | bool = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    channels_last: Literal["auto", True, False] = "auto"
+    compile: Literal["auto", True, False] = "auto"
     sync_batchnorm: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"Expected {name} among {known}, got {getattr(self, name)!r}.")
-        for name, least in WHOLE.items():
-            value = getattr(self, name)
-            left_out = value is None and name in ("growth_rate", "patience")
-            most = MOST.get(name, math.inf)
-            if not left_out and (type(value) is not int or not least <= value <= most):
-                upper = "up" if most == math.inf else f"to {most}"
-                raise ValueError(
-                    f"Expected {name} as a whole number from {least} {upper}, got {value!r}."
+        for name, hint in get_type_hints(type(self)).items():
+            value, options = getattr(self, name), get_args(hint)
+            kind = dict if get_origin(hint) is dict else (options or (hint,))[0]
+            if get_origin(hint) is Literal:
+                said, fits = f"among {options}", value in options
+            elif kind is int:
+                least, most = LEAST.get(name, 1), MOST.get(name, math.inf)
+                said = (
+                    f"as a whole number from {least} {'up' if most == math.inf else f'to {most}'}"
                 )
-        for names, kinds, said in KINDS:
-            for name in names:
-                value = getattr(self, name)
-                if not isinstance(value, kinds) or (isinstance(value, bool) != (kinds is bool)):
-                    raise ValueError(f"Expected {name} {said}, got {value!r}.")
+                fits = type(value) is int and least <= value <= most
+            else:
+                said = SAID.get(name, SAID[kind])
+                kinds = (int, float) if kind is float else kind
+                fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
+            if not fits and not (value is None and NoneType in options):
+                raise ValueError(f"Expected {name} {said}, got {value!r}.")
         if self.weights is not None and self.growth_rate not in (None, 32):
             raise ValueError(
                 "Expected ImageNet weights with the architecture's own growth rate, got weights="
@@ -163,6 +144,18 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain Python, for JSON."""
         return json.loads(json.dumps(asdict(self)))
+
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Return by name what another recipe has and what this one has, where they differ.
+
+        What they say about themselves does not count.
+        """
+        theirs = other.to_dict()
+        return {
+            name: (theirs[name], value)
+            for name, value in self.to_dict().items()
+            if name != "about" and value != theirs[name]
+        }
 
     def on_given_data(self) -> Recipe:
         """Return the recipe without what it says of its data: a run on other films is of them."""
@@ -215,12 +208,23 @@ class Recipe:
         unknown = set(changed) - set(known)
         if unknown:
             raise ValueError(f"Expected names among {', '.join(known)}, got {sorted(unknown)}.")
+        return replace(self, **changed)
+
+
+def data_options(recipe: Recipe) -> dict[str, Any]:
+    """Return the options of :func:`chexlib.data.open_dataset` that a recipe's JSON stands for."""
+    options = {"size": recipe.cache_size, **recipe.data_options}
+    if isinstance(options.get("shortcut"), dict):
+        from chexlib.data.phantom import Shortcut
+
         try:
-            return replace(self, **changed)
+            options["shortcut"] = Shortcut(**options["shortcut"])
         except TypeError as error:
             raise ValueError(
-                f"Expected values that can be compared, got {changed}: {error}."
-            ) from (error)
+                f"Expected a shortcut of finding, cue, with_finding and without, got "
+                f"{options['shortcut']}: {error}."
+            ) from error
+    return options
 
 
 _ALL = (

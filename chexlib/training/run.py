@@ -1,25 +1,43 @@
-"""A run's folder: what is in it, and how it is read back."""
+"""A run's folder: how it begins, where the run stands, and how it is read back."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import logging
 import platform
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 
-from chexlib.files import write_atomically
-from chexlib.training.recipes import Recipe
+from chexlib.files import remove_drafts, write_atomically
+from chexlib.models import CheckpointError
+from chexlib.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chexlib.data.dataset import Dataset
     from chexlib.models import CheXNet
 
-__all__ = ["FILES", "Run", "environment", "open_run", "write_json"]
+__all__ = [
+    "Run",
+    "begin_run",
+    "data_hash",
+    "open_run",
+    "points_of",
+    "read_point",
+    "write_json",
+    "write_point",
+]
 
 FILES = (
     "environment.json",
@@ -34,6 +52,11 @@ FILES = (
     "metrics.json",
 )
 """What a run writes, after ``config.json``."""
+
+POINT = {"chexlib", "state_dict", "optimizer", "schedule", "scaler", "history", "step", "totals"}
+"""What a resume point holds."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,18 +140,196 @@ def open_run(folder: str | Path, *, finished: bool = True) -> Run:
     return Run(folder, recipe)
 
 
-def environment() -> dict[str, Any]:
-    """Return versions, processor and threads: what else decides the last bits of a result."""
-    packages = ("chexlib", "torch", "torchvision", "pytorch-lightning", "numpy")
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **{package: version(package) for package in packages},
+def begin_run(
+    recipe: Recipe, folder: Path, data: dict[str, Dataset], *, first: bool
+) -> dict[str, str]:
+    """Check what is in a folder, and write down recipe, environment and films.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folder : Path
+    data : dict of Dataset
+    first : bool
+        Whether this process writes; the others check.
+
+    Returns
+    -------
+    dict of str to str
+        What the weights shall say of their origin.
+
+    Raises
+    ------
+    ValueError
+        If the folder has a file that a run would write, and no run; or a run on other films.
+    """
+    there = [name for name in FILES if (folder / name).exists()]
+    if first and there and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"Expected a new folder or that of a run, found {', '.join(there)} in {folder} and no "
+            "config.json. Take another folder."
+        )
+    films = {
+        split: {
+            "name": part.name,
+            "films": len(part),
+            "patients": int(part.films["patient"].nunique()),
+            "pixels": int(part.cache.images.shape[1]),
+            "columns": list(map(str, part.films.columns)),
+            "sha256": data_hash(part),
+        }
+        for split, part in data.items()
     }
+    hashes = {split: said["sha256"] for split, said in films.items()}
+    threads = torch.get_num_threads()
+    known = folder / "environment.json"
+    if known.is_file():
+        before = json.loads(known.read_text(encoding="utf-8"))
+        if before["data"] != hashes:
+            raise ValueError(
+                f"Expected the films that the run in {folder} began with, got others "
+                f"({before['data']} then, {hashes} now). Take another folder."
+            )
+        if before["threads"] != threads:
+            log.warning(
+                "The run began with %s threads and goes on with %s: its weights will differ in "
+                "the last bits from those of an uninterrupted run.",
+                before["threads"],
+                threads,
+            )
+    if first:
+        remove_drafts(folder)
+        write_json(folder / "config.json", recipe.to_dict())
+        # Versions, processor and threads are what else decides the last bits of a result.
+        packages = ("chexlib", "torch", "torchvision", "pytorch-lightning", "numpy")
+        place = {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "threads": threads,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            **{package: version(package) for package in packages},
+        }
+        write_json(known, {**place, "data": hashes, "films": films})
+    return {
+        "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
+        "data": json.dumps(hashes),
+        "films": json.dumps(films),
+        "command": _command(recipe),
+    }
+
+
+def data_hash(films: Dataset) -> str:
+    """Return 64 hexadecimal digits that name these films, their pixels and their labels."""
+    digest = hashlib.sha256()
+    pixels = films.cache.index["crc32"].to_numpy(np.int64)[films.rows]
+    for part in ("\n".join(films.films["image"]).encode(), pixels, np.packbits(films.labels)):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _command(recipe: Recipe) -> str:
+    """Return what makes the run again."""
+    base = RECIPES.get(recipe.name)
+    if base is None or recipe.dataset == "given":  # nothing that a command line could name
+        data = ", data=data" if recipe.dataset == "given" else ""
+        return f"chexlib.training.fit(Recipe(**config), folder{data}); config is `recipe` here"
+    changed = recipe.differences(base)
+    text = [f"--set '{key}={json.dumps(value)}'" for key, (_, value) in changed.items()]
+    return " ".join([f"chexlib train --recipe {recipe.name}", *text])
+
+
+# ---- where a run stands
+
+
+def points_of(folder: Path) -> tuple[Path, Path]:
+    """Return where the last resume point is kept, and the one before it."""
+    return folder / "last.ckpt", folder / "previous.ckpt"
+
+
+def write_point(folder: Path, point: dict[str, Any]) -> None:
+    """Write a resume point whole or not at all; the last one stays beside it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the points that are there are as they were.
+    """
+    last, previous = points_of(folder)
+
+    def write(draft: Path) -> None:
+        _save(point, draft)
+        if last.is_file():
+            last.replace(previous)
+
+    write_atomically(last, write)
+
+
+def _save(point: dict[str, Any], draft: Path) -> None:
+    # By way of memory: torch's own writers do not say why a disk refused.
+    content = io.BytesIO()
+    torch.save(point, content)
+    draft.write_bytes(content.getbuffer())
+
+
+def read_point(path: Path, recipe: Recipe, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Read a resume point, if it is sound and of this run; no code of it is executed.
+
+    Parameters
+    ----------
+    path : Path
+    recipe : Recipe
+        Of the run.
+    state : mapping of str to Tensor
+        The state dict of its network, for names and shapes.
+
+    Returns
+    -------
+    dict
+        The parts of :data:`POINT`.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, cut, empty or of something else, saying from where the run can go on.
+    """
+    previous = points_of(path.parent)[1]
+    do = "the run begins again"
+    if path != previous and previous.is_file():
+        do = f"the run goes on from {previous.name}, the point before"
+    try:
+        # Torch compares no checksum, and finds the parts by other fields of the file than Python
+        # does: it is given a copy, made of the parts that were compared.
+        content = io.BytesIO()
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(content, "w") as copy:
+            for part in archive.infolist():
+                copy.writestr(part.filename, archive.read(part))
+        content.seek(0)
+        kept = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is damaged may raise nearly anything
+        raise CheckpointError(
+            f"Expected {path} as the run wrote it, found it damaged or cut, or another file "
+            f"({type(error).__name__}). Remove it: {do}."
+        ) from error
+    if isinstance(kept, dict) and "pytorch-lightning_version" in kept:
+        raise CheckpointError(
+            f"Expected a resume point of this version in {path}, found one of Lightning's Trainer, "
+            "with which earlier versions of chexlib trained. Finish the run with the version that "
+            "began it, or remove last.ckpt and previous.ckpt: the run begins again."
+        )
+    try:
+        said, found = Recipe(**json.loads(kept["chexlib"]["recipe"])), kept["state_dict"]
+        shapes = [{name: value.shape for name, value in s.items()} for s in (found, state)]
+        same = not said.differences(recipe) and shapes[0] == shapes[1] and set(kept) >= POINT
+    except (LookupError, TypeError, ValueError, AttributeError):
+        same = False
+    if not same:
+        raise CheckpointError(
+            f"Expected a resume point of this run in {path}, found a file of something else. Move "
+            f"it away: {do}."
+        )
+    return kept
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Runs killed at random moments by SIGKILL, each resumed: ``python kill_it.py FOLDER``.
 
-Torch and Lightning are imported once; each attempt is a fork of this process, a real process that
+Torch and Fabric are imported once; each attempt is a fork of this process, a real process that
 is killed without a chance to clean up. Prints, as JSON, where the kills came.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 from small import ONE_CYCLE, PLATEAU, datasets
 
-from chexlib.training import checkpointing, fit
-from chexlib.training.module import Training
+from chexlib.training import fit, loop, run
 
 EVENTS = ("step", "writing", "weights", "validation", "row")
 
@@ -37,11 +36,11 @@ def attempt(asked, folder, every, tell):
 
         setattr(owner, name, told)
 
-    telling(Training, "training_step", "step")
-    telling(Training, "validation_step", "validation")
-    telling(Training, "on_train_epoch_end", "row")
-    telling(checkpointing, "_save", "writing")
-    telling(checkpointing, "save_checkpoint", "weights")
+    telling(loop.Training, "train_step", "step")
+    telling(loop.Training, "validation_step", "validation")
+    telling(loop.Training, "end_epoch", "row")
+    telling(run, "_save", "writing")
+    telling(loop, "save_checkpoint", "weights")
     try:
         fit(asked, folder, data=datasets(), checkpoint_every=every)
     except BaseException as error:
@@ -63,25 +62,25 @@ def kill_at(pid, heard, event, number, delay):
     return event
 
 
-def run(asked, folder, left, rng):
+def killed(asked, folder, left, rng):
     """Kill attempts until one ends; return at what they were killed, ``left`` times at most."""
     places = []
     while True:
         heard, tell = os.pipe()
         pid = attempt(asked, folder, rng.choice([1, 2, 4, 100]), tell)
         os.close(tell)
-        killed = None
+        place = None
         if len(places) < left:
             event = rng.choice(EVENTS)
             number = rng.choice([1, 2, 3]) if event in ("step", "writing") else 1
-            killed = kill_at(pid, heard, event, number, rng.uniform(0, 0.02))
+            place = kill_at(pid, heard, event, number, rng.uniform(0, 0.02))
         _, status = os.waitpid(pid, 0)
         os.close(heard)
-        if killed is None:
+        if place is None:
             if status:
                 raise SystemExit(f"An attempt failed: {status}")
             return places
-        places.append(killed)
+        places.append(place)
 
 
 def main():
@@ -91,7 +90,7 @@ def main():
     while (total := sum(len(places) for _, places in found)) < 20:
         asked = (ONE_CYCLE, PLATEAU)[len(found) % 2]
         name = f"{asked.schedule} {len(found)}"
-        found.append((name, run(asked, folder / name, 20 - total, rng)))
+        found.append((name, killed(asked, folder / name, 20 - total, rng)))
     print(json.dumps(dict(found)))
 
 

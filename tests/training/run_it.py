@@ -1,9 +1,10 @@
 """One small run in a process of its own: ``run_it.py FOLDER MODE``; under torchrun, in several.
 
-``plain`` is a user's call. ``watched`` tells what each process has before and after it takes the
-first one's batch statistics, and which of them judges. ``frozen`` trains with the statistics that
-batch normalisation has for testing, so that films do not depend on their batch. ``endless`` trains
-until it is ended, and touches a file named after its process at every step.
+``plain`` is a user's call; ``started`` starts the second process itself. ``watched`` tells what
+each process has before and after it takes the first one's batch statistics, and which one judges.
+``frozen`` trains with the statistics that batch normalisation has for testing, so that films do
+not depend on their batch. ``endless`` trains until it is ended, and touches a file named after its
+process at every step.
 """
 
 import os
@@ -14,10 +15,9 @@ import torch
 from small import films, recipe
 
 from chexlib.models import CheXNet
-from chexlib.training import fit
-from chexlib.training.module import Training
+from chexlib.training import fit, loop
+from chexlib.training.loop import Training
 
-fit_module = sys.modules[fit.__module__]
 VALIDATION = 129  # two batches in one process of two, one in the other
 
 
@@ -31,33 +31,38 @@ def frozen(**options):
 
 
 def watch(folder, rank):
-    start = Training.on_validation_start
-    judge = fit_module.judge
+    validate = Training.validate
+    validation_step = Training.validation_step
+    judge = loop.judge
+    before = []
 
-    def buffers(module):
-        return torch.cat([b.detach().double().flatten() for b in module.model.buffers()])
+    def buffers(training):
+        return torch.cat([b.detach().double().flatten() for b in training.model.buffers()])
 
     def watched(self):
-        before = buffers(self)
-        start(self)
-        torch.save((before, buffers(self)), folder / f"buffers-{rank}.pt")
+        before.append(buffers(self))
+        return validate(self)
+
+    def stepping(self, *batch):
+        torch.save((before[-1], buffers(self)), folder / f"buffers-{rank}.pt")
+        return validation_step(self, *batch)
 
     def told(*arguments, **options):
         (folder / f"judged-by-{rank}").touch()
         judge(*arguments, **options)
 
-    Training.on_validation_start = watched
-    fit_module.judge = told
+    Training.validate, Training.validation_step = watched, stepping
+    loop.judge = told
 
 
 def tell_that_it_trains(folder):
-    step = Training.training_step
+    step = Training.train_step
 
     def told(self, *arguments):
         (folder / f"training-{os.getpid()}").touch()
         return step(self, *arguments)
 
-    Training.training_step = told
+    Training.train_step = told
 
 
 def main():
@@ -70,10 +75,11 @@ def main():
         asked = recipe(epochs=100_000)
         tell_that_it_trains(folder)
     if mode == "frozen":
-        fit_module.CheXNet = frozen
+        loop.CheXNet = frozen
         # Adam divides a gradient by its size: what is rounding in one becomes a step of any sign.
         asked = recipe(epochs=1, learning_rate=1e-4, weight_decay=0.0)
-    fit(asked, folder, data=data())
+    devices = 2 if mode == "started" else "auto"
+    fit(asked, folder, data=data(), accelerator="cpu", devices=devices)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import json
 import pickle
 import random
 import shutil
-import sys
 import zipfile
 
 import pandas as pd
@@ -13,13 +12,9 @@ import torch
 from small import datasets, recipe
 
 from chexlib.models import CheckpointError, CheXNet, load_checkpoint, save_checkpoint
-from chexlib.training import checkpointing, fit
-from chexlib.training import fit as fit_function
-from chexlib.training.losses import make_loss
-from chexlib.training.module import Training
-from chexlib.training.run import open_run
+from chexlib.training import fit, loop, open_run
+from chexlib.training.run import read_point
 
-fit_module = sys.modules[fit_function.__module__]
 ASKED = recipe(epochs=1)
 BITS, CUTS = 150, 40
 
@@ -31,7 +26,7 @@ def stopped(tmp_path_factory):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_module, "judge", lambda *_, **__: 1 / 0)
+        patch.setattr(loop, "judge", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fit(ASKED, folder, data=datasets(), checkpoint_every=2)
     torch.set_num_threads(before)
@@ -39,12 +34,10 @@ def stopped(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def module(stopped):
-    """What the run trains: by the recipe as its folder has it, which says that films were given."""
+def read(stopped):
+    """What reads a resume point of the run, by the recipe as its folder has it."""
     asked = open_run(stopped, finished=False).recipe
-    return Training(
-        CheXNet(growth_rate=1), asked, make_loss(asked, datasets()["train"].labels.mean(0))
-    )
+    return lambda path: read_point(path, asked, CheXNet(growth_rate=1).state_dict())
 
 
 def plain(value):
@@ -99,20 +92,20 @@ def point(stopped, tmp_path):
     return shutil.copy(stopped / "last.ckpt", tmp_path / "last.ckpt")
 
 
-def test_no_bit_of_a_resume_point_is_taken_for_another(point, module):
+def test_no_bit_of_a_resume_point_is_taken_for_another(point, read):
     rng, content = random.Random(1), point.read_bytes()
     places = [rng.randrange(len(content)) for _ in range(BITS)]
     places += rng.sample(structure(point), BITS // 3)
     variants = flipped(content, rng, places)
-    refused = judged(variants, point, lambda path: checkpointing.read_point(path, module))
+    refused = judged(variants, point, read)
     assert refused > BITS // 2  # all in the data, and most of the rest
 
 
-def test_no_part_of_a_resume_point_is_taken_for_the_whole(point, module):
+def test_no_part_of_a_resume_point_is_taken_for_the_whole(point, read):
     rng, content = random.Random(2), point.read_bytes()
     ends = [0, 1, 4, len(content) - 1, *(rng.randrange(len(content)) for _ in range(CUTS))]
     variants = (content[:end] for end in ends)
-    refused = judged(variants, point, lambda path: checkpointing.read_point(path, module))
+    refused = judged(variants, point, read)
     assert refused == len(ends)
 
 
@@ -129,13 +122,13 @@ def test_no_bit_of_weights_is_taken_for_another(kind, tmp_path):
     places = [rng.randrange(len(content)) for _ in range(BITS)]
     places += rng.sample(structure(path) if kind == "torch" else range(20_000), BITS // 3)
 
-    def read(path):
+    def weights(path):
         return load_checkpoint(path).state_dict()
 
-    refused = judged(flipped(content, rng, places), path, read)
+    refused = judged(flipped(content, rng, places), path, weights)
     assert refused > BITS // 2
     ends = [0, 1, len(content) - 1, *(rng.randrange(len(content)) for _ in range(CUTS))]
-    assert judged((content[:end] for end in ends), path, read) == len(ends)
+    assert judged((content[:end] for end in ends), path, weights) == len(ends)
 
 
 def foreign(path, stopped):
@@ -156,7 +149,7 @@ def foreign(path, stopped):
     yield "a list"
     torch.save(kept["state_dict"], path)
     yield "weights"
-    torch.save({k: v for k, v in kept.items() if k != "loops"}, path)
+    torch.save({k: v for k, v in kept.items() if k != "totals"}, path)
     yield "a part"
     values = json.loads(kept["chexlib"]["recipe"]) | {"seed": 7}
     chexlib = {**kept["chexlib"], "recipe": json.dumps(values)}
@@ -164,7 +157,14 @@ def foreign(path, stopped):
     yield "another run's"
 
 
-def test_a_run_says_what_to_do_and_goes_on_from_the_point_before(stopped, module, tmp_path):
+def test_a_point_of_the_trainer_of_earlier_versions_is_refused_by_name(stopped, read, point):
+    kept = torch.load(point, weights_only=True)
+    torch.save({**kept, "pytorch-lightning_version": "2.6.6"}, point)
+    with pytest.raises(CheckpointError, match="one of Lightning's Trainer.* remove last.ckpt and"):
+        read(point)
+
+
+def test_a_run_says_what_to_do_and_goes_on_from_the_point_before(stopped, read, tmp_path):
     whole = tmp_path / "whole"
     fit(ASKED, whole, data=datasets(), checkpoint_every=2)
     assert not (whole / "previous.ckpt").exists()  # of no more use
@@ -174,7 +174,7 @@ def test_a_run_says_what_to_do_and_goes_on_from_the_point_before(stopped, module
     for what in foreign(path, stopped):
         content = path.read_bytes()
         with pytest.raises(CheckpointError, match="the run goes on from previous") as refused:
-            checkpointing.read_point(path, module)
+            read(path)
         assert str(path) in str(refused.value), what
         assert "\n" not in str(refused.value), what
         assert path.read_bytes() == content, what

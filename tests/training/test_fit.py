@@ -20,14 +20,12 @@ from typer.testing import CliRunner
 from chexlib.cli import app
 from chexlib.data import ImageCache, open_dataset
 from chexlib.models import load_checkpoint
-from chexlib.training import RECIPES, Recipe, checkpointing, fit
-from chexlib.training.fit import data_options
-from chexlib.training.loaders import data_hash
-from chexlib.training.module import NonFiniteLossError, Training
-from chexlib.training.predict import predict
-from chexlib.training.quiet import LOGGERS, quiet_lightning
-
-fit_module = sys.modules[fit.__module__]
+from chexlib.training import RECIPES, Recipe, fit, loop, predict
+from chexlib.training import run as run_module
+from chexlib.training.devices import alone, quiet_fabric
+from chexlib.training.loop import NonFiniteLossError, Training
+from chexlib.training.recipes import data_options
+from chexlib.training.run import data_hash
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +48,16 @@ def test_a_user_sees_nothing_that_was_not_asked_for(tmp_path):
 
 
 def test_warnings_that_mean_something_come_through():
-    levels = [logging.getLogger(name).level for name in LOGGERS]
-    filters = warnings.filters.copy()
-    log = logging.getLogger("pytorch_lightning.anything")
-    with warnings.catch_warnings(record=True) as caught, quiet_lightning():
+    fabric = logging.getLogger("lightning_fabric")
+    level, filters = fabric.level, warnings.filters.copy()
+    log = logging.getLogger("lightning_fabric.anything")
+    with warnings.catch_warnings(record=True) as caught, quiet_fabric():
         warnings.warn("too hot", UserWarning, stacklevel=1)
+        warnings.warn("The `srun` command is available", UserWarning, stacklevel=1)
         assert log.isEnabledFor(logging.WARNING)
         assert not log.isEnabledFor(logging.INFO)
     assert [str(warning.message) for warning in caught] == ["too hot"]
-    assert [logging.getLogger(name).level for name in LOGGERS] == levels
+    assert fabric.level == level
     assert warnings.filters == filters
 
 
@@ -81,15 +80,15 @@ def names_of(rows):
 
 def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
     seen = []
-    step = Training.training_step
+    step = Training.train_step
 
-    def watched(self, batch, batch_idx):
+    def watched(self, *batch):
         seen.append(batch[2])
         if len(seen) == 9:  # the third step of the second epoch
             self.loss = lambda logits, labels: logits.mean() * torch.nan
-        return step(self, batch, batch_idx)
+        step(self, *batch)
 
-    monkeypatch.setattr(Training, "training_step", watched)
+    monkeypatch.setattr(Training, "train_step", watched)
     with pytest.raises(NonFiniteLossError) as caught:
         fit(recipe(), tmp_path, data=datasets(), checkpoint_every=1)
     message = str(caught.value)
@@ -99,7 +98,7 @@ def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
     assert not set(names_of(seen[-2])) & set(message.replace(",", " ").split())
     assert message.endswith(f"The last checkpoint, {tmp_path / 'last.ckpt'}, is sound.")
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 8
+    assert (len(kept["history"]), kept["step"]) == (1, 2)
     load_checkpoint(tmp_path / "last.ckpt")  # refuses what is not finite
     monkeypatch.undo()
     fit(recipe(), tmp_path, data=datasets())  # and from there it goes on
@@ -108,16 +107,17 @@ def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
 @pytest.mark.parametrize("every", [1, 100])
 def test_weights_that_are_no_numbers_are_not_written(tmp_path, monkeypatch, every):
     seen = []
-    step = Training.training_step
+    step = Training.train_step
 
-    def watched(self, batch, batch_idx):
-        loss = step(self, batch, batch_idx)
+    def watched(self, *batch):
+        made = self.loss
         seen.append(batch[2])
-        if len(seen) == 6:  # the loss is 0 more, its gradient is none; the last of the epoch
-            loss = loss + (0 * sum(p.sum() for p in self.model.parameters())).sqrt()
-        return loss
+        if len(seen) == 6:  # the loss is 0 more, its gradient is NaN; the last of the epoch
+            nothing = 0 * sum(p.sum() for p in self.model.parameters())
+            self.loss = lambda logits, labels: made(logits, labels) + nothing.sqrt()
+        step(self, *batch)
 
-    monkeypatch.setattr(Training, "training_step", watched)
+    monkeypatch.setattr(Training, "train_step", watched)
     with pytest.raises(NonFiniteLossError, match="Expected finite weights, got others in") as error:
         fit(recipe(), tmp_path, data=datasets(), checkpoint_every=every)
     assert all(name in str(error.value) for name in names_of(seen[-1]))
@@ -133,7 +133,8 @@ def test_weights_that_are_no_numbers_are_not_written(tmp_path, monkeypatch, ever
 
 @pytest.mark.parametrize("which", ["_save", "save_checkpoint"])
 def test_a_full_disk_loses_nothing_and_is_said(run, tmp_path, monkeypatch, which):
-    made, calls = getattr(checkpointing, which), []
+    owner = run_module if which == "_save" else loop
+    made, calls = getattr(owner, which), []
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def filling(*arguments, **options):
@@ -142,7 +143,7 @@ def test_a_full_disk_loses_nothing_and_is_said(run, tmp_path, monkeypatch, which
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
         return made(*arguments, **options)
 
-    monkeypatch.setattr(checkpointing, which, filling)
+    monkeypatch.setattr(owner, which, filling)
     try:
         with pytest.raises(OSError, match=r"found the disk full\. Free some space") as caught:
             fit(recipe(), tmp_path, data=datasets(), checkpoint_every=4)
@@ -163,13 +164,13 @@ def test_a_full_disk_loses_nothing_and_is_said(run, tmp_path, monkeypatch, which
 def test_two_runs_in_one_folder_are_refused(tmp_path, monkeypatch):
     def inside(*_, **__):
         with pytest.raises(RuntimeError, match="for this run alone, found another process"):
-            fit_module._alone(tmp_path).__enter__()
+            alone(tmp_path).__enter__()
         raise InterruptedError
 
-    monkeypatch.setattr(fit_module, "_fit", inside)
+    monkeypatch.setattr(loop, "_fit", inside)
     with pytest.raises(InterruptedError):
         fit(recipe(), tmp_path, data=datasets())
-    with fit_module._alone(tmp_path):  # and it is free again
+    with alone(tmp_path):  # and it is free again
         pass
 
 
@@ -179,7 +180,7 @@ def test_an_interrupt_stays_one_and_the_next_is_heard(tmp_path, monkeypatch):
 
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "training_step", interrupted)
+        patch.setattr(Training, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(recipe(), tmp_path, data=datasets())
     assert signal.getsignal(signal.SIGINT) is before
@@ -270,7 +271,7 @@ def test_rates_of_nihs_labels_are_not_taken_for_ones_own(tmp_path):
         ({"data_options": {"noise": {"sort": "measured"}}}, {}, "options of the phantom"),
         ({"data_options": {"patients": 5}}, {}, "options of the phantom"),
         ({"data_options": {"shortcut": {"cue": "marker"}}}, {}, "a shortcut of finding"),
-        ({}, {"devices": 1_000_000}, "at most .* devices on this machine"),
+        ({}, {"devices": 1_000_000}, "devices as .* from 1 to .*, as this machine has"),
         ({}, {"devices": 3}, "that 3 processes can share, got 8"),
     ],
 )
@@ -288,9 +289,9 @@ def test_predictions_are_those_of_the_weights(run):
     assert run.predictions["image"].tolist() == test.films["image"].tolist()
     np.testing.assert_allclose(run.predictions.iloc[:, 1:], scores, rtol=1e-4, atol=1e-6)
     seen = []
-    ten = predict(run.model(), test, ten_crop=True, step=lambda done, of: seen.append((done, of)))
+    ten = predict(run.model(), test, ten_crop=True, step=seen.append)
     assert ten.shape == scores.shape
-    assert seen[-1] == (30, 30)
+    assert sum(seen) == 30
     assert np.abs(ten - scores).max() > 1e-5
 
 

@@ -23,8 +23,7 @@ from chexlib.metrics import choose
 from chexlib.models import load_checkpoint
 from chexlib.report.evaluation import RULES as REPORT_RULES
 from chexlib.training import fit
-from chexlib.training.files import predict_files
-from chexlib.training.thresholds import RULES, choose_thresholds, read_thresholds
+from chexlib.training.evaluate import RULES, choose_thresholds, predict_files, read_thresholds
 
 WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
 MANY = 75  # two whole tasks and a part
@@ -145,7 +144,7 @@ import os, sys
 from pathlib import Path
 from chexlib.data import find_radiographs, sources
 from chexlib.models import load_checkpoint
-from chexlib.training.files import predict_files
+from chexlib.training.evaluate import predict_files
 
 read = sources.open_radiograph
 
@@ -358,7 +357,7 @@ def test_thresholds_of_a_report(tmp_path):
     ("text", "message"),
     [
         ("", "a CSV of thresholds"),
-        ("finding,value\nMass,1\n", "the columns rule, finding, threshold"),
+        ("finding,value\nMass,1\n", "the columns finding and threshold"),
         ("finding,threshold\nMass,0.1\nMass,0.2\n", "one threshold .*a second.* in row 3"),
         ("finding,threshold\nMass,-1\n", "from 0 up for Mass"),
         ("finding,threshold\nMass,low\n", "from 0 up for Mass.*'low'"),

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from chexlib.data.batches import Batcher
 from chexlib.metrics import auroc
 from chexlib.models import CheXNet
 from chexlib.training import fit, open_run
-from chexlib.training.loaders import Films
+from chexlib.training.loop import batches_of
 
 PROGRAM = str(Path(__file__).with_name("run_it.py"))
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -52,6 +51,11 @@ def test_validation_is_exact_and_weights_are_those_of_the_first_process(tmp_path
     assert last["val_auroc"] == pytest.approx(auroc(val.labels, logits).mean(), abs=1e-6)
     assert [path.name for path in tmp_path.glob("judged-by-*")] == ["judged-by-0"]
     assert len(run.predictions) == len(films("test"))
+
+    started(PROGRAM, tmp_path / "itself", "started")  # without torchrun: fit starts the second
+    itself = open_run(tmp_path / "itself")
+    assert apart(run.folder, itself.folder)[0] < 1e-6
+    assert itself.history["val_loss"].iloc[0] == pytest.approx(last["val_loss"], abs=1e-6)
 
     # Batch normalisation saw half batches: another run of the same kind, as fit's notes say.
     alone = fit(recipe(epochs=1), tmp_path / "alone", data=data())
@@ -120,22 +124,11 @@ def test_no_process_outlives_a_killed_torchrun(tmp_path):
     assert gone
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
-    nine = Films(recipe(batch_size=9), films("train"), films("val"))
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    nine.trainer = SimpleNamespace(strategy=strategy, world_size=2, global_rank=0)
-    with pytest.raises(ValueError, match=r"that 2 processes can share, got 9\. Take 8"):
-        nine.train_dataloader()
-
-
 def test_ranks_share_the_films():
     def rows(kind, rank, world):
-        both = Films(recipe(), films("train"), films("val"))
-        strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        both.trainer = SimpleNamespace(strategy=strategy, world_size=world, global_rank=rank)
-        loader = getattr(both, f"{kind}_dataloader")()
-        parts = [batch[2] for batch in loader]
-        assert len(loader) == len(parts)
+        made = batches_of(recipe(), films(kind), train=kind == "train", rank=rank, world=world)
+        parts = [batch[2] for batch in made]
+        assert len(made) == len(parts)
         return parts
 
     whole = rows("train", 0, 1)

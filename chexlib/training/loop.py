@@ -1,0 +1,565 @@
+"""``fit``: a recipe and a folder in, a run out; on one CPU, one GPU or many nodes.
+
+The loop is plain. Fabric, the lower half of Lightning, brings precision, devices and processes;
+what a run keeps on the disk is written by :mod:`chexlib.training.run`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from tqdm import tqdm
+
+from chexlib.data.augment import Augment
+from chexlib.data.batches import Batcher, Batches
+from chexlib.data.dataset import open_dataset
+from chexlib.files import write_atomically
+from chexlib.findings import FINDINGS
+from chexlib.metrics import auroc
+from chexlib.models import CheXNet, save_checkpoint
+from chexlib.models.checkpoints import describe
+from chexlib.models.chexnet import evaluating
+from chexlib.training.devices import (
+    alone,
+    ends_with_its_starter,
+    is_first,
+    make_fabric,
+    place_of,
+    quiet_fabric,
+)
+from chexlib.training.evaluate import judge
+from chexlib.training.losses import make_loss
+from chexlib.training.recipes import RECIPES, Recipe, data_options
+from chexlib.training.run import Run, begin_run, open_run, points_of, read_point, write_point
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from chexlib.data.dataset import Dataset
+
+__all__ = ["NonFiniteLossError", "Training", "batches_of", "check_options", "fit"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a batch, or a weight after it, is NaN or infinite; its films are named."""
+
+
+def fit(
+    recipe: Recipe | str,
+    folder: str | Path,
+    *,
+    progress: bool = False,
+    checkpoint_every: int = 200,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    data: dict[str, Dataset] | None = None,
+) -> Run:
+    """Train what a recipe says, or go on where an earlier call was stopped.
+
+    A folder that holds a finished run of the same recipe is opened and nothing is trained, so a
+    list of runs is resumed by asking for all of them again.
+
+    Parameters
+    ----------
+    recipe : Recipe or str
+        A name of :data:`chexlib.training.RECIPES`.
+    folder : path
+        Made if it is not there. See :class:`chexlib.training.Run` for what it holds afterwards.
+    progress : bool
+        Show a bar with films a second, the time left, and the last validation.
+    checkpoint_every : int
+        Steps between two resume points within an epoch; each epoch ends with one.
+    accelerator : {"auto", "cpu", "gpu"}
+    devices : int or "auto"
+        Processes a node, each with a device of its own: all GPUs of the node by default, or one CPU
+        process. Started by ``torchrun``, the processes that it started are used, whatever
+        ``devices`` and ``num_nodes`` say; nodes share the folder.
+    num_nodes : int
+    data : dict of Dataset, optional
+        ``train``, ``val`` and ``test`` instead of those that the recipe names. The run's recipe
+        then has the dataset ``given``, and what the run writes describes these films: names,
+        numbers, columns and hashes.
+
+    Returns
+    -------
+    Run
+        On processes but the first of a distributed run, as soon as training is over.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another recipe or other data, there are fewer films than a
+        batch takes, or a value does not fit.
+    FileNotFoundError
+        If the images are not in a cache yet.
+    RuntimeError
+        If another process is training in the folder.
+    OSError
+        If the disk is full; what was kept before is there, and the same call goes on.
+    chexlib.training.loop.NonFiniteLossError
+        If the loss, or a weight, is not a number, naming the films.
+
+    Notes
+    -----
+    On a CPU, a run that was killed and resumed ends with the weights, bit for bit, of one that was
+    not, with the same number of threads: what happens to a film depends on seed, epoch and film
+    alone, and every resume point holds weights, moments, schedule and step.
+
+    Over several processes ``batch_size`` is that of all together, and gradients are averaged. They
+    are those of the whole batch but for batch normalisation, which sees each process's films alone
+    (on GPUs, ``sync_batchnorm`` makes it see all): the same recipe on two processes is another run
+    of the same kind, with other weights. Before each validation all processes take the running
+    statistics of the first; validation is over every film once, and the same on all.
+    """
+    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    folder = Path(folder)
+    if data is not None and not _as_asked(recipe, data):
+        recipe = recipe.on_given_data()
+    if (folder / "config.json").is_file():
+        run = open_run(folder, finished=False)
+        if differing := recipe.differences(run.recipe):
+            listed = (f"{k}: {old!r} there, {new!r} asked" for k, (old, new) in differing.items())
+            raise ValueError(
+                f"Expected the recipe of the run in {folder}, got other values "
+                f"({', '.join(listed)}). Take another folder, or remove this one."
+            )
+        if (folder / "metrics.json").is_file():
+            return open_run(folder)
+    place = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
+    check_options(recipe, **place)
+    if data is None:
+        data = {
+            split: open_dataset(recipe.dataset, split, **data_options(recipe))
+            for split in ("train", "val", "test")
+        }
+    if len(data["train"]) < recipe.batch_size:
+        raise ValueError(
+            f"Expected at least a batch of {recipe.batch_size} training films, got "
+            f"{len(data['train'])}. Take a smaller batch_size, or more films."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = alone(folder) if is_first() else nullcontext()
+    with lock, quiet_fabric(), ends_with_its_starter():
+        options = {"progress": progress, "checkpoint_every": checkpoint_every}
+        return _fit(recipe, folder, data, place, **options)
+
+
+def check_options(
+    recipe: Recipe, *, accelerator: str = "auto", devices: int | str = "auto", num_nodes: int = 1
+) -> None:
+    """Refuse what would stop a run later, before films are opened or simulated.
+
+    Raises
+    ------
+    ValueError
+        If the place, the weights to start from, or options of data or loss do not fit.
+    """
+    _, count, nodes = place_of(accelerator, devices, num_nodes)
+    size, world = recipe.batch_size, count * nodes
+    if size % world:
+        raise ValueError(
+            f"Expected a batch size that {world} processes can share, got {size}. Take "
+            f"{size // world * world or world}: batch_size is that of all processes together."
+        )
+    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).is_file():
+        raise ValueError(
+            f"Expected weights as imagenet, a file, or null, got {recipe.weights!r}, and found no "
+            "such file."
+        )
+    data_options(recipe)
+    nothing = torch.zeros(1, len(FINDINGS))
+    make_loss(recipe, np.full(len(FINDINGS), 0.5))(nothing, nothing)
+
+
+def _as_asked(recipe: Recipe, data: dict[str, Dataset]) -> bool:
+    """Return whether films are those that a recipe names."""
+    asked = {"name": recipe.dataset, **data_options(recipe)}
+    return all(films.opened == {**asked, "split": split} for split, films in data.items())
+
+
+def _fit(
+    recipe: Recipe,
+    folder: Path,
+    data: dict[str, Dataset],
+    place: dict[str, Any],
+    *,
+    progress: bool,
+    checkpoint_every: int,
+) -> Run:
+    metadata = begin_run(recipe, folder, data, first=is_first())
+    fabric = make_fabric(recipe, folder, **place)
+    fabric.launch()
+    training = Training(recipe, folder, data, fabric, metadata)
+    training.resume()
+    shown = progress and fabric.is_global_zero
+    all_films = recipe.epochs * training.films
+    with _bar(shown, total=all_films, initial=training.films_done) as bar:
+        training.run(bar, checkpoint_every)
+    if not fabric.is_global_zero:
+        return open_run(folder, finished=False)
+    all_films = len(data["val"]) + len(data["test"])
+    with _bar(shown, total=all_films, desc="judging", leave=False) as bar:
+        judge(recipe, folder, data["test"], val=data["val"], device=fabric.device, step=bar.update)
+    points_of(folder)[1].unlink(missing_ok=True)
+    return open_run(folder)
+
+
+# ---- the loop
+
+
+class Training:
+    """A network in training: the loop, and all that a resume point holds.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folder : Path
+        Of the run.
+    data : dict of Dataset
+        ``train`` and ``val``.
+    fabric : Fabric
+        Launched.
+    metadata : dict of str to str
+        For the file of weights.
+
+    Attributes
+    ----------
+    model : CheXNet
+    history : list of dict
+        A row an epoch that is over: ``epoch``, ``train_loss``, ``val_loss`` (cross-entropy,
+        whatever the loss), ``val_auroc`` (mean over findings), ``learning_rate``, ``seconds``.
+    step : int
+        The step of the epoch that comes next.
+
+    Notes
+    -----
+    No random state is kept, since none is used once the weights are drawn: what happens to a film
+    depends on seed, epoch and film alone.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        data: dict[str, Dataset],
+        fabric: Fabric,
+        metadata: dict[str, str],
+    ) -> None:
+        self.recipe, self.folder, self.fabric, self.metadata = recipe, folder, fabric, metadata
+        gpu = fabric.device.type == "cuda"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            model = CheXNet(
+                arch=recipe.arch, growth_rate=recipe.growth_rate, weights=recipe.weights
+            )
+        if gpu if recipe.channels_last == "auto" else recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # images follow at the first convolution
+        if recipe.sync_batchnorm and gpu and fabric.world_size > 1:
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model = fabric.to_device(model)
+        # Not by Fabric's own wrapper, which would round images to 16 bits before the network
+        # normalises them.
+        self.network = fabric.strategy.setup_module(self.model)
+        if gpu if recipe.compile == "auto" else recipe.compile:
+            self.network = torch.compile(self.network)
+        self.loss = make_loss(recipe, data["train"].labels.mean(0))
+        where = {"device": fabric.device, "rank": fabric.global_rank, "world": fabric.world_size}
+        self._train = batches_of(recipe, data["train"], train=True, **where)
+        self._val = batches_of(recipe, data["val"], train=False, **where)
+        self._names = data["train"].cache.index["image"].to_numpy()
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        self.optimizer = kind(
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=gpu,
+        )
+        self._stepping = fabric.setup_optimizers(self.optimizer)
+        self.schedule: Any = None
+        if recipe.schedule == "one-cycle":
+            total = recipe.epochs * len(self._train)
+            self.schedule = OneCycleLR(
+                self.optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2
+            )
+        elif recipe.schedule == "plateau":
+            self.schedule = ReduceLROnPlateau(
+                self.optimizer, factor=0.1, patience=recipe.plateau_patience
+            )
+        self.history: list[dict[str, float]] = []
+        self.step = 0
+        self._total = torch.zeros((), device=fabric.device)  # of this process's losses in the epoch
+        self._unchecked: tuple[torch.Tensor, np.ndarray] | None = None
+        self._rows = np.empty(0, np.int64)  # of the last batch
+
+    @property
+    def films(self) -> int:
+        """Films of an epoch, over all processes."""
+        return len(self._train) * self.recipe.batch_size
+
+    @property
+    def films_done(self) -> int:
+        """Films of the epochs and steps that are over."""
+        return len(self.history) * self.films + self.step * self.recipe.batch_size
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are kept, of those that are over."""
+        scores = {
+            "lowest loss": [row["val_loss"] for row in self.history],
+            "highest auroc": [-row["val_auroc"] for row in self.history],
+            "last": [-row["epoch"] for row in self.history],
+        }[self.recipe.keep]
+        return int(np.argmin(np.nan_to_num(scores, nan=np.inf)))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are over, or none has been better for too long."""
+        done, patience = len(self.history), self.recipe.patience
+        late = done > 0 and patience is not None and done - 1 - self.best_epoch >= patience
+        return done >= self.recipe.epochs or late
+
+    def run(self, bar: tqdm, checkpoint_every: int) -> None:
+        """Train until it is over; a resume point every so many steps, and every epoch."""
+        while not self.is_over:
+            self._say(bar)
+            began = time.monotonic()
+            batches = self._train.of_epoch(len(self.history))
+            while self.step < len(batches):
+                self.train_step(*batches[self.step])
+                bar.update(self.recipe.batch_size)
+                if self.step % checkpoint_every == 0 and self.step < len(batches):
+                    self.keep_point()
+            self._say(bar, "validating")
+            self.end_epoch(*self.validate(), began)
+            self.keep_point()
+        self._say(bar, "done")
+        self.fabric.logger.finalize("success")
+
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor, rows: np.ndarray) -> None:
+        """Go one step on."""
+        self._rows = rows
+        with self.fabric.autocast():
+            logits = self.network(images)
+        loss = self.loss(logits.float(), labels)
+        if loss.device.type != "cpu":
+            # To look at a number of a GPU is to wait for it: one step later it is there already.
+            self.check_finite()
+        self._unchecked = (loss.detach(), rows)
+        if loss.device.type == "cpu":
+            self.check_finite()
+        self._total += loss.detach()
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self._stepping.step()
+        if isinstance(self.schedule, OneCycleLR):
+            self.schedule.step()
+        self.step += 1
+
+    def validate(self) -> tuple[float, float]:
+        """Return cross-entropy and mean AUROC of all films of all processes, the same on all.
+
+        Every process takes the batch statistics of the first: each saw films of its own.
+        """
+        self.check_finite(weights=True)
+        several = self.fabric.world_size > 1
+        if several:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        with evaluating(self.model):
+            parts = [self.validation_step(*b) for b in self._val.of_epoch(len(self.history))]
+        if several:
+            gathered: list = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(gathered, parts)
+            parts = [part for rank in gathered for part in rank]
+        rows, logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(rows, kind="stable")
+        logits, labels = logits[order], labels[order]
+        loss = binary_cross_entropy_with_logits(
+            torch.from_numpy(logits).double(), torch.from_numpy(labels).double()
+        )
+        both = (labels > 0).any(0) & (labels == 0).any(0)
+        values = np.asarray(auroc(labels[:, both] > 0, logits[:, both]))
+        return float(loss), float(values.mean()) if both.any() else float("nan")
+
+    @torch.no_grad()
+    def validation_step(
+        self, images: torch.Tensor, labels: torch.Tensor, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rows, logits and labels of a batch."""
+        with self.fabric.autocast():
+            logits = self.model(images)
+        return rows, logits.float().cpu().numpy(), labels.cpu().numpy()
+
+    def end_epoch(self, val_loss: float, val_auroc: float, began: float) -> None:
+        """Add the epoch's row, lower the learning rate where the recipe does, keep the best."""
+        total = torch.stack([self._total, self._total.new_tensor(float(self.step))])
+        total = self.fabric.all_reduce(total, reduce_op="sum")
+        row = {
+            "epoch": len(self.history),
+            "train_loss": float(total[0] / total[1]),
+            "val_loss": val_loss,
+            "val_auroc": val_auroc,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(val_loss)
+        self.history.append(row)
+        self.step, self._total = 0, torch.zeros_like(self._total)
+        curves = {key: row[key] for key in row if key not in ("epoch", "seconds")}
+        self.fabric.log_dict(curves, step=len(self.history) * len(self._train))
+        self.fabric.logger.experiment.flush()
+        if not self.fabric.is_global_zero:
+            return
+        if self.best_epoch == row["epoch"]:
+            save_checkpoint(
+                self.model,
+                self.folder / "best.safetensors",
+                metadata={**self.metadata, "epoch": str(row["epoch"])},
+            )
+        table = pd.DataFrame(self.history)
+        write_atomically(
+            self.folder / "history.csv", lambda draft: table.to_csv(draft, index=False)
+        )
+
+    def check_finite(self, *, weights: bool = False) -> None:
+        """Raise if the last loss is not finite.
+
+        Parameters
+        ----------
+        weights : bool
+            Look at all weights as well, before they are written: the gradient of a finite loss may
+            be NaN.
+        """
+        if self._unchecked is not None:
+            (loss, rows), self._unchecked = self._unchecked, None
+            if not bool(torch.isfinite(loss)):
+                raise self._not_finite("loss", str(float(loss)), rows)
+        if weights:
+            for name, tensor in self.model.state_dict().items():
+                if not bool(torch.isfinite(tensor).all()):
+                    raise self._not_finite("weights", f"others in {name}", self._rows)
+
+    def _not_finite(self, what: str, found: str, rows: np.ndarray) -> NonFiniteLossError:
+        last = points_of(self.folder)[0]
+        sound = f" The last checkpoint, {last}, is sound." if last.is_file() else ""
+        return NonFiniteLossError(
+            f"Expected finite {what}, got {found} in epoch {len(self.history)}, after step "
+            f"{self.step}, of the films {', '.join(self._names[rows])}. Look at these films, lower "
+            f"the learning rate, or train with precision=32-true.{sound}"
+        )
+
+    def keep_point(self) -> None:
+        """Write down where it stands, for all processes."""
+        self.check_finite(weights=True)
+        totals = self.fabric.all_gather(self._total).reshape(-1).tolist()
+        if self.fabric.is_global_zero:
+            point = {
+                # So that chexlib.models.load_checkpoint opens the file, too.
+                "chexlib": {**describe(self.model), "recipe": json.dumps(self.recipe.to_dict())},
+                "state_dict": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule and self.schedule.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),  # of gradients in float16
+                "history": self.history,
+                "step": self.step,
+                "totals": totals,
+            }
+            write_point(self.folder, point)
+
+    def resume(self) -> None:
+        """Go on from the last resume point, if there is one."""
+        path = next((point for point in points_of(self.folder) if point.is_file()), None)
+        if path is None:
+            return
+        kept = read_point(path, self.recipe, self.model.state_dict())
+        self.model.load_state_dict(kept["state_dict"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(kept["schedule"])
+        self.fabric.strategy.precision.load_state_dict(kept["scaler"])
+        self.history, self.step = kept["history"], kept["step"]
+        totals = kept["totals"]  # of a run that another number of processes began, the mean
+        same = len(totals) == self.fabric.world_size
+        self._total.fill_(totals[self.fabric.global_rank] if same else float(np.mean(totals)))
+
+    def _say(self, bar: tqdm, what: str = "") -> None:
+        epoch = min(len(self.history) + 1, self.recipe.epochs)
+        bar.set_description_str(
+            f"epoch {epoch}/{self.recipe.epochs} {what}".rstrip(), refresh=False
+        )
+        if self.history:
+            last = self.history[-1]
+            loss, area = last["val_loss"], last["val_auroc"]
+            bar.set_postfix_str(f"val loss {loss:.4f}, AUROC {area:.3f}", refresh=False)
+        bar.refresh()
+
+
+def batches_of(
+    recipe: Recipe,
+    films: Dataset,
+    *,
+    train: bool,
+    device: str | torch.device = "cpu",
+    rank: int = 0,
+    world: int = 1,
+) -> Batches:
+    """Return the batches of a process: images, labels float32 [B, 14], rows of the cache [B].
+
+    Parameters
+    ----------
+    recipe : Recipe
+    films : Dataset
+    train : bool
+        Shuffled, and what does not fill a batch on every process is left out; else every film once.
+    device : str or torch.device
+    rank, world : int
+        The process, and how many there are.
+    """
+    augment = train or recipe.augment_validation
+    batcher = Batcher(
+        films.cache,
+        size=recipe.size,
+        augment=getattr(Augment, recipe.augment)() if augment else None,
+        device=device,
+        seed=recipe.seed,
+    )
+    share = recipe.batch_size // world
+    return Batches(
+        batcher,
+        rows=films.rows,
+        targets=films.labels.astype(np.float32),
+        # Nothing is kept of validation films: larger batches go faster.
+        batch_size=share if train else max(64, share),
+        shuffle=train,
+        rank=rank,
+        world_size=world,
+        drop_last=train,
+        reuse=1 if batcher.device.type == "cpu" else 0,
+    )
+
+
+def _bar(shown: bool, **options: Any) -> tqdm:
+    """Return a bar of films on the standard error: how far, how fast, the time left."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(
+        disable=not shown,
+        unit="film",
+        dynamic_ncols=True,
+        mininterval=0.1 if watched else 30,  # a batch system's file need not hold every step
+        smoothing=0,
+        bar_format="{desc} {bar} {n_fmt}/{total_fmt} films "
+        "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
+        **options,
+    )
