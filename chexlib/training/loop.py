@@ -209,7 +209,7 @@ def _fit(
     if not fabric.is_global_zero:
         return open_run(folder, finished=False)
     all_films = len(data["val"]) + len(data["test"])
-    with _bar(shown, total=all_films, desc="judging", leave=False) as bar:
+    with _bar(shown, total=all_films, desc="judging") as bar:
         judge(recipe, folder, data["test"], val=data["val"], device=fabric.device, step=bar.update)
     points_of(folder)[1].unlink(missing_ok=True)
     return open_run(folder)

@@ -1,7 +1,7 @@
 """One small run in a process of its own: ``run_it.py FOLDER MODE``; under torchrun, in several.
 
-``plain`` is a user's call; ``started`` starts the second process itself. ``watched`` tells what
-each process has before and after it takes the first one's batch statistics, and which one judges.
+``plain`` is a user's call. ``watched`` tells what each process has before and after it takes the
+first one's batch statistics, and which of them judges.
 ``frozen`` trains with the statistics that batch normalisation has for testing, so that films do
 not depend on their batch. ``endless`` trains until it is ended, and touches a file named after its
 process at every step.
@@ -78,8 +78,7 @@ def main():
         loop.CheXNet = frozen
         # Adam divides a gradient by its size: what is rounding in one becomes a step of any sign.
         asked = recipe(epochs=1, learning_rate=1e-4, weight_decay=0.0)
-    devices = 2 if mode == "started" else "auto"
-    fit(asked, folder, data=data(), accelerator="cpu", devices=devices)
+    fit(asked, folder, data=data())
 
 
 if __name__ == "__main__":

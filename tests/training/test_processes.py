@@ -52,11 +52,6 @@ def test_validation_is_exact_and_weights_are_those_of_the_first_process(tmp_path
     assert [path.name for path in tmp_path.glob("judged-by-*")] == ["judged-by-0"]
     assert len(run.predictions) == len(films("test"))
 
-    started(PROGRAM, tmp_path / "itself", "started")  # without torchrun: fit starts the second
-    itself = open_run(tmp_path / "itself")
-    assert apart(run.folder, itself.folder)[0] < 1e-6
-    assert itself.history["val_loss"].iloc[0] == pytest.approx(last["val_loss"], abs=1e-6)
-
     # Batch normalisation saw half batches: another run of the same kind, as fit's notes say.
     alone = fit(recipe(epochs=1), tmp_path / "alone", data=data())
     difference, _ = apart(run.folder, alone.folder)
