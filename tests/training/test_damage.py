@@ -37,7 +37,8 @@ def stopped(tmp_path_factory):
 def read(stopped):
     """What reads a resume point of the run, by the recipe as its folder has it."""
     asked = open_run(stopped, finished=False).recipe
-    return lambda path: read_point(path, asked, CheXNet(growth_rate=1).state_dict())
+    state = CheXNet(growth_rate=1).state_dict()
+    return lambda path: read_point(path, asked, state)
 
 
 def plain(value):
