@@ -372,16 +372,12 @@ class Training:
         Every process takes the batch statistics of the first: each saw films of its own.
         """
         self.check_finite(weights=True)
-        several = self.fabric.world_size > 1
-        if several:
+        if self.fabric.world_size > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         with evaluating(self.model):
             parts = [self.validation_step(*b) for b in self._val.of_epoch(len(self.history))]
-        if several:
-            gathered: list = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(gathered, parts)
-            parts = [part for rank in gathered for part in rank]
+        parts = [part for process in self._of_all(parts) for part in process]
         rows, logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(rows, kind="stable")
         logits, labels = logits[order], labels[order]
@@ -401,13 +397,19 @@ class Training:
             logits = self.model(images)
         return rows, logits.float().cpu().numpy(), labels.cpu().numpy()
 
+    def _of_all(self, value: Any) -> list:
+        """Return what every process has, on all of them."""
+        found = [value] * self.fabric.world_size
+        if len(found) > 1:
+            torch.distributed.all_gather_object(found, value)
+        return found
+
     def end_epoch(self, val_loss: float, val_auroc: float, began: float) -> None:
         """Add the epoch's row, lower the learning rate where the recipe does, keep the best."""
-        total = torch.stack([self._total, self._total.new_tensor(float(self.step))])
-        total = self.fabric.all_reduce(total, reduce_op="sum")
+        totals = self._of_all(float(self._total))
         row = {
             "epoch": len(self.history),
-            "train_loss": float(total[0] / total[1]),
+            "train_loss": sum(totals) / (len(totals) * self.step),
             "val_loss": val_loss,
             "val_auroc": val_auroc,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
@@ -463,7 +465,7 @@ class Training:
     def keep_point(self) -> None:
         """Write down where it stands, for all processes."""
         self.check_finite(weights=True)
-        totals = self.fabric.all_gather(self._total).reshape(-1).tolist()
+        totals = self._of_all(float(self._total))
         if self.fabric.is_global_zero:
             point = {
                 # So that chexlib.models.load_checkpoint opens the file, too.
