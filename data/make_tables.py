@@ -9,33 +9,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tables_all_findings
-import tables_calibration
-import tables_cam
-import tables_clean_labels
-import tables_dataset
-import tables_evaluation
-import tables_images
-import tables_label_quality
-import tables_localization
-import tables_noise
-import tables_operating_points
-import tables_phantom
-import tables_training
+from builders import BUILDERS
 
 from chexlib.data.tables import write_table
 
-BUILDERS = tables_dataset.TABLES | tables_label_quality.TABLES | tables_evaluation.TABLES
-BUILDERS |= tables_clean_labels.TABLES
-BUILDERS |= tables_operating_points.TABLES | tables_all_findings.TABLES
-BUILDERS |= tables_calibration.TABLES | tables_phantom.TABLES | tables_images.TABLES
-BUILDERS |= tables_training.TABLES | tables_noise.TABLES
-BUILDERS |= tables_cam.TABLES | tables_localization.TABLES
 FOLDER = Path(__file__).parent
+# In the order in which tables may need one another.
+CHAPTERS = (
+    *("dataset", "phantom", "label_quality", "images", "training", "noise", "evaluation"),
+    *("operating_points", "all_findings", "calibration", "clean_labels", "clean_subgroups"),
+    *("cam", "localization"),
+)
+for chapter in CHAPTERS:
+    import_module(f"tables_{chapter}")
 
 
 def main() -> int:

@@ -1,27 +1,29 @@
 """The films that the reference model scored, with every label set there is for them.
 
+Each label source on each of its subsets is one :class:`Films`; each finding on each set of films
+that radiologists read for it, beside NIH's text label, one :class:`Judged`.
+
 The model is a public reproduction of CheXNet (jrzech/reproduce-chexnet); the films are the 22,433
 of its test set, whole patients drawn at random, on which two other public reproductions tested too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from builders import GOOGLE, LABELS, RSNA, fetched
+from numpy.typing import NDArray
 
-from chexlib.data import data_home, load_adjudicated, load_labels, load_rsna, package_file
-from chexlib.data.predictions import read_predictions
+from chexlib.data import load_adjudicated, load_labels, load_rsna, read_predictions
 from chexlib.data.splits import official_split, patient_split
 from chexlib.findings import FINDINGS, NO_FINDING
+from chexlib.metrics import any_of, no_finding
 from chexlib.metrics.label_quality import OPACITY, OPACITY_WIDE, label_columns, rsna_films
-from chexlib.metrics.unions import any_of, no_finding
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LICENCE = (
     "figures CC BY 4.0; inputs: predictions BSD-3-Clause, NIH free use with attribution, Google "
@@ -43,27 +45,30 @@ UNIONS = {
 }
 """Findings that are unions of NIH labels. The mappings are this project's, not the readers'."""
 
-SHARED = (*FINDINGS, NO_FINDING, "Nodule or mass", "Airspace opacity", "Airspace opacity (wide)")
-GOOGLE = ("Pneumothorax", "Nodule or mass", "Airspace opacity", "Airspace opacity (wide)")
-RSNA = ("Lung opacity", "Lung opacity (wide)")
+READ_BY_GOOGLE = ("Pneumothorax", "Nodule or mass", "Airspace opacity", "Airspace opacity (wide)")
+READ_BY_RSNA = ("Lung opacity", "Lung opacity (wide)")
+SHARED = (*FINDINGS, NO_FINDING, *READ_BY_GOOGLE[1:])
+RAW, WEIGHTED = "none", "inverse sampling fraction"
+READ_BY = {
+    ("google_all", RAW): "Google, all films",
+    ("google_test", RAW): "Google, test set",
+    ("rsna", RAW): "RSNA, as sampled",
+    ("rsna", WEIGHTED): "RSNA, weighted",
+    ("rsna_outside", WEIGHTED): "RSNA, without Google's patients",
+}
+"""Whose reads of which films, and whether weighted, in words."""
 _GOOGLE_READ = {"Pneumothorax": "pneumothorax", "Nodule or mass": "nodule_or_mass"}
 
 
-def predictions_file() -> Path:
-    """Return where the reference model's predictions are."""
-    return data_home() / "reference_predictions" / "preds.csv"
-
-
-def inputs() -> list[Path]:
-    """Return the files that every table here is computed from."""
-    return [
-        predictions_file(),
-        data_home() / "official_split" / "test_list.txt",
-        data_home() / "rsna" / "rsna_to_nih.csv",
-        package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz"),
-        package_file("torchxrayvision", "data", "google2019_nih-chest-xray-labels.csv.gz"),
-        package_file("torchxrayvision", "data", "kaggle_stage_2_train_labels.csv.zip"),
-    ]
+def provenance(note: str, **more: str) -> dict[str, Any]:
+    """Return what every table of figures on these films says of where it comes from."""
+    files = (
+        fetched("reference_predictions", "preds.csv"),
+        fetched("official_split", "test_list.txt"),
+        fetched("rsna", "rsna_to_nih.csv"),
+    )
+    inputs = [*files, LABELS, GOOGLE, RSNA]
+    return {"source": SOURCE, "licence": LICENCE, "inputs": inputs, "note": note, **more}
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,6 @@ def shared_films() -> pd.DataFrame:
     ``report``: patients split in two once, alike in their findings, for choosing a threshold and
     for reporting what it does.
     """
-    path = predictions_file()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected the reference model's predictions at {path}, found none. Run `chexlib fetch "
-            "predictions`, or set CHEXLIB_DATA to the folder that has reference_predictions/."
-        )
     labels = load_labels()
     films = labels[labels["image"].isin(model_scores().index)].reset_index(drop=True)
     films["official"] = (official_split(films) == "test").to_numpy()
@@ -115,7 +114,13 @@ def shared_films() -> pd.DataFrame:
 @cache
 def model_scores() -> pd.DataFrame:
     """Return the model's probabilities: index image, 14 columns."""
-    return read_predictions(predictions_file()).set_index("image")[list(FINDINGS)]
+    path = fetched("reference_predictions", "preds.csv")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected the reference model's predictions at {path}, found none. Run `chexlib fetch "
+            "predictions`, or set CHEXLIB_DATA to the folder that has reference_predictions/."
+        )
+    return read_predictions(path).set_index("image")[list(FINDINGS)]
 
 
 def score(name: str, images: pd.Series) -> np.ndarray:
@@ -164,9 +169,9 @@ def every_subset() -> list[Films]:
     ]
     for subset in ("google_all", "google_test"):
         read = google_films(subset)
-        found += [_films(read, GOOGLE, source, subset) for source in ("nih_text", "google")]
+        found += [_films(read, READ_BY_GOOGLE, source, subset) for source in ("nih_text", "google")]
     read = rsna_read_films()
-    return found + [_films(read, RSNA, source, "rsna") for source in ("nih_text", "rsna")]
+    return found + [_films(read, READ_BY_RSNA, source, "rsna") for source in ("nih_text", "rsna")]
 
 
 def _films(films: pd.DataFrame, names: tuple[str, ...], source: str, subset: str) -> Films:
@@ -182,3 +187,92 @@ def _films(films: pd.DataFrame, names: tuple[str, ...], source: str, subset: str
         source=source,
         subset=subset,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Films that radiologists read for one finding, with the model's score of it.
+
+    ``truth`` is what the radiologists say; ``finding`` names the score (1 - prod(1 - p) of its
+    parts); ``frame`` has NIH's labels.
+    """
+
+    finding: str
+    reference: str
+    subset: str
+    weighting: str
+    frame: pd.DataFrame
+    truth: NDArray[np.bool_]
+    score: NDArray[np.float64]
+
+    @property
+    def main(self) -> bool:
+        """Whether this is a main analysis: all films read, weighted if sampled by label."""
+        chosen = "google_all" if self.reference == "google" else "rsna"
+        weighting = RAW if self.reference == "google" else WEIGHTED
+        return (self.subset, self.weighting) == (chosen, weighting) and "wide" not in self.finding
+
+    @property
+    def mapping(self) -> str:
+        """NIH's labels that stand for the finding, joined by ``|``."""
+        return UNIONS.get(self.finding, self.finding)
+
+    @property
+    def patient(self) -> NDArray:
+        """Patient of each film."""
+        return self.frame["patient"].to_numpy()
+
+    @property
+    def weight(self) -> NDArray[np.float64] | None:
+        """Sampling weights, or None."""
+        return self.frame["weight"].to_numpy() if self.weighting == WEIGHTED else None
+
+    @property
+    def where(self) -> dict[str, str]:
+        """What a row says of where it comes from."""
+        names = ("finding", "reference", "subset", "weighting")
+        read_by = READ_BY[self.subset, self.weighting]
+        return {name: getattr(self, name) for name in names} | {"read_by": read_by}
+
+    @property
+    def weighted(self) -> NDArray[np.float64]:
+        """Sampling weights, 1 where the films were not sampled."""
+        return np.ones(len(self.truth)) if self.weight is None else self.weight
+
+    def text(self, label: str | None = None) -> NDArray[np.bool_]:
+        """Return NIH's label by a mapping, by default the finding's own."""
+        return label_columns(self.frame, label or self.mapping)
+
+    def counts(self, text: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return how many films and patients stand behind a row, and the text label's false alarms.
+
+        Films are counted unweighted; the false-positive rate is weighted.
+        """
+        weight = self.weighted
+        return {
+            "n_images": len(text),
+            "n_patients": len(np.unique(self.patient)),
+            "n_positive": self.truth.sum(),
+            "n_positive_patients": len(np.unique(self.patient[self.truth])),
+            "n_labelled": text.sum(),
+            "n_both": (self.truth & text).sum(),
+            "false_positive_rate": weight @ (text & ~self.truth) / (weight @ ~self.truth),
+        }
+
+
+def judged() -> Iterator[Judged]:
+    """Yield every finding on every set of films that radiologists read for it."""
+    for subset in ("google_all", "google_test"):
+        films = google_films(subset)
+        for name in READ_BY_GOOGLE:
+            truth, scores = google_label(name, films), score(name, films["image"])
+            yield Judged(name, "google", subset, RAW, films, truth, scores)
+    films = rsna_read_films()
+    for weighting in (RAW, WEIGHTED):
+        for name in READ_BY_RSNA:
+            truth, scores = films["target"].to_numpy(), score(name, films["image"])
+            yield Judged(name, "rsna", "rsna", weighting, films, truth, scores)
+    # Google's patients are mostly among RSNA's: what both say is said twice only by the others.
+    films = rsna_read_films(without=google_films()["patient"])
+    truth, scores = films["target"].to_numpy(), score(READ_BY_RSNA[0], films["image"])
+    yield Judged(READ_BY_RSNA[0], "rsna", "rsna_outside", WEIGHTED, films, truth, scores)

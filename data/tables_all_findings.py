@@ -6,71 +6,61 @@ Thresholds but 0.5 and the survey's are chosen on one half of the patients, figu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from tables_operating_points import RESAMPLES, RULES, SURVEY, chosen, half, provenance, shared
+from builders import Built, builds, named, ratio
+from numpy.typing import NDArray
+from reference_films import provenance
+from tables_operating_points import RESAMPLES, RULES, SURVEY, chosen, half, shared
 
 from chexlib.findings import FINDINGS, NO_FINDING
-from chexlib.metrics.agreement import assess
-from chexlib.metrics.resampling import Bootstrap, Resamples
-from chexlib.metrics.thresholds import choose, youden
-from chexlib.metrics.unions import any_of
+from chexlib.metrics import Bootstrap, Resamples, any_of, assess, choose, youden
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
+NAMES = list(FINDINGS)
 
 
-def mean_precision_recall() -> tuple[pd.DataFrame, dict]:
+@builds("mean_precision_recall")
+def mean_precision_recall() -> Built:
     """Mean precision and recall of the 14 findings at 0.5, by convention for the undefined."""
     films = shared()
-    y, call = (
-        films.labels[list(FINDINGS)].to_numpy(),
-        films.scores[list(FINDINGS)].to_numpy() >= 0.5,
-    )
+    y, call = films.labels[NAMES].to_numpy(), films.scores[NAMES].to_numpy() >= 0.5
     columns = np.hstack([y & call, call, y])
     draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
     once, drawn = columns.sum(axis=0)[None].astype(float), draws.sums(columns)
     rows = []
     for how, figure in CONVENTIONS.items():
-        for name, value, replicates in zip(
-            ("precision", "recall"), figure(once), figure(drawn), strict=True
-        ):
-            low, high = Bootstrap(value[0], replicates, draws).interval()
-            row = {
-                "convention": how,
-                "figure": name,
-                "estimate": value[0],
-                "low": low,
-                "high": high,
-            }
-            rows.append(row)
-    return pd.DataFrame(rows).round(5), provenance(
+        pairs = zip(("precision", "recall"), figure(once), figure(drawn), strict=True)
+        for name, value, replicates in pairs:
+            rows.append((how, name, value[0], *Bootstrap(value[0], replicates, draws).interval()))
+    columns = ["convention", "figure", "estimate", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).round(5), provenance(
         f"threshold 0.5, all 22,433 films; intervals of 95% by patient, {RESAMPLES} resamples"
     )
 
 
-def calls_per_film() -> tuple[pd.DataFrame, dict]:
+@builds("calls_per_film")
+def calls_per_film() -> Built:
     """Fourteen thresholds at once: labels found, false calls a film, films with any call."""
     films, part = shared(), half("report")
-    y, p = (table[list(FINDINGS)].to_numpy()[part] for table in (films.labels, films.scores))
+    y, p = (frame.loc[part, NAMES].to_numpy() for frame in (films.labels, films.scores))
     draws = Resamples(films.patient[part], resamples=RESAMPLES, seed=0)
     thresholds = {"0.5": 0.5, "survey's": np.array(SURVEY)}
-    thresholds |= {rule: chosen(rule)[list(FINDINGS)].to_numpy() for rule in RULES}
+    thresholds |= {rule: chosen(rule)[NAMES].to_numpy() for rule in RULES}
     rows = []
     for rule, cut in thresholds.items():
         call = p >= cut
-        sums = [(y & call).sum(axis=1), y.sum(axis=1), (call & ~y).sum(axis=1), call.any(axis=1)]
-        columns = np.column_stack([*sums, np.ones(len(y))]).astype(float)
+        false, film = (call & ~y).sum(axis=1), np.ones(len(y))
+        shares = {
+            "found": ((y & call).sum(axis=1), y.sum(axis=1)),
+            "false_calls": (false, film),
+            "any_call": (call.any(axis=1), film),
+        }
         row = {"rule": rule}
-        for name, above, below in (("found", 0, 1), ("false_calls", 2, 4), ("any_call", 3, 4)):
-            once, drawn = columns.sum(axis=0), draws.sums(columns)
-            value = np.asarray(once[above] / once[below])
-            low, high = Bootstrap(value, drawn[:, above] / drawn[:, below], draws).interval()
-            row |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+        for name, parts in shares.items():
+            found = ratio(*parts, draws)
+            row |= named(name, float(found.estimate), *found.interval())
         rows.append(row)
     return pd.DataFrame(rows).round(5), provenance(
         "the 14 findings together, figures of the half `report`; found: share of labels; "
@@ -78,22 +68,20 @@ def calls_per_film() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def no_finding_rules() -> tuple[pd.DataFrame, dict]:
+@builds("no_finding_rules")
+def no_finding_rules() -> Built:
     """Ways to say "No Finding" from 14 scores, chosen on one half, reported on the other."""
     films, part = shared(), half("report")
-    p = films.scores[list(FINDINGS)][part]
+    p, product = films.scores.loc[part, NAMES], films.scores.loc[part, NO_FINDING]
     y, patient = films.labels[NO_FINDING][part].to_numpy(), films.patient[part]
     calls = {"no score reaches 0.5": (p < 0.5).all(axis=1)}
     for rule in RULES:
-        calls[f"no score reaches its threshold: {rule}"] = (p < chosen(rule)[list(FINDINGS)]).all(
-            axis=1
-        )
-    calls["product of 1 - p, 0.5"] = films.scores[NO_FINDING][part] >= 0.5
+        below = (p < chosen(rule)[NAMES]).all(axis=1)
+        calls[f"no score reaches its threshold: {rule}"] = below
+    calls["product of 1 - p, 0.5"] = product >= 0.5
     for rule in ("Youden", "specificity 0.95"):
-        calls[f"product of 1 - p: {rule}"] = (
-            films.scores[NO_FINDING][part] >= chosen(rule)[NO_FINDING]
-        )
-    largest = 1 - any_of(films.scores[list(FINDINGS)], how="max")
+        calls[f"product of 1 - p: {rule}"] = product >= chosen(rule)[NO_FINDING]
+    largest = 1 - any_of(films.scores[NAMES], how="max")
     cut = choose(films.labels[NO_FINDING][~part], largest[~part], youden)
     calls["1 - largest p: Youden"] = largest[part] >= cut
     rows = []
@@ -101,7 +89,7 @@ def no_finding_rules() -> tuple[pd.DataFrame, dict]:
         row = {"way": way, "declared": float(np.mean(call))}
         figures = ("sensitivity", "specificity", "ppv")
         for name, one in assess(call, y, statistics=figures, patient=patient).items():
-            row |= {name: one.estimate, f"{name}_low": one.low, f"{name}_high": one.high}
+            row |= named(name, one.estimate, one.low, one.high)
         rows.append(row)
     return pd.DataFrame(rows).round(5), provenance(
         "thresholds chosen on the half `choose`, figures of the half `report`; positive means No "
@@ -119,9 +107,8 @@ def _macro(undefined: float) -> Callable[[NDArray], tuple[NDArray, NDArray]]:
         tp, called, positive = np.split(sums, 3, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             precision, recall = tp / called, tp / positive
-        return np.nanmean(np.where(called > 0, precision, undefined), axis=1), np.nanmean(
-            recall, axis=1
-        )
+        precision = np.where(called > 0, precision, undefined)
+        return np.nanmean(precision, axis=1), np.nanmean(recall, axis=1)
 
     return figure
 
@@ -139,11 +126,4 @@ CONVENTIONS = {
     "mean, undefined as 1": _macro(1.0),
     "mean weighted by positives": _by_positives,
     "all calls pooled": _pooled,
-}
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "mean_precision_recall": mean_precision_recall,
-    "calls_per_film": calls_per_film,
-    "no_finding_rules": no_finding_rules,
 }

@@ -6,34 +6,34 @@ Intervals are of 95% and by patient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tables_operating_points import RESAMPLES, chosen, half, provenance, shared
+from builders import Built, builds, named, ratio
+from numpy.typing import NDArray
+from reference_films import provenance
+from tables_operating_points import RESAMPLES, chosen, half, shared
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics.agreement import assess, share
-from chexlib.metrics.calibration import (
+from chexlib.metrics import (
+    Bootstrap,
+    Estimate,
+    Resamples,
+    assess,
     brier_parts,
     calibration_error,
     calibration_slope,
-    reliability,
-)
-from chexlib.metrics.decision import decision_curve
-from chexlib.metrics.recalibration import (
+    decision_curve,
     fit_isotonic,
     fit_platt,
     fit_temperature,
+    reliability,
+    resampled,
+    share,
     shift_prevalence,
 )
-from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 ECE_BINS = 15
 AS_PUBLISHED = "as published"
@@ -47,11 +47,8 @@ CHANCES = (
 def films_of(name: str, part: str) -> tuple[NDArray, NDArray, NDArray]:
     """Return labels, scores and patients of one finding's films in one half."""
     films, rows = shared(), half(part)
-    return (
-        films.labels[name].to_numpy()[rows],
-        films.scores[name].to_numpy()[rows],
-        films.patient[rows],
-    )
+    y, s = (frame[name].to_numpy()[rows] for frame in (films.labels, films.scores))
+    return y, s, films.patient[rows]
 
 
 @cache
@@ -61,7 +58,8 @@ def maps(name: str) -> dict[str, Callable[[NDArray], NDArray]]:
     return {AS_PUBLISHED: np.asarray} | {how: fit(y, p) for how, fit in FITS.items()}
 
 
-def reliability_table() -> tuple[pd.DataFrame, dict]:
+@builds("reliability")
+def reliability_table() -> Built:
     """Ten bins of equally many films for each finding and each way of mending."""
     tables = []
     for name in FINDINGS:
@@ -69,14 +67,15 @@ def reliability_table() -> tuple[pd.DataFrame, dict]:
         for how, mend in maps(name).items():
             bins = reliability(y, mend(p), patient=patient).drop(columns=["lower", "upper"])
             bins.insert(0, "finding", name)
-            tables.append(bins.assign(method=how).round(5))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["finding", "method", *table.columns[1:-1]]], provenance(
+            bins.insert(1, "method", how)
+            tables.append(bins.round(5))
+    return pd.concat(tables, ignore_index=True), provenance(
         "fitted on the half `choose`, figures of the half `report`; intervals of 95% by patient"
     )
 
 
-def calibration_table() -> tuple[pd.DataFrame, dict]:
+@builds("calibration")
+def calibration_table() -> Built:
     """Calibration error, Brier score and its parts, for each finding and way of mending.
 
     ``fitted_…`` is the line that mends, ``slope`` and ``intercept`` what is left to mend on the
@@ -96,12 +95,15 @@ def calibration_table() -> tuple[pd.DataFrame, dict]:
                 row |= {"fitted_slope": mend.slope, "fitted_intercept": mend.intercept}
             if how != "isotonic":  # it says 0 and 1, which have no logit
                 row |= _slope(y, q, draws)
+            gain = ratio((p - y) ** 2 - (q - y) ** 2, np.ones(len(y)), draws)
+            low, high = gain.interval(fixed=True)  # as published, less itself
             row |= {"ece": calibration_error(y, q, bins=ECE_BINS), "ece_chance": _chance(q)}
-            row |= {"brier": parts.brier} | _brier_gain(y, p, q, draws)
+            row |= {"brier": parts.brier, "brier_gain": gain.estimate}
+            row |= {"gain_low": low, "gain_high": high}
             row |= {"reliability": parts.reliability, "resolution": parts.resolution}
             row |= {"uncertainty": parts.uncertainty, "within": parts.within}
-            row |= _ratio(y, q, draws)
-            rows.append(row)
+            expected = ratio(q, y, draws)
+            rows.append(row | named("ratio", expected.estimate, *expected.interval()))
     return pd.DataFrame(rows).round(6), provenance(
         f"fitted on the half `choose`, figures of the half `report`; {ECE_BINS} bins of equally "
         f"many films; brier_gain: Brier score as published less this; intervals of 95% by patient, "
@@ -109,30 +111,32 @@ def calibration_table() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def decision_curves() -> tuple[pd.DataFrame, dict]:
+@builds("decision_curves")
+def decision_curves() -> Built:
     """Net benefit of each finding's score as published and mended by Platt's method."""
     tables = []
     for name in FINDINGS:
         y, p, patient = films_of(name, "report")
         for how in (AS_PUBLISHED, "Platt"):
-            curve = decision_curve(
-                y, maps(name)[how](p), CHANCES, patient=patient, resamples=RESAMPLES
-            )
-            tables.append(curve.assign(finding=name, method=how))
-    table = pd.concat(tables, ignore_index=True).round(6)
-    return table[["finding", "method", *table.columns[:-2]]], provenance(
+            q = maps(name)[how](p)
+            curve = decision_curve(y, q, CHANCES, patient=patient, resamples=RESAMPLES)
+            curve.insert(0, "finding", name)
+            curve.insert(1, "method", how)
+            tables.append(curve)
+    return pd.concat(tables, ignore_index=True).round(6), provenance(
         "Platt fitted on the half `choose`, figures of the half `report`; per film; intervals of "
         f"95% by patient, {RESAMPLES} resamples"
     )
 
 
-def miss_costs() -> tuple[pd.DataFrame, dict]:
+@builds("miss_costs")
+def miss_costs() -> Built:
     """Cost of films if a miss costs ten false alarms: a searched threshold against arithmetic.
 
     ``cost`` is in false alarms per 1,000 films; ``extra`` is the cost less that of the searched
     threshold, paired.
     """
-    columns, names = [], []
+    costs = {}
     for name in FINDINGS:
         y, p, patient = films_of(name, "report")
         calls = {
@@ -141,19 +145,17 @@ def miss_costs() -> tuple[pd.DataFrame, dict]:
             "1/11 after Platt": maps(name)["Platt"](p) >= 1 / 11,
             "no call": np.zeros(len(y), dtype=bool),
         }
-        columns.append(np.stack([10 * (y & ~call) + (call & ~y) for call in calls.values()]))
-        names.append(name)
-    names, columns = [*names, "all 14"], [*columns, np.sum(columns, axis=0)]
+        costs[name] = 1000 * np.stack([10 * (y & ~c) + (c & ~y) for c in calls.values()], axis=1)
+    costs["all 14"] = sum(costs.values())
     draws, rows = Resamples(patient, resamples=RESAMPLES, seed=0), []
-    for name, costs in zip(names, columns, strict=True):
-        once = 1000 * costs.mean(axis=1)
-        sums = draws.sums(np.vstack([costs, np.ones(len(patient))]).T)
-        drawn = 1000 * sums[:, :-1] / sums[:, -1:]
-        low, high = Bootstrap(once, drawn, draws).interval()
-        extra = Bootstrap(once - once[0], drawn - drawn[:, :1], draws)
-        extra_low, extra_high = extra.interval(fixed=True)  # the first way less itself
-        table = {"way": list(calls), "cost": once, "low": low, "high": high}
-        table |= {"extra": extra.estimate, "extra_low": extra_low, "extra_high": extra_high}
+    for name, cost in costs.items():
+        found = ratio(cost, np.ones(cost.shape), draws)
+        low, high = found.interval()
+        first = Bootstrap(found.estimate[:1], found.replicates[:, :1], draws)
+        extra = found - first
+        ends = extra.interval(fixed=True)  # the first way less itself
+        table = {"way": list(calls), "cost": found.estimate, "low": low, "high": high}
+        table |= named("extra", extra.estimate, *ends)
         rows.append(pd.DataFrame({"finding": name} | table))
     return pd.concat(rows, ignore_index=True).round(3), provenance(
         "thresholds chosen and Platt fitted on the half `choose`, figures of the half `report`; "
@@ -161,7 +163,8 @@ def miss_costs() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def prior_shift() -> tuple[pd.DataFrame, dict]:
+@builds("prior_shift")
+def prior_shift() -> Built:
     """Carry each finding's threshold and probabilities to PA films alone and to AP films alone.
 
     ``ppv_expected`` is what Bayes' rule makes of sensitivity and specificity on all films and the
@@ -182,9 +185,8 @@ def prior_shift() -> tuple[pd.DataFrame, dict]:
             row = {"finding": name, "view": one, "n": int(part.sum())}
             row |= _triple("prevalence", observed)
             figures = ("sensitivity", "specificity", "ppv")
-            for figure, estimate in assess(
-                call[part], y[part], statistics=figures, patient=patient[part]
-            ).items():
+            judged = assess(call[part], y[part], statistics=figures, patient=patient[part])
+            for figure, estimate in judged.items():
                 row |= _triple(figure, estimate)
             shifted = shift_prevalence(q[part], trained=trained, used=observed.estimate)
             row |= {"ppv_expected": odds[0] / sum(odds), "expected": q[part].mean()}
@@ -195,47 +197,17 @@ def prior_shift() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def _triple(name: str, estimate: object) -> dict:
-    ends = {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return {name: estimate.estimate} | ends
+def _triple(name: str, found: Estimate) -> dict:
+    return named(name, found.estimate, found.low, found.high)
 
 
 def _slope(y: NDArray, q: NDArray, draws: Resamples) -> dict:
     found = resampled(calibration_slope, y, q, draws)
-    ends = zip(found.estimate, *found.interval(), strict=True)
-    row = {}
-    for name, (value, low, high) in zip(("slope", "intercept"), ends, strict=True):
-        row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return row
+    slope, intercept = zip(found.estimate, *found.interval(), strict=True)
+    return named("slope", *slope) | named("intercept", *intercept)
 
 
 def _chance(q: NDArray) -> float:
     rng = np.random.default_rng(0)
     drawn = rng.random((200, len(q))) < q
     return float(np.mean([calibration_error(one, q, bins=ECE_BINS) for one in drawn]))
-
-
-def _brier_gain(y: NDArray, p: NDArray, q: NDArray, draws: Resamples) -> dict:
-    gain = (p - y) ** 2 - (q - y) ** 2
-    sums = draws.sums(np.column_stack([gain, np.ones(len(y))]))
-    found = Bootstrap(np.asarray(gain.mean()), sums[:, 0] / sums[:, 1], draws)
-    low, high = found.interval(fixed=True)  # as published, less itself
-    return {"brier_gain": gain.mean(), "gain_low": float(low), "gain_high": float(high)}
-
-
-def _ratio(y: NDArray, q: NDArray, draws: Resamples) -> dict:
-    sums = draws.sums(np.column_stack([q, y]))
-    with np.errstate(divide="ignore"):
-        replicates = sums[:, 0] / sums[:, 1]
-    value = q.sum() / y.sum()
-    low, high = Bootstrap(np.asarray(value), replicates, draws).interval()
-    return {"ratio": value, "ratio_low": float(low), "ratio_high": float(high)}
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "reliability": reliability_table,
-    "calibration": calibration_table,
-    "decision_curves": decision_curves,
-    "miss_costs": miss_costs,
-    "prior_shift": prior_shift,
-}

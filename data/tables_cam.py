@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from builders import LUNGS, Built, builds, by_finding, described, ratio, simulated
+from numpy.typing import NDArray
+from scipy.special import expit
 
 from chexlib.data import Batcher, open_dataset
-from chexlib.data.phantom import VERSION, films_of, render
-from chexlib.data.tables import table_folder
+from chexlib.data.phantom import Film, films_of, render
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     Heat,
@@ -30,17 +33,13 @@ from chexlib.interpret import (
     upsample,
     verdicts,
 )
-from chexlib.metrics import auroc, choose, youden
-from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
+from chexlib.metrics import Bootstrap, Resamples, auroc, choose, resampled, youden
 from chexlib.models import load_checkpoint, phantom_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from chexlib.data.dataset import Dataset
-    from chexlib.data.phantom import Film
     from chexlib.interpret import Cases
     from chexlib.models import CheXNet
 
@@ -53,8 +52,6 @@ UNLIKELY = 0.02  # a probability below which one would say "no"
 TWICE = 2.0  # a ratio to prevalence above which one would say "more than usual"
 MEAN = "mean of findings"
 PLACES = ("on the lesion", "off-centre", "elsewhere")
-LUNGS = table_folder() / "phantom_lungs.csv"  # what the phantom's anatomy is drawn from
-LICENCE = "figures CC BY 4.0; label rows of NIH, free use with attribution"
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,12 @@ def _test_films() -> tuple[Dataset, Cases]:
 
 @cache
 def _seen() -> _Seen:
-    model, (data, cases) = load_checkpoint(phantom_checkpoint()), _test_films()
+    model, films = load_checkpoint(phantom_checkpoint()), _test_films()
     validation = open_dataset("phantom", "val", size=SIZE)
     _, logits = maps_of(model, Batcher(validation.cache), validation.rows)
-    thresholds = choose(validation.truth, logits, youden)
-    maps, seen = maps_of(model, Batcher(data.cache), data.rows)
-    prevalence = validation.truth.mean(axis=0)
-    return _Seen(model, data, cases, maps, seen, thresholds, prevalence)
+    thresholds, prevalence = choose(validation.truth, logits, youden), validation.truth.mean(axis=0)
+    found = maps_of(model, Batcher(films[0].cache), films[0].rows)
+    return _Seen(model, *films, *found, thresholds, prevalence)
 
 
 @cache
@@ -133,7 +129,8 @@ def _wide(judged: pd.DataFrame) -> NDArray[np.bool_]:
     return (judged["warm"] > judged.groupby("finding")["warm"].transform("median")).to_numpy()
 
 
-def verdict_shares() -> tuple[pd.DataFrame, dict]:
+@builds("cam_verdicts")
+def verdict_shares() -> Built:
     """Count what the survey showed: called or missed, and where the map is; beside another film's.
 
     Another film's map is counted on the same cases: those that are missed have other lesions.
@@ -156,15 +153,18 @@ def verdict_shares() -> tuple[pd.DataFrame, dict]:
         shares[f"area of boxes, of {answer}"] = (chosen * judged["area"].to_numpy(), chosen)
     shares["area of boxes"] = (judged["area"].to_numpy(), every)
     draws = Resamples(judged["patient"])
-    found = {name: _ratio(*parts, draws, judged["finding"]) for name, parts in shares.items()}
+    # A column for each finding, in which only its own cases count.
+    own = (judged["finding"].to_numpy()[:, None] == np.array(FINDINGS)).astype(float)
+    found = {
+        name: ratio(*(one[:, None] * own for one in parts), draws) for name, parts in shares.items()
+    }
     found["elsewhere, missed less called"] = (
         found["elsewhere, of missed"] - found["elsewhere, of called"]
     )
-    rows = [
-        (name, *line)
-        for name, one in found.items()
-        for line in _lines(one, judged["finding"], judged["patient"])
-    ]
+    n = judged.groupby("finding")["patient"].agg(n_cases="size", n_patients="nunique")
+    n.loc[MEAN] = len(judged), judged["patient"].nunique()
+    tables = [by_finding(one, MEAN).assign(share=name) for name, one in found.items()]
+    frame = pd.concat(tables, ignore_index=True).join(n, on="finding")
     columns = ["share", "finding", "n_cases", "n_patients", "estimate", "low", "high"]
     note = (
         "thresholds by Youden's index on validation films; on the lesion: at least half of the "
@@ -174,7 +174,7 @@ def verdict_shares() -> tuple[pd.DataFrame, dict]:
         "patient with the finding, on the same cases; wide: more of the film above half of the "
         "map's range than on the median map of the finding; intervals by patient"
     )
-    return pd.DataFrame(rows, columns=columns), _provenance(note)
+    return frame[columns], _provenance(note)
 
 
 def _right_cell(maps: NDArray[np.float32], cases: Cases) -> NDArray[np.bool_]:
@@ -194,84 +194,50 @@ def _right_cell(maps: NDArray[np.float32], cases: Cases) -> NDArray[np.bool_]:
     return np.array(right)
 
 
-def _ratio(top: NDArray, base: NDArray, draws: Resamples, finding: pd.Series) -> Bootstrap:
-    """Return sums over sums, for each finding."""
-    both = np.stack([top, base], axis=1).astype(float)
-    estimates, replicates = [], []
-    for name in FINDINGS:
-        rows = np.flatnonzero(finding == name)
-        sums = draws.select(rows).sums(both[rows])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            estimates.append(both[rows, 0].sum() / both[rows, 1].sum())
-            replicates.append(sums[:, 0] / sums[:, 1])
-    return Bootstrap(np.array(estimates), np.stack(replicates, axis=1), draws)
-
-
-def _lines(found: Bootstrap, finding: pd.Series, patient: pd.Series) -> Iterator[tuple]:
-    """Yield a row for each finding and one for their mean."""
-    low, high = found.interval()
-    for k, name in enumerate(FINDINGS):
-        here = patient[(finding == name).to_numpy()]
-        yield name, len(here), here.nunique(), found.estimate[k], low[k], high[k]
-    mean = found.mean()
-    yield MEAN, len(patient), patient.nunique(), mean.estimate, *mean.interval()
-
-
-def focus() -> tuple[pd.DataFrame, dict]:
+@builds("cam_focus")
+def focus() -> Built:
     """Ask whether a picture, or a number, tells right answers from wrong ones."""
     seen = _seen()
     patients = pd.Series(seen.data.patients)
     draws = Resamples(patients)
     truth, called = seen.data.truth, seen.called
     # Among called films, is the finding there? Among films with it, is it called?
-    asked = {
-        "right or false alarm": (called, truth),
-        "found or missed": (truth, called),
-    }
-    columns = range(len(FINDINGS))
-    warm = np.stack([_warm(seen.maps[:, k]) for k in columns], axis=1)
-    measures = {
-        "focus": -warm,
-        "height": seen.maps.max((2, 3)),
-        "probability": seen.logits,
-    }
-    rows = []
-    for question, (films, labels) in asked.items():
-        for measure, scores in measures.items():
-            if measure == "probability" and question == "found or missed":
-                continue  # a call is a probability: 1 by definition
-            parts, sizes = [], []
-            for k in columns:
-                here = np.flatnonzero(films[:, k])
-                values = labels[here, k], scores[here, k]
-                parts.append(resampled(auroc, *values, draws.select(here)))
-                width = [float(np.median(warm[here, k][values[0] == is_so])) for is_so in (1, 0)]
-                sizes.append((int(values[0].sum()), int((~values[0]).sum()), *width))
-            found = Bootstrap(
-                np.array([float(p.estimate) for p in parts]),
-                np.stack([p.replicates.reshape(len(draws)) for p in parts], axis=1),
-                draws,
-            )
-            low, high = found.interval()
-            for k, name in enumerate(FINDINGS):
-                rows.append(
-                    (question, measure, name, *sizes[k], found.estimate[k], low[k], high[k])
-                )
-            mean = found.mean()
-            total = np.array(sizes)
-            middle = (*total[:, :2].sum(axis=0).astype(int), *total[:, 2:].mean(axis=0))
-            rows.append((question, measure, MEAN, *middle, mean.estimate, *mean.interval()))
-    names = ["question", "measure", "finding", "n_yes", "n_no", "warm_yes", "warm_no"]
+    asked = {"right or false alarm": (called, truth), "found or missed": (truth, called)}
+    warm = np.stack([_warm(seen.maps[:, k]) for k in range(len(FINDINGS))], axis=1)
+    measures = {"focus": -warm, "height": seen.maps.max((2, 3)), "probability": seen.logits}
+    tables = []
+    for (question, (films, labels)), (measure, scores) in product(asked.items(), measures.items()):
+        if measure == "probability" and question == "found or missed":
+            continue  # a call is a probability: 1 by definition
+        parts, sizes = [], []
+        for k in range(len(FINDINGS)):
+            here = np.flatnonzero(films[:, k])
+            yes, score = labels[here, k], scores[here, k]
+            parts.append(resampled(auroc, yes, score, draws.select(here)))
+            width = [np.median(warm[here, k][yes == is_so]) for is_so in (1, 0)]
+            sizes.append((yes.sum(), (~yes).sum(), *width))
+        found = Bootstrap(
+            np.array([float(p.estimate) for p in parts]),
+            np.stack([p.replicates.reshape(len(draws)) for p in parts], axis=1),
+            draws,
+        )
+        sizes = pd.DataFrame(sizes, columns=["n_yes", "n_no", "warm_yes", "warm_no"])
+        sizes.loc[len(FINDINGS)] = [*sizes.iloc[:, :2].sum(), *sizes.iloc[:, 2:].mean()]
+        rows = by_finding(found, MEAN).rename(columns={"estimate": "auroc"})
+        sizes = sizes.astype({"n_yes": int, "n_no": int})
+        tables.append(rows.join(sizes).assign(question=question, measure=measure))
+    columns = ["question", "measure", "finding", "n_yes", "n_no", "warm_yes", "warm_no", "auroc"]
     note = (
         "AUROC of telling yes from no; focus: less of the film above half of the map's range; "
         "height: the map's maximum, in units of the logit; warm: median share of the film above "
         "half of the range; thresholds by Youden's index on validation films; intervals by patient"
     )
-    frame = pd.DataFrame(rows, columns=[*names, "auroc", "low", "high"])
-    return frame, _provenance(note)
+    frame = pd.concat(tables, ignore_index=True)
+    return frame[[*columns, "low", "high"]], _provenance(note)
 
 
-def examples() -> tuple[pd.DataFrame, dict]:
+@builds("cam_examples")
+def examples() -> Built:
     """Choose the film with the median probability among those that a rule describes."""
     seen, judged = _seen(), _judged()
     called, place = judged["called"], judged["place"]
@@ -282,16 +248,12 @@ def examples() -> tuple[pd.DataFrame, dict]:
     }
     films = films_of(seen.data.films)
     rows = []
-    for finding in FINDINGS:
-        k = FINDINGS.index(finding)
-        for rule, chosen in rules.items():
-            alike = judged[chosen & (judged["finding"] == finding)]
-            if alike.empty:
-                continue
+    for (k, finding), (rule, chosen) in product(enumerate(FINDINGS), rules.items()):
+        alike = judged[chosen & (judged["finding"] == finding)]
+        if len(alike):
             one = alike.sort_values(["logit", "image"]).iloc[(len(alike) - 1) // 2]
-            probability, threshold = _sigmoid(np.array([one["logit"], seen.thresholds[k]]))
-            film = films[one["film"]]
-            known = probability, threshold, seen.prevalence[k], _as_json(film)
+            chances = expit(np.array([one["logit"], seen.thresholds[k]], float))
+            known = *chances, seen.prevalence[k], json.dumps(described(films[one["film"]]))
             rows.append((finding, rule, len(alike), one["image"], *known))
     columns = ["finding", "rule", "n_alike", "image", "probability", "threshold"]
     columns += ["prevalence", "film"]
@@ -303,18 +265,8 @@ def examples() -> tuple[pd.DataFrame, dict]:
     return pd.DataFrame(rows, columns=columns), _provenance(note)
 
 
-def _as_json(film: Film) -> str:
-    names = ("patient", "follow_up", "view", "sex", "age", "seed")
-    kept = {name: getattr(film, name) for name in names}
-    kept |= {"severity": dict(film.severity), "devices": sorted(film.devices)}
-    return json.dumps(kept)
-
-
-def _sigmoid(logits: NDArray) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-np.asarray(logits, float)))
-
-
-def methods() -> tuple[pd.DataFrame, dict]:
+@builds("cam_methods")
+def methods() -> Built:
     """Score finer maps, the copied ones, and the lesion's own effect on the same cases."""
     model, (data, every) = load_checkpoint(phantom_checkpoint()), _test_films()
     finding = pd.Series(every.finding)
@@ -428,39 +380,30 @@ def _name(size: int) -> str:
     return "cam" if size == SIZE else f"cam {size}"
 
 
-def scales() -> tuple[pd.DataFrame, dict]:
+@builds("cam_scales")
+def scales() -> Built:
     """Count how often each scale paints something hot where nothing is, and where something is."""
     seen = _seen()
     bias = seen.model.classifier.bias.detach().numpy()
-    large = [upsample(seen.maps[i : i + 128], 48, input_size=SIZE) for i in _starts(seen.maps)]
-    hot = {
-        "map": [(to_levels(part) >= HOT).any((2, 3)) for part in large],
-        "shared": [(normalise(part, how="shared") * 255 >= HOT).any((2, 3)) for part in large],
-        "ratio": [
-            (normalise(part, how="ratio", bias=bias, prevalence=seen.prevalence) >= TWICE).any(
-                (2, 3)
-            )
-            for part in large
-        ],
-    }
-    truth, probability = seen.data.truth, _sigmoid(seen.logits)
+    known = {"bias": bias, "prevalence": seen.prevalence}
+    hot = {"map": [], "shared": [], "ratio": []}
+    for start in range(0, len(seen.maps), 128):
+        part = upsample(seen.maps[start : start + 128], 48, input_size=SIZE)
+        hot["map"].append((to_levels(part) >= HOT).any((2, 3)))
+        hot["shared"].append((normalise(part, how="shared") * 255 >= HOT).any((2, 3)))
+        hot["ratio"].append((normalise(part, how="ratio", **known) >= TWICE).any((2, 3)))
+    truth, probability = seen.data.truth, expit(seen.logits.astype(float))
     kinds = {
         "absent, unlikely": ~truth & (probability < UNLIKELY),
         "present, called": truth & seen.called,
     }
-    draws = Resamples(seen.data.patients)
-    rows = []
-    for scale, parts in hot.items():
-        painted = np.concatenate(parts)
-        for kind, chosen in kinds.items():
-            both = np.stack([(painted & chosen).sum(axis=1), chosen.sum(axis=1)], axis=1)
-            sums = draws.sums(both)
-            share = Bootstrap(
-                np.array(both[:, 0].sum() / both[:, 1].sum()), sums[:, 0] / sums[:, 1], draws
-            )
-            films = both[:, 1] > 0
-            sizes = int(chosen.sum()), len(np.unique(seen.data.patients[films]))
-            rows.append((scale, kind, *sizes, share.estimate, *share.interval()))
+    patients = seen.data.patients
+    draws, rows = Resamples(patients), []
+    for (scale, parts), (kind, chosen) in product(hot.items(), kinds.items()):
+        n = chosen.sum(axis=1)
+        share = ratio((np.concatenate(parts) & chosen).sum(axis=1), n, draws)
+        sizes = n.sum(), len(np.unique(patients[n > 0]))
+        rows.append((scale, kind, *sizes, share.estimate, *share.interval()))
     columns = ["scale", "kind", "n_maps", "n_patients", "hot", "low", "high"]
     note = (
         f"hot: somewhere from {HOT} of 255 up (map, shared), or from {TWICE:g} times the "
@@ -470,25 +413,9 @@ def scales() -> tuple[pd.DataFrame, dict]:
     return pd.DataFrame(rows, columns=columns), _provenance(note)
 
 
-def _starts(values: NDArray) -> range:
-    return range(0, len(values), 128)
-
-
 def _provenance(note: str) -> dict:
-    about = f"phantom {VERSION}; {len(_test_films()[0]):,} test films; {note}"
-    inputs = [phantom_checkpoint(), LUNGS]
-    return {
-        "source": "simulated radiographs, and the book's network",
-        "licence": LICENCE,
-        "inputs": inputs,
-        "note": about,
-    }
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "cam_verdicts": verdict_shares,
-    "cam_focus": focus,
-    "cam_examples": examples,
-    "cam_methods": methods,
-    "cam_scales": scales,
-}
+    return simulated(
+        "simulated radiographs, and the book's network",
+        [phantom_checkpoint(), LUNGS],
+        f"{len(_test_films()[0]):,} test films; {note}",
+    )

@@ -6,25 +6,34 @@ as figures. Intervals are of 95% and by patient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tables_clean_subgroups
-from judged_films import Judged, judged, provenance
-from reference_films import UNIONS, google_films, rsna_read_films, shared_films
+from builders import Built, builds, named, quoted
+from numpy.typing import ArrayLike, NDArray
+from reference_films import (
+    UNIONS,
+    Judged,
+    google_films,
+    judged,
+    provenance,
+    rsna_read_films,
+    shared_films,
+)
 
 from chexlib.data import load_labels, load_rsna
-from chexlib.metrics.comparison import compare_labels, compare_with_reader, holm
-from chexlib.metrics.curves import auroc, roc
-from chexlib.metrics.delong import delong
+from chexlib.metrics import (
+    Resamples,
+    auroc,
+    compare_labels,
+    compare_with_reader,
+    delong,
+    holm,
+    resampled,
+    roc,
+)
 from chexlib.metrics.label_quality import ANY_FINDING
-from chexlib.metrics.resampling import Resamples, resampled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
 OF_EXAMS = 10_000  # so that Holm's factor of four leaves p < 0.001 within reach
@@ -41,7 +50,8 @@ OTHER_MAPPINGS["Lung opacity"] = OTHER_MAPPINGS["Airspace opacity"]
 """Other NIH labels that a finding's score is held against: no choice of words should decide."""
 
 
-def clean_films() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_films")
+def clean_films() -> Built:
     """How many films and patients each step leaves."""
     films, google, rsna = shared_films(), google_films(), rsna_read_films()
     labels, reads = load_labels(), load_rsna()
@@ -71,13 +81,21 @@ def clean_films() -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.DataFrame(rows, columns=columns), provenance("rows matched twice are counted twice")
 
 
-def clean_labels() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_labels")
+def clean_labels() -> Built:
     """Paired comparisons: text labels against radiologists, and the model against text labels."""
     rows = []
     for films in judged():
-        rows.append(_auroc_row(films))
+        options = {"patient": films.patient, "sample_weight": films.weight}
+        text, truth, score = films.text(), films.truth, films.score
+        gap = compare_labels(truth, text, score, **options)
+        each = delong(np.stack([truth, text], axis=1), score, **options).estimates()
+        rows.append(_row("auroc", films, films.mapping, gap, [(e.low, e.high) for e in each]))
         mappings = (films.mapping, *OTHER_MAPPINGS.get(films.finding, ()))
-        rows += [_reader_row(films, label) for label in mappings]
+        for label in mappings:
+            reader = films.text(label)
+            found = compare_with_reader(truth, score, reader, resamples=OF_EXAMS, **options)
+            rows.append(_row("sensitivity", films, label, found, [(np.nan, np.nan)] * 2))
     table = pd.DataFrame(rows)
     for _, family in table[table["main"]].groupby("comparison"):
         table.loc[family.index, "p_adjusted"] = holm(family["p"])
@@ -91,46 +109,41 @@ def clean_labels() -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, provenance(note)
 
 
-def clean_errors() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_errors")
+def clean_errors() -> Built:
     """AUROC of the score for the text label, among films that radiologists call alike."""
     rows = []
     for films in judged():
-        text, patient = films.text(), films.patient
-        where = films.where | {"main": films.main}
-
-        def counts(kind: NDArray, text: NDArray = text, patient: NDArray = patient) -> dict:
-            return {
-                "n_images": kind.sum(),
-                "n_patients": len(np.unique(patient[kind])),
-                "n_labelled": text[kind].sum(),
-                "n_labelled_patients": len(np.unique(patient[kind & text])),
-            }
-
-        for name, kind in (("no", ~films.truth), ("yes", films.truth)):
+        text, truth, patient = films.text(), films.truth, films.patient
+        among = {}
+        for name, kind in (("no", ~truth), ("yes", truth)):
             weight = None if films.weight is None else films.weight[kind]
-            y, s = text[kind], films.score[kind]
-            one = delong(y, s, patient=patient[kind], sample_weight=weight).estimates()[0]
-            figures = {"auroc": one.estimate, "low": one.low, "high": one.high}
-            among = {"films": f"radiologists say {name}"} | counts(kind)
-            rows.append(where | among | figures | {"method": one.method})
+            options = {"patient": patient[kind], "sample_weight": weight}
+            one = delong(text[kind], films.score[kind], **options).estimates()[0]
+            figures = one.estimate, one.low, one.high, one.method
+            among[f"radiologists say {name}"] = kind, *figures
         draws = Resamples(patient, resamples=RESAMPLES, seed=0)
-        both = np.stack([films.truth, text], axis=1)
+        both, every = np.stack([truth, text], axis=1), np.ones(len(text), dtype=bool)
         found = resampled(_auroc_and_expected, both, films.score, draws, sample_weight=films.weight)
-        for k, name in enumerate(("seen", "expected if errors were random", "excess")):
-            low, high = (ends[k] for ends in found.interval())
-            figures = {"auroc": found.estimate[k], "low": low, "high": high}
-            among = {"films": name} | counts(np.ones(len(text), dtype=bool))
-            method = {"method": f"bootstrap by patient, {RESAMPLES} resamples"}
-            rows.append(where | among | figures | method)
+        names = ("seen", "expected if errors were random", "excess")
+        for name, *figures in zip(names, found.estimate, *found.interval(), strict=True):
+            among[name] = every, *figures, f"bootstrap by patient, {RESAMPLES} resamples"
+        for name, (kind, *figures) in among.items():
+            n = kind.sum(), len(np.unique(patient[kind]))
+            n += text[kind].sum(), len(np.unique(patient[kind & text]))
+            rows.append((*films.where.values(), films.main, name, *n, *figures))
+    columns = [*films.where, "main", "films", "n_images", "n_patients", "n_labelled"]
+    columns += ["n_labelled_patients", "auroc", "low", "high", "method"]
     note = (
         "AUROC of the score for the text label, among the films named; expected: 0.5 + (PPV + NPV "
         "- 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend on the "
         "score; excess: seen less expected; intervals of 95% by patient; n_labelled: with the label"
     )
-    return pd.DataFrame(rows), provenance(note)
+    return pd.DataFrame(rows, columns=columns), provenance(note)
 
 
-def clean_panel() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_panel")
+def clean_panel() -> Built:
     """Compute what errors at random would give, had the radiologists missed a share."""
     tables = []
     for films in judged():
@@ -139,17 +152,11 @@ def clean_panel() -> tuple[pd.DataFrame, dict[str, Any]]:
         draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
         both = np.stack([films.truth, films.text()], axis=1)
         found = resampled(_excess_and_seen, both, films.score, draws, sample_weight=films.weight)
-        low, high = found.interval()
-        ends = {"excess": found.estimate, "low": low, "high": high}
-        columns = {
-            "panel_sensitivity": PANEL,
-            "seen": found.estimate[-1],
-            "expected": found.estimate[-1] - found.estimate[:-1],
-            **{name: values[:-1] for name, values in ends.items()},
-        }
-        table = pd.DataFrame(films.where | columns)
-        weight = np.ones(len(films.truth)) if films.weight is None else films.weight
-        share = weight @ films.truth / weight.sum()
+        columns = {"panel_sensitivity": PANEL, "seen": found.estimate[-1]}
+        columns["expected"] = found.estimate[-1] - found.estimate[:-1]
+        ends = zip(("excess", "low", "high"), (found.estimate, *found.interval()), strict=True)
+        table = pd.DataFrame(films.where | columns | {name: value[:-1] for name, value in ends})
+        share = films.weighted @ films.truth / films.weighted.sum()
         tables.append(table[share < PANEL])  # fewer missed than there are
     note = (
         "AUROC of the score for the text label among films that radiologists call negative; "
@@ -218,7 +225,8 @@ def _excess_and_seen(
     return np.append(seen - expected, seen)
 
 
-def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_curves")
+def clean_curves() -> Built:
     """ROC curves against radiologists and against text labels, with bands."""
     tables = []
     for films in judged():
@@ -237,7 +245,8 @@ def clean_curves() -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.concat(tables, ignore_index=True), provenance(note)
 
 
-def published_f1() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("published_f1")
+def published_f1() -> Built:
     """F1 of four radiologists and of CheXNet on 420 films, as published."""
     rows = [
         ("Radiologist 1", 0.383, 0.309, 0.453),
@@ -248,47 +257,22 @@ def published_f1() -> tuple[pd.DataFrame, dict[str, Any]]:
         ("CheXNet", 0.435, 0.387, 0.481),
         ("Difference", 0.051, 0.005, 0.084),
     ]
-    return pd.DataFrame(rows, columns=["reader", "f1", "low", "high"]), {
-        "source": "Rajpurkar et al., arXiv:1711.05225v3 (rajpurkar2017 in book/references.bib)",
-        "licence": "figures quoted",
-        "inputs": [],
-        "note": "pneumonia, 420 films; each reader scored against every other in turn",
-    }
-
-
-def _auroc_row(films: Judged) -> dict[str, Any]:
-    text = films.text()
-    options = {"patient": films.patient, "sample_weight": films.weight}
-    gap = compare_labels(films.truth, text, films.score, **options)
-    one, other = delong(np.stack([films.truth, text], axis=1), films.score, **options).estimates()
-    return {
-        "comparison": "auroc",
-        **films.where,
-        **{"label": films.mapping, "main": films.main},
-        **films.counts(text),
-        **{"first": gap.first, "first_low": one.low, "first_high": one.high},
-        **{"second": gap.second, "second_low": other.low, "second_high": other.high},
-        **{"difference": gap.difference, "low": gap.low, "high": gap.high},
-        **{"p": gap.p_value, "method": gap.method},
-    }
-
-
-def _reader_row(films: Judged, label: str) -> dict[str, Any]:
-    text = films.text(label)
-    found = compare_with_reader(
-        films.truth,
-        films.score,
-        text,
-        patient=films.patient,
-        sample_weight=films.weight,
-        resamples=OF_EXAMS,
+    columns = ["reader", "f1", "low", "high"]
+    return pd.DataFrame(rows, columns=columns), quoted(
+        "Rajpurkar et al., arXiv:1711.05225v3 (rajpurkar2017 in book/references.bib)",
+        note="pneumonia, 420 films; each reader scored against every other in turn",
     )
+
+
+def _row(kind: str, films: Judged, label: str, found: Any, ends: list) -> dict[str, Any]:
     return {
-        "comparison": "sensitivity",
+        "comparison": kind,
         **films.where,
-        **{"label": label, "main": films.main and label == films.mapping},
-        **films.counts(text),
-        **{"first": found.first, "second": found.second},
+        "label": label,
+        "main": films.main and label == films.mapping,
+        **films.counts(films.text(label)),
+        **named("first", found.first, *ends[0]),
+        **named("second", found.second, *ends[1]),
         **{"difference": found.difference, "low": found.low, "high": found.high},
         **{"p": found.p_value, "method": found.method},
     }
@@ -311,13 +295,3 @@ def _sensitivities(
     labels: ArrayLike, scores: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     return roc(labels, scores, sample_weight=sample_weight).at_false_positive_rate(GRID)
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict[str, Any]]]] = {
-    "clean_films": clean_films,
-    "clean_labels": clean_labels,
-    "clean_errors": clean_errors,
-    "clean_panel": clean_panel,
-    "clean_curves": clean_curves,
-    "published_f1": published_f1,
-} | tables_clean_subgroups.TABLES

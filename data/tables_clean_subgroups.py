@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pandas as pd
-from judged_films import RAW, Judged, judged, provenance
-from reference_films import score, shared_films
+from builders import Built, builds
+from numpy.typing import ArrayLike, NDArray
+from reference_films import RAW, Judged, judged, provenance, score, shared_films
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics.bootstrap import percentile_ends
-from chexlib.metrics.curves import auroc, roc
-from chexlib.metrics.resampling import Resamples, resampled
-from chexlib.metrics.subgroups import age_band, by_subgroup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
+from chexlib.metrics import Bootstrap, Resamples, age_band, auroc, by_subgroup, resampled, roc
 
 RESAMPLES = 2000
 
 
-def clean_subgroups() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("clean_subgroups")
+def clean_subgroups() -> Built:
     """Figures by sex, view and age, by both judges, each table a family of comparisons."""
     films = shared_films()
     parts = [
@@ -31,16 +23,14 @@ def clean_subgroups() -> tuple[pd.DataFrame, dict[str, Any]]:
             films,
             films[list(FINDINGS)],
             pd.DataFrame({name: score(name, films["image"]) for name in FINDINGS}),
-            **{"subset": "shared_test", "weighting": RAW},
-        )
+        ).assign(subset="shared_test", weighting=RAW)
     ]
     for one in judged():
         if not one.main:
             continue
         labels = pd.DataFrame({"radiologists": one.truth, "text labels": one.text()})
-        where = {"subset": one.subset, "weighting": one.weighting}
-        found = _by_groups(one.frame, labels, one.score, weight=one.weight, **where)
-        parts.append(found.rename(columns={"finding": "judge"}).assign(finding=one.finding))
+        found = _by_groups(one.frame, labels, one.score, weight=one.weight)
+        parts.append(found.rename(columns={"finding": "judge"}).assign(**_where(one)))
         parts.append(_gaps(one))
         if one.reference == "rsna":
             parts += [_at_one_threshold(one, judge, y) for judge, y in labels.items()]
@@ -70,8 +60,6 @@ def _by_groups(
     scores: ArrayLike,
     *,
     weight: ArrayLike | None = None,
-    metric: str = "auroc",
-    **where: str,
 ) -> pd.DataFrame:
     found = by_subgroup(
         labels.reset_index(drop=True),
@@ -81,14 +69,14 @@ def _by_groups(
         sample_weight=weight,
         resamples=RESAMPLES,
     )
-    return found.assign(metric=metric, **where)
+    return found.assign(metric="auroc")
 
 
 def _gaps(films: Judged) -> pd.DataFrame:
     """AUROC of PA less that of AP films, by either judge, and how far the two gaps differ."""
     draws = Resamples(films.patient, resamples=RESAMPLES, seed=0)
     labels = np.stack([films.truth, films.text()], axis=1)
-    rows = []
+    tables = []
     for attribute, first, second in (("view", "PA", "AP"), ("sex", "M", "F")):
         value = films.frame[attribute].to_numpy()
         one, other = (
@@ -100,18 +88,26 @@ def _gaps(films: Judged) -> pd.DataFrame:
             for group in (first, second)
         )
         gap = one - other
-        low, high = gap.interval()
-        between = np.diff(gap.replicates[:, ::-1], axis=1)
-        ends = percentile_ends(between)[:, 0]
-        figures = [*zip(gap.estimate, low, high, strict=True)]
-        figures.append((gap.estimate[0] - gap.estimate[1], *ends))
-        judges = ("radiologists", "text labels", "change of judge")
-        for judge, (estimate, a, b) in zip(judges, figures, strict=True):
-            where = films.where | {"attribute": attribute, "group": f"{first} less {second}"}
-            del where["reference"], where["read_by"]
-            row = {"metric": "auroc gap", "judge": judge} | where
-            rows.append(row | {"estimate": estimate, "low": a, "high": b})
-    return pd.DataFrame(rows)
+        both = Bootstrap(
+            np.append(gap.estimate, gap.estimate[0] - gap.estimate[1]),
+            np.column_stack([gap.replicates, gap.replicates[:, 0] - gap.replicates[:, 1]]),
+            draws,
+        )
+        low, high = both.interval()
+        rows = {
+            "metric": "auroc gap",
+            "judge": ["radiologists", "text labels", "change of judge"],
+            **_where(films),
+            "attribute": attribute,
+            "group": f"{first} less {second}",
+            "estimate": both.estimate,
+        }
+        tables.append(pd.DataFrame(rows | {"low": low, "high": high}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _where(films: Judged) -> dict[str, str]:
+    return {name: getattr(films, name) for name in ("finding", "subset", "weighting")}
 
 
 def _at_one_threshold(films: Judged, judge: str, labels: NDArray[np.bool_]) -> pd.DataFrame:
@@ -134,8 +130,7 @@ def _at_one_threshold(films: Judged, judge: str, labels: NDArray[np.bool_]) -> p
             resamples=RESAMPLES,
         )
         parts.append(found.assign(metric=metric, judge=judge))
-    where = {"finding": films.finding, "subset": films.subset, "weighting": films.weighting}
-    return pd.concat(parts, ignore_index=True).assign(**where)
+    return pd.concat(parts, ignore_index=True).assign(**_where(films))
 
 
 def _share(
@@ -144,8 +139,3 @@ def _share(
     weight = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, float)
     with np.errstate(invalid="ignore"):  # a resample may have none of a small group's patients
         return weight @ np.asarray(labels, dtype=float) / weight.sum()
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict[str, Any]]]] = {
-    "clean_subgroups": clean_subgroups
-}

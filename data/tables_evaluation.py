@@ -7,26 +7,30 @@ shipped; what ships are counts and figures. Intervals are of 95% and by patient.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from itertools import product
 
 import numpy as np
 import pandas as pd
+from builders import Built, builds, listed, quoted
+from numpy.typing import NDArray
 from published import published
-from reference_films import LICENCE, SOURCE, Films, every_subset, inputs, shared_films
+from reference_films import Films, every_subset, provenance, shared_films
+from scipy.stats import norm
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics.agreement import share
-from chexlib.metrics.comparison import holm
-from chexlib.metrics.curves import RocCurve, auroc, average_precision
-from chexlib.metrics.delong import Contrast, delong
-from chexlib.metrics.estimates import UndefinedWarning
-from chexlib.metrics.operating import operating_points
-from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
+from chexlib.metrics import (
+    Bootstrap,
+    Resamples,
+    UndefinedWarning,
+    auroc,
+    average_precision,
+    delong,
+    holm,
+    operating_points,
+    resampled,
+    share,
+)
+from chexlib.metrics.curves import RocCurve
 
 MEAN = "Mean of 14"
 # Few patients have the finding: what holds with it has to hold without it.
@@ -38,12 +42,8 @@ TOLERANCE = 1e-4  # between the AUROC of counts and the exact one; the tests all
 _NESTED = {"official_in_shared": "shared_test", "google_test": "google_all"}
 
 
-def provenance(note: str) -> dict:
-    """Return what every table here says of where it comes from."""
-    return {"source": SOURCE, "licence": LICENCE, "inputs": inputs(), "note": note}
-
-
-def score_tables() -> tuple[pd.DataFrame, dict]:
+@builds("score_tables")
+def score_tables() -> Built:
     """Positives and negatives by score: the films of every subset in fine bins, by stratum.
 
     Each finding and label source has bins of its own, shared by the subsets that are part of one
@@ -63,44 +63,50 @@ def score_tables() -> tuple[pd.DataFrame, dict]:
         "score: mean score of the bin's films; bins are fine enough for the AUROC of the counts to "
         "be within 2e-4 of the exact one; half: patients split once, to choose and to report"
     )
-    return pd.concat(tables, ignore_index=True), provenance(note) | {"suffix": ".csv.gz"}
+    return pd.concat(tables, ignore_index=True), provenance(note, suffix=".csv.gz")
 
 
-def auroc_table() -> tuple[pd.DataFrame, dict]:
+@builds("auroc")
+def auroc_table() -> Built:
     """AUROC of each finding, label source and subset, and the means with and without Hernia."""
-    rows = []
+    tables = []
     for part in every_subset():
-        found = delong(part.labels, part.scores, patient=part.patient)
-        for name, one in zip(part.labels.columns, found.estimates(), strict=True):
-            figures = {"auroc": one.estimate, "low": one.low, "high": one.high}
-            rows.append(_where(part, name) | figures | {"method": one.method + ", logit scale"})
-        if not set(FINDINGS) <= set(part.labels.columns):
-            continue
-        for name, chosen in MEANS.items():
-            mean = found.contrast([(c in chosen) / len(chosen) for c in part.labels.columns])
-            figures = {"auroc": mean.estimate, "low": mean.low, "high": mean.high}
-            rows.append(_where(part, name) | figures | {"method": mean.method + ", linear scale"})
-    return _typed(rows), provenance(
+        found, names = delong(part.labels, part.scores, patient=part.patient), list(part.labels)
+        figures = listed(found.estimates(), "auroc")
+        figures["method"] += ", logit scale"
+        if set(FINDINGS) <= set(names):
+            weights = [[(c in chosen) / len(chosen) for c in names] for chosen in MEANS.values()]
+            means = listed([found.contrast(weight) for weight in weights], "auroc")
+            means["method"] += ", linear scale"
+            figures, names = pd.concat([figures, means], ignore_index=True), [*names, *MEANS]
+        tables.append(_where(part, names).join(figures))
+    return pd.concat(tables, ignore_index=True), provenance(
         "intervals of 95% by patient; n_positive of the means is left empty"
     )
 
 
-def average_precision_table() -> tuple[pd.DataFrame, dict]:
+@builds("average_precision")
+def average_precision_table() -> Built:
     """Average precision of each finding, label source and subset."""
-    rows = []
+    tables = []
     for part in every_subset():
         draws = Resamples(part.patient, resamples=RESAMPLES, seed=0)
         found = resampled(average_precision, part.labels, part.scores, draws)
-        ends = {"low": found.interval()[0], "high": found.interval()[1]}
-        for k, name in enumerate(part.labels.columns):
-            patients = {"n_positive_patients": part.frame["patient"][part.labels[name]].nunique()}
-            figures = {"average_precision": found.estimate[k]} | {e: v[k] for e, v in ends.items()}
-            method = f"bootstrap by patient, {RESAMPLES} resamples"
-            rows.append(_where(part, name) | patients | figures | {"method": method})
-    return _typed(rows), provenance("intervals of 95% by patient")
+        low, high = found.interval()
+        table = _where(part, list(part.labels)).assign(
+            n_positive_patients=[
+                part.frame["patient"][y].nunique() for _, y in part.labels.items()
+            ],
+            average_precision=found.estimate,
+            low=low,
+            high=high,
+        )
+        tables.append(table.assign(method=f"bootstrap by patient, {RESAMPLES} resamples"))
+    return pd.concat(tables, ignore_index=True), provenance("intervals of 95% by patient")
 
 
-def hernia_thresholds() -> tuple[pd.DataFrame, dict]:
+@builds("hernia_thresholds")
+def hernia_thresholds() -> Built:
     """2x2 tables and figures of six thresholds for one rare finding."""
     part = every_subset()[0]
     label, score = part.labels[["Hernia"]], part.scores[["Hernia"]]
@@ -120,7 +126,8 @@ def hernia_thresholds() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def curve_bands() -> tuple[pd.DataFrame, dict]:
+@builds("curve_bands")
+def curve_bands() -> Built:
     """ROC and precision-recall curves of the 14 findings with bands, on the shared test set.
 
     ``x`` is the false-positive rate (``roc``) or the recall (``pr``); ``y`` the sensitivity, or the
@@ -144,7 +151,8 @@ def curve_bands() -> tuple[pd.DataFrame, dict]:
     return pd.concat(tables, ignore_index=True), provenance(note)
 
 
-def auroc_parts() -> tuple[pd.DataFrame, dict]:
+@builds("auroc_parts")
+def auroc_parts() -> Built:
     """AUROC of pairs within and across the two parts of the shared test set.
 
     A pair is a film with the finding, from one part, and a film without it, from one part. The
@@ -154,42 +162,43 @@ def auroc_parts() -> tuple[pd.DataFrame, dict]:
     return _pairs({"official": official, "rest": ~official})
 
 
-def auroc_views() -> tuple[pd.DataFrame, dict]:
+@builds("auroc_views")
+def auroc_views() -> Built:
     """AUROC of pairs within and across the two views, on the shared test set."""
     view = every_subset()[0].frame["view"].astype(str).to_numpy()
     return _pairs({name: view == name for name in ("AP", "PA")})
 
 
-def _pairs(parts: dict[str, NDArray[np.bool_]]) -> tuple[pd.DataFrame, dict]:
+def _pairs(parts: dict[str, NDArray[np.bool_]]) -> Built:
     """Return AUROCs of pairs by the parts of the shared test set that their two films are from."""
-    part, rows = every_subset()[0], []
-    for name in FINDINGS:
+    part, rows, found = every_subset()[0], [], []
+    for name, one, other in product(FINDINGS, parts, parts):
         y, s = part.labels[name].to_numpy(), part.scores[name].to_numpy()
-        pairs = y.sum() * (~y).sum()
-        for one, with_finding in parts.items():
-            for other, without in parts.items():
-                films = (y & with_finding) | (~y & without)
-                found = delong(y[films], s[films], patient=part.patient[films]).estimates()[0]
-                n = {"n_positive": found.k, "n_negative": found.n - found.k}
-                figures = {"auroc": found.estimate, "low": found.low, "high": found.high}
-                share = {"pair_share": found.k * (found.n - found.k) / pairs}
-                where = {"finding": name, "positives_from": one, "negatives_from": other}
-                rows.append(where | n | share | figures | {"method": found.method})
-    return pd.DataFrame(rows), provenance("intervals of 95% by patient")
+        films = (y & parts[one]) | (~y & parts[other])
+        found += delong(y[films], s[films], patient=part.patient[films]).estimates()
+        k, n = found[-1].k, found[-1].n - found[-1].k
+        rows.append((name, one, other, k, n, k * n / (y.sum() * (~y).sum())))
+    columns = ["finding", "positives_from", "negatives_from", "n_positive", "n_negative"]
+    table = pd.DataFrame(rows, columns=[*columns, "pair_share"])
+    return table.join(listed(found, "auroc")), provenance("intervals of 95% by patient")
 
 
-def auroc_differences() -> tuple[pd.DataFrame, dict]:
+@builds("auroc_differences")
+def auroc_differences() -> Built:
     """AUROC on the official films of the shared test set, less that on the rest of it."""
     _, official, rest = every_subset()[:3]
-    one, other = (delong(p.labels, p.scores, patient=p.patient) for p in (official, rest))
-    names = list(official.labels.columns)
+    both = [delong(p.labels, p.scores, patient=p.patient) for p in (official, rest)]
     rows = []
     for name in (*FINDINGS, *MEANS):
         chosen = MEANS.get(name, (name,))
-        weight = [(n in chosen) / len(chosen) for n in names]
-        pair = one.contrast(weight), other.contrast(weight)
-        rows.append({"finding": name} | _difference(*pair))
-    table = pd.DataFrame(rows)
+        weight = [(n in chosen) / len(chosen) for n in official.labels]
+        first, second = (found.contrast(weight) for found in both)
+        error = np.hypot(first.standard_error, second.standard_error)  # no patient is in both
+        gap, half = first.estimate - second.estimate, norm.ppf(0.975) * error
+        ends, p = (gap - half, gap + half), 2 * norm.sf(abs(gap) / error)
+        rows.append((name, first.estimate, second.estimate, gap, *ends, p, first.method))
+    columns = ["finding", "official", "rest", "difference", "low", "high", "p", "method"]
+    table = pd.DataFrame(rows, columns=columns)
     findings = table["finding"].isin(FINDINGS)
     table.loc[findings, "p_adjusted"] = holm(table.loc[findings, "p"])
     return table, provenance(
@@ -197,15 +206,15 @@ def auroc_differences() -> tuple[pd.DataFrame, dict]:
     )
 
 
-def published_auroc() -> tuple[pd.DataFrame, dict]:
+@builds("published_auroc")
+def published_auroc() -> Built:
     """AUROCs as published, each with its split, certainty and citation."""
-    return published(), {
-        "source": "papers and repositories as cited, keys of book/references.bib",
-        "licence": "figures quoted",
-        "inputs": [],
-        "note": "certainty A: read in the primary text or computed from released files; B: quoted "
-        "by another source; an empty citation: known from other papers' tables alone",
-    }
+    note = (
+        "certainty A: read in the primary text or computed from released files; B: quoted by "
+        "another source; an empty citation: known from other papers' tables alone"
+    )
+    source = "papers and repositories as cited, keys of book/references.bib"
+    return published(), quoted(source, note=note)
 
 
 def _bins(sharing: list[Films], name: str) -> tuple[NDArray, NDArray]:
@@ -242,27 +251,21 @@ def _counted(part: Films, name: str, edges: NDArray, means: NDArray) -> pd.DataF
     films = films.astype({"sex": str, "view": str, "half": str})
     counts = films.groupby(strata)["positive"].agg(["sum", "size"]).reset_index()
     counts["n_positive"], counts["n_negative"] = counts["sum"], counts["size"] - counts["sum"]
-    counts = counts[[*strata, "n_positive", "n_negative"]]
-    where = {"finding": name, "label_source": part.source, "subset": part.subset}
-    for column, value in reversed(where.items()):
-        counts.insert(0, column, value)
-    return counts
+    counts = counts.assign(finding=name, label_source=part.source, subset=part.subset)
+    return counts[["finding", "label_source", "subset", *strata, "n_positive", "n_negative"]]
 
 
-def _where(part: Films, name: str) -> dict:
-    positive = part.labels[name].sum() if name in part.labels else pd.NA
-    return {
-        "finding": name,
-        "label_source": part.source,
-        "subset": part.subset,
-        "n_images": len(part.frame),
-        "n_patients": part.frame["patient"].nunique(),
-        "n_positive": positive,
-    }
-
-
-def _typed(rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame(rows).astype({"n_positive": "Int64"})
+def _where(part: Films, names: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "finding": names,
+            "label_source": part.source,
+            "subset": part.subset,
+            "n_images": len(part.frame),
+            "n_patients": part.frame["patient"].nunique(),
+            "n_positive": part.labels.sum().reindex(names).astype("Int64").to_numpy(),
+        }
+    )
 
 
 def _curves(y: NDArray, s: NDArray, weight: NDArray) -> dict[str, NDArray[np.float64]]:
@@ -275,34 +278,3 @@ def _curves(y: NDArray, s: NDArray, weight: NDArray) -> dict[str, NDArray[np.flo
     first = np.searchsorted(recall, GRID[1:] - 1e-12)
     precision = tp[first] / (tp[first] + fp[first])
     return {"roc": roc.at_false_positive_rate(GRID), "pr": precision}
-
-
-def _difference(first: Contrast, second: Contrast) -> dict:
-    """Return the difference of two independent figures, with a normal interval and test."""
-    from scipy.stats import norm
-
-    error = np.hypot(first.standard_error, second.standard_error)
-    gap = first.estimate - second.estimate
-    half = norm.ppf(0.975) * error
-    return {
-        "official": first.estimate,
-        "rest": second.estimate,
-        "difference": gap,
-        "low": gap - half,
-        "high": gap + half,
-        "p": 2 * norm.sf(abs(gap) / error),
-        "method": first.method,
-    }
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "score_tables": score_tables,
-    "auroc": auroc_table,
-    "average_precision": average_precision_table,
-    "auroc_parts": auroc_parts,
-    "auroc_views": auroc_views,
-    "auroc_differences": auroc_differences,
-    "curve_bands": curve_bands,
-    "hernia_thresholds": hernia_thresholds,
-    "published_auroc": published_auroc,
-}

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pandas as pd
+from builders import LABELS, LUNGS, Built, builds, fetched, simulated
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from chexlib.data import data_home, package_file, read_radiograph
-from chexlib.data.phantom import VERSION, Film, films_of, population, render
-from chexlib.data.tables import table_folder
+from chexlib.data import read_radiograph
+from chexlib.data.phantom import Film, films_of, population, render
 from chexlib.findings import FINDINGS
 from chexlib.metrics.visibility import contrast, detectability, radial_spectrum
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 SIZES = (1024, 512, 256, 224, 112, 64, 32)
-LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
-LUNGS = table_folder() / "phantom_lungs.csv"  # what the phantom's anatomy is drawn from
-LICENCE = "figures CC BY 4.0; label rows of NIH, free use with attribution"
 
 
 def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
@@ -33,7 +26,8 @@ def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
 
 
-def resolution() -> tuple[pd.DataFrame, dict]:
+@builds("phantom_resolution")
+def resolution() -> Built:
     """Render findings at 1024 px; shrink; ask how plain they are."""
     patients = range(40)
     healthy = {p: render(Film(patient=p), size=1024).image for p in patients}
@@ -62,15 +56,16 @@ def resolution() -> tuple[pd.DataFrame, dict]:
                 rows.append((kind, size, name, len(values), np.mean(values), low, high))
     columns = ["object", "size", "measure", "n", "mean", "low", "high"]
     note = (
-        f"phantom {VERSION}; means over simulated patients, with 95% intervals by bootstrap of "
-        "patients; contrast in grey values, detectability as d' of the matched filter"
+        "means over simulated patients, with 95% intervals by bootstrap of patients; contrast in "
+        "grey values, detectability as d' of the matched filter"
     )
-    return pd.DataFrame(rows, columns=columns), _provenance("simulated radiographs", [LUNGS], note)
+    return pd.DataFrame(rows, columns=columns), simulated("simulated radiographs", [LUNGS], note)
 
 
-def against_films() -> tuple[pd.DataFrame, dict]:
+@builds("phantom_against_films")
+def against_films() -> Built:
     """Set the phantom's grey values and power spectrum beside those of 61 films of NIH."""
-    folder = data_home() / "nih_sample" / "images"
+    folder = fetched("nih_sample", "images")
     paths = sorted(folder.glob("*.png"))
     if not paths:
         raise FileNotFoundError(f"Expected NIH films in {folder}, found none: chexlib fetch images")
@@ -79,23 +74,24 @@ def against_films() -> tuple[pd.DataFrame, dict]:
         "NIH": [read_radiograph(path) for path in paths],
         "phantom": [render(film, size=1024).image for film in films],
     }
-    parts = []
+    parts, levels = [], np.arange(5, 100, 5)
     for kind, large in full.items():
-        lost = [_beyond(image, 112) for image in large]
-        parts.append(pd.DataFrame({"what": "lost", "x": 112, "value": lost, "kind": kind}))
         images = np.stack([_shrunk(image, 256) for image in large])
-        frequency, power = radial_spectrum(images)
-        parts.append(pd.DataFrame({"what": "power", "x": frequency, "value": power, "kind": kind}))
-        levels = np.arange(5, 100, 5)
         grey = np.percentile(images.reshape(len(images), -1), levels, axis=1).mean(axis=1)
-        parts.append(pd.DataFrame({"what": "grey", "x": levels, "value": grey, "kind": kind}))
+        figures = {
+            "lost": (112, [_beyond(image, 112) for image in large]),
+            "power": radial_spectrum(images),
+            "grey": (levels, grey),
+        }
+        for what, (x, value) in figures.items():
+            parts.append(pd.DataFrame({"what": what, "x": x, "value": value, "kind": kind}))
     note = (
-        f"phantom {VERSION}, {len(films)} films; NIH, {len(paths)} films; 256 px; power in cycles "
-        "per image, each film standardised; grey: mean of the films' percentiles"
+        f", {len(films)} films; NIH, {len(paths)} films; 256 px; power in cycles per image, each "
+        "film standardised; grey: mean of the films' percentiles"
     )
     source = "simulated radiographs; NIH ChestX-ray14 images (Wang et al., 2017)"
     inputs = [LUNGS, LABELS, folder.parent]
-    return pd.concat(parts, ignore_index=True), _provenance(source, inputs, note)
+    return pd.concat(parts, ignore_index=True), simulated(source, inputs, note)
 
 
 def _beyond(image: np.ndarray, cycles: int) -> float:
@@ -117,7 +113,8 @@ def _crowd(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, flat / flat.std(axis=1, keepdims=True)
 
 
-def leakage() -> tuple[pd.DataFrame, dict]:
+@builds("phantom_leakage")
+def leakage() -> Built:
     """Score a memory (nearest neighbours) on films held out by film, and by patient."""
     rows = []
     for seed in range(10):
@@ -143,21 +140,10 @@ def leakage() -> tuple[pd.DataFrame, dict]:
             rows.append((seed, split, int(test.sum()), np.mean(aurocs), own, seen))
     columns = ["population", "split", "n_test", "mean_auroc", "nearest_is_self", "patient_in_train"]
     note = (
-        f"phantom {VERSION}; 10 populations of 500 patients, up to 4 films each, 32 px; mean AUROC "
+        "10 populations of 500 patients, up to 4 films each, 32 px; mean AUROC "
         "over findings of the share of positive labels among the 10 nearest training films, by the "
         "cosine of 120 whitened principal components"
     )
-    return pd.DataFrame(rows, columns=columns), _provenance(
+    return pd.DataFrame(rows, columns=columns), simulated(
         "simulated radiographs", [LUNGS, LABELS], note
     )
-
-
-def _provenance(source: str, inputs: list, note: str) -> dict:
-    return {"source": source, "licence": LICENCE, "inputs": inputs, "note": note}
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "phantom_resolution": resolution,
-    "phantom_against_films": against_films,
-    "phantom_leakage": leakage,
-}

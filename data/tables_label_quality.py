@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from pathlib import Path
 
 import pandas as pd
+from builders import GOOGLE, LABELS, RSNA, Built, builds, carried, fetched
 
-from chexlib.data import data_home, load_adjudicated, load_labels, load_rsna, package_file
+from chexlib.data import load_adjudicated, load_labels, load_rsna
 from chexlib.data.splits import official_split
 from chexlib.findings import FINDINGS, NO_FINDING
 from chexlib.metrics.label_quality import (
@@ -21,10 +22,6 @@ from chexlib.metrics.label_quality import (
     rsna_stratum,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 LICENCE = "figures CC BY 4.0; inputs: NIH free use with attribution, Google and RSNA as published"
 SOURCE = (
     "NIH ChestX-ray14 label table of 2020; Google adjudicated labels (Majkowska et al., 2020); "
@@ -33,92 +30,71 @@ SOURCE = (
 )
 
 
-def label_quality() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("label_quality")
+def label_quality() -> Built:
     """All figures on the quality of NIH's labels, unrounded: Google, RSNA, persistence."""
     labels = load_labels()
-    rows = pd.concat(
-        [
-            google_evidence(labels, load_adjudicated()),
-            rsna_evidence(labels, load_rsna()),
-            persistence_evidence(labels),
-        ],
-        ignore_index=True,
-    )
-    provenance = {
-        "source": SOURCE,
-        "licence": LICENCE,
-        "inputs": _inputs(),
-        "note": "intervals are 95%; k and n count films (persistence: pairs) before weighting",
-    }
-    return rows.astype({"k": "Int64", "n": "Int64"}), provenance
+    parts = [
+        google_evidence(labels, load_adjudicated()),
+        rsna_evidence(labels, load_rsna()),
+        persistence_evidence(labels),
+    ]
+    rows = pd.concat(parts, ignore_index=True).astype({"k": "Int64", "n": "Int64"})
+    note = "intervals are 95%; k and n count films (persistence: pairs) before weighting"
+    return rows, _provenance(SOURCE, _inputs(), note)
 
 
-def label_sampling() -> tuple[pd.DataFrame, dict[str, Any]]:
+@builds("label_sampling")
+def label_sampling() -> Built:
     """How Google's and RSNA's films were chosen, as far as NIH's labels and views show it."""
     labels = load_labels()
     part = official_split(labels)
     adjudicated = load_adjudicated().set_index("image")["subset"]
     subset_of = labels["image"].map(adjudicated.astype(str))
+    flags = labels[list(FINDINGS)].assign(**{NO_FINDING: labels["no_finding"]})
+    flags["AP"] = labels["view"] == "AP"
     rows = []
     for subset, split in (("google_test", "test"), ("google_val", "train_val")):
-        population, chosen = labels[part == split], labels[subset_of == subset[7:]]
-        groups = {name: lambda films, name=name: films[name] for name in FINDINGS}
-        groups[NO_FINDING] = lambda films: films["no_finding"]
-        groups["AP"] = lambda films: films["view"] == "AP"
-        for group, holds in groups.items():
-            counts = (holds(chosen).sum(), len(chosen), holds(population).sum(), len(population))
-            rows.append((subset, f"official {split}", group, *counts))
-        counts = (chosen["patient"].nunique(), len(chosen))
-        counts += (population["patient"].nunique(), len(population))
-        rows.append((subset, f"official {split}", "patients", *counts))
+        where = subset, f"official {split}"
+        population, chosen = part == split, subset_of == subset[7:]
+        n = chosen.sum(), population.sum()
+        for group, holds in flags.items():
+            counts = (holds[chosen].sum(), n[0], holds[population].sum(), n[1])
+            rows.append((*where, group, *counts))
+        patients = [labels["patient"][films].nunique() for films in (chosen, population)]
+        rows.append((*where, "patients", patients[0], n[0], patients[1], n[1]))
     rsna = load_rsna()
     films = rsna_films(labels, rsna)
-    twice = rsna["image"].value_counts().gt(1).sum()
+    where, read = ("rsna", "all"), labels["image"].isin(films["image"])
     for group, k in (
         ("kept", len(films)),
-        ("left out: NIH films matched twice", twice),
+        ("left out: NIH films matched twice", rsna["image"].value_counts().gt(1).sum()),
         ("left out: images differ", (rsna["pixel_mse"] > WORST_MATCH).sum()),
     ):
-        rows.append(("rsna", "all", group, k, len(rsna), pd.NA, pd.NA))
+        rows.append((*where, group, k, len(rsna), pd.NA, pd.NA))
+    groups = {}
     for place, group in enumerate(RSNA_STRATA):
-        for view, split in itertools.product(("PA", "AP"), ("train_val", "test")):
+        for view, split in product(("PA", "AP"), ("train_val", "test")):
             held = (rsna_stratum(labels) == place) & (labels["view"] == view) & (part == split)
-            k = films["image"].isin(labels.loc[held, "image"]).sum()
-            counts = (k, len(films), held.sum(), len(labels))
-            rows.append(("rsna", "all", f"{group}; {view}; official {split}", *counts))
-    for name in OPACITIES:
-        held = label_columns(labels, name) & (labels[list(FINDINGS)].sum(axis=1) == 1)
-        k = films["image"].isin(labels.loc[held, "image"]).sum()
-        counts = (k, len(films), held.sum(), len(labels))
-        rows.append(("rsna", "all", f"{name} alone", *counts))
+            groups[f"{group}; {view}; official {split}"] = held
+    alone = labels[list(FINDINGS)].sum(axis=1) == 1
+    groups |= {f"{name} alone": label_columns(labels, name) & alone for name in OPACITIES}
+    for group, held in groups.items():
+        rows.append((*where, group, (held & read).sum(), len(films), held.sum(), len(labels)))
     columns = ["subset", "population", "group", "k", "n", "population_k", "population_n"]
-    folder = data_home() / "official_split"
-    provenance = {
-        "source": SOURCE + "; NIH's official split",
-        "licence": LICENCE,
-        "inputs": [*_inputs(), folder / "train_val_list.txt", folder / "test_list.txt"],
-        "note": "k of n chosen films and population_k of population_n films belong to the group",
-    }
-    whole = dict.fromkeys(columns[3:], "Int64")
-    return pd.DataFrame(rows, columns=columns).astype(whole), provenance
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], "Int64"))
+    lists = [fetched("official_split", f"{name}_list.txt") for name in ("train_val", "test")]
+    note = "k of n chosen films and population_k of population_n films belong to the group"
+    return frame, _provenance(SOURCE + "; NIH's official split", [*_inputs(), *lists], note)
 
 
 OPACITIES = ("Consolidation", "Infiltration", "Pneumonia")
 
 
 def _inputs() -> list[Path]:
-    names = (
-        *("Data_Entry_2017_v2020.csv.gz", "google2019_nih-chest-xray-labels.csv.gz"),
-        *(
-            "kaggle_stage_2_train_labels.csv.zip",
-            "kaggle_stage_2_train_images_dicom_headers.csv.gz",
-        ),
-    )
-    carried = [package_file("torchxrayvision", "data", name) for name in names]
-    return [*carried, data_home() / "rsna" / "rsna_to_nih.csv"]
+    headers = carried("kaggle_stage_2_train_images_dicom_headers.csv.gz")
+    return [LABELS, GOOGLE, RSNA, headers, fetched("rsna", "rsna_to_nih.csv")]
 
 
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict[str, Any]]]] = {
-    "label_quality": label_quality,
-    "label_sampling": label_sampling,
-}
+def _provenance(source: str, inputs: list[Path], note: str) -> dict:
+    return {"source": source, "licence": LICENCE, "inputs": inputs, "note": note}

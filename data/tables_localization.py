@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from builders import BOXES, LABELS, LUNGS, Built, builds, ratio, simulated
 from train_runs import SHORTCUT, folder_of
 
-from chexlib.data import Batcher, load_boxes, open_dataset, package_file
-from chexlib.data.phantom import VERSION, Shortcut, films_of, render
-from chexlib.data.tables import table_folder
+from chexlib.data import Batcher, load_boxes, open_dataset
+from chexlib.data.phantom import Shortcut, films_of, render
 from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
@@ -36,12 +38,11 @@ from chexlib.interpret import (
     truth_mask,
 )
 from chexlib.metrics import Resamples, auroc, resampled
-from chexlib.metrics.resampling import Bootstrap
 from chexlib.models import load_checkpoint, phantom_checkpoint
 from chexlib.training.evaluate import auroc_with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from chexlib.interpret import Cases
     from chexlib.models import CheXNet
@@ -63,9 +64,6 @@ SLOW = {
     "occlusion": {"window": 28, "stride": 14},
 }
 OTHER_METHODS = {"fine": {}, "layercam": {}, "gradcam": {}, **SLOW, "copied": {}}
-LUNGS = table_folder() / "phantom_lungs.csv"
-LABELS = package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
-BOXES = package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
 
 
 @cache
@@ -80,7 +78,7 @@ def _model(name: str) -> CheXNet:
     return load_checkpoint(path)
 
 
-def _weights(name: str):
+def _weights(name: str) -> Path:
     return phantom_checkpoint() if name == "default" else folder_of(name) / "best.safetensors"
 
 
@@ -112,36 +110,29 @@ def _scores(
     return {name: score_cases(heat, cases) for name, heat in every.items()}
 
 
-# What needs several tables is computed once.
-@cache
-def _main_scores() -> dict[str, pd.DataFrame]:
-    films = _boxed()
-    cases = _sample(films.cases, PER_FINDING)
-    methods = {"cam": {}, "fine": {}}
-    scores = _scores(_model("default"), films, cases, methods, names=CONTROLS)
-    size = pd.cut(scores["cam"]["area"], [0, *SIZES.values()], labels=list(SIZES), right=False)
-    return {name: one.assign(size=size.to_numpy()) for name, one in scores.items()}
-
-
-def localization() -> tuple[pd.DataFrame, dict]:
+@builds("localization")
+def localization() -> Built:
     """Score the book's model on simulated boxes, by finding and by size, beside controls."""
-    scores = _main_scores()
-    in_order = {
-        name: one.sort_values("size", key=lambda s: s.map(list(SIZES).index), kind="stable")
-        for name, one in scores.items()
-    }
-    parts = {"finding": scores, "size": {k: v.reset_index(drop=True) for k, v in in_order.items()}}
+    cases = _sample(_boxed().cases, PER_FINDING)
+    methods = {"cam": {}, "fine": {}}
+    scores = _scores(_model("default"), _boxed(), cases, methods, names=CONTROLS)
+    size = pd.cut(scores["cam"]["area"], [0, *SIZES.values()], labels=list(SIZES), right=False)
+    scores = {name: one.assign(size=size.to_numpy()) for name, one in scores.items()}
+    order = np.argsort(size.cat.codes, kind="stable")
+    in_order = {name: one.iloc[order].reset_index(drop=True) for name, one in scores.items()}
+    parts = {"finding": scores, "size": in_order}
     tables = [localization_table(one, by=by).assign(by=by) for by, one in parts.items()]
     frame = pd.concat(tables, ignore_index=True)
     note = (
-        f"phantom {VERSION}; up to {PER_FINDING} simulated test films a finding, {SIZE} px; means "
+        f"up to {PER_FINDING} simulated test films a finding, {SIZE} px; means "
         "with 95% intervals by patient; gain: the class activation map less the other, paired; "
         "p_adjusted: of no gain, adjusted for the groups; sizes are shares of the film in boxes"
     )
-    return _rounded(frame), _provenance(note, "default")
+    return frame.round(4), _provenance(note, "default")
 
 
-def blind() -> tuple[pd.DataFrame, dict]:
+@builds("localization_blind")
+def blind() -> Built:
     """Score candidates that have seen no film on the boxes drawn on NIH's films."""
     boxes = load_boxes()
     images = sorted(boxes["image"].unique())
@@ -151,16 +142,16 @@ def blind() -> tuple[pd.DataFrame, dict]:
     made = controls(cells, cases, names=("position", "centre", "random"))
     scores = {name: score_cases(heat, cases) for name, heat in made.items()}
     frame = localization_table(scores).drop(columns=["gain", "gain_low", "gain_high", "p_adjusted"])
-    about = _provenance("", "default") | {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)"}
-    about["note"] = (
+    note = (
         f"{len(cases)} pairs of a film and a finding; position: the mean box of the finding's "
         "other patients; random: noise of 32 x 32 cells; 95% intervals by patient"
     )
-    about["inputs"] = [BOXES]
-    return _rounded(frame), about
+    about = {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)", "inputs": [BOXES]}
+    return frame.round(4), _provenance("", "default") | about | {"note": note}
 
 
-def methods() -> tuple[pd.DataFrame, dict]:
+@builds("localization_methods")
+def methods() -> Built:
     """Score every method on the same few cases, each beside its own maps of other films."""
     films, model = _boxed(), _model("default")
     cases = _sample(films.cases, PER_FINDING_FEW)
@@ -175,11 +166,11 @@ def methods() -> tuple[pd.DataFrame, dict]:
     frame = frame.drop(columns="p_adjusted")
     options = ", ".join(f"{m} {o}" for m, o in SLOW.items()).replace("'", "")
     note = (
-        f"phantom {VERSION}; {PER_FINDING_FEW} simulated test films a finding, {SIZE} px; mean of "
+        f"{PER_FINDING_FEW} simulated test films a finding, {SIZE} px; mean of "
         "findings, 95% intervals by patient; gain: the map less its control, paired (of a "
         f"method, other film: the map by that method less that of another film); {options}"
     )
-    return _rounded(frame), _provenance(note, "default")
+    return frame.round(4), _provenance(note, "default")
 
 
 # The shortcut: each film with the marker and without it, everything else the same.
@@ -200,31 +191,23 @@ def _marked() -> dict:
     for i, mask in enumerate(apart):
         if mask.sum() >= 5:  # else the collimator hid it
             place[i] = np.median(np.argwhere(mask), axis=0)
-    return {
-        "films": films,
-        "with": with_,
-        "without": without,
-        "place": place,
-    }
-
-
-def _nodule(model: CheXNet, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return maps [N, h, w] and logits [N] of Nodule."""
-    k = FINDINGS.index("Nodule")
-    maps, logits = maps_of(model, Batcher(images), np.arange(len(images)))
-    return maps[:, k], logits[:, k]
+    return {"films": films, "with": with_, "without": without, "place": place}
 
 
 @cache
 def _told(run: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a run's maps [N, h, w] and logits [N] of Nodule."""
     if kind in ("with", "without"):
-        return _nodule(_model(run), _marked()[kind])
+        images, k = _marked()[kind], FINDINGS.index("Nodule")
+        maps, logits = maps_of(_model(run), Batcher(images), np.arange(len(images)))
+        return maps[:, k], logits[:, k]
     on = _marked()["films"]["device_marker"].to_numpy(bool) == (kind == "drawn")
     maps, logits = zip(_told(run, "with"), _told(run, "without"), strict=True)
     return np.where(on[:, None, None], *maps), np.where(on, *logits)
 
 
-def shortcut() -> tuple[pd.DataFrame, dict]:
+@builds("localization_shortcut")
+def shortcut() -> Built:
     """AUROC for Nodule as the marker goes with it, is on no film, on all, or goes without it."""
     marked = _marked()
     labels = marked["films"]["Nodule"].to_numpy(bool)
@@ -235,25 +218,25 @@ def shortcut() -> tuple[pd.DataFrame, dict]:
         "marker on no film": "without",
         "the other way round": "turned",
     }
-    rows = []
+    counts, rows = (len(labels), int(labels.sum()), len(draws.drawn)), []
     for run in ("default", "shortcut"):
-        found = {}
-        for name, kind in kinds.items():
-            found[name] = resampled(auroc, labels, _told(run, kind)[1], draws)
-            less = found[name] - found["as trained"]
-            ends, less_ends = found[name].interval(), less.interval()
-            changed = (less.estimate, *less_ends) if name != "as trained" else (np.nan,) * 3
-            counts = (len(labels), int(labels.sum()), len(draws.drawn))
-            rows.append((run, name, *counts, found[name].estimate, *ends, *changed))
+        scores = {name: _told(run, kind)[1] for name, kind in kinds.items()}
+        found = {name: resampled(auroc, labels, s, draws) for name, s in scores.items()}
+        for name, one in found.items():
+            changed = (np.nan,) * 3
+            if name != "as trained":
+                less = one - found["as trained"]
+                changed = less.estimate, *less.interval()
+            rows.append((run, name, *counts, one.estimate, *one.interval(), *changed))
     columns = ["run", "films", "n_films", "n_positive", "n_patients", "estimate", "low"]
     columns += ["high", "change", "change_low", "change_high"]
     note = (
-        f"phantom {VERSION}; AUROC for Nodule on {SHORTCUT_PATIENTS} simulated test patients whose "
+        f"AUROC for Nodule on {SHORTCUT_PATIENTS} simulated test patients whose "
         f"side marker is on {SHORTCUT['with_finding']:.0%} of films with a nodule and on "
         f"{SHORTCUT['without']:.0%} of others, and on the same films with the marker added or "
         "taken away; 95% intervals by patient; change: less that as trained, paired"
     )
-    return _rounded(pd.DataFrame(rows, columns=columns)), _provenance(note, "default", "shortcut")
+    return pd.DataFrame(rows, columns=columns).round(4), _provenance(note, "default", "shortcut")
 
 
 def _cell(place: np.ndarray, cells: int, stride: int) -> np.ndarray:
@@ -279,61 +262,52 @@ def _cue_cases() -> dict:
     return {"rows": chosen, "nodules": middles, "truth": [of[images[i]] for i in chosen]}
 
 
-def shortcut_maps() -> tuple[pd.DataFrame, dict]:
+@builds("localization_shortcut_maps")
+def shortcut_maps() -> Built:
     """Say where the map for Nodule is hottest, and what it says of the marker."""
     marked, cue = _marked(), _cue_cases()
     rows = cue["rows"]
     patient = marked["films"]["patient"].to_numpy()[rows]
-    measures: list[tuple[str, str, np.ndarray]] = []
-    for run in ("default", "shortcut"):
+    n, draws, out = (len(rows), len(np.unique(patient))), Resamples(patient), []
+    strides = {"cam": 32, "layercam": 16}
+    for run, (method, stride) in product(("default", "shortcut"), strides.items()):
         maps, logit = _told(run, "with")
         gone, logit_gone = _told(run, "without")
-        for method in ("cam", "layercam"):
-            stride = 32 if method == "cam" else 16
-            if method == "cam":
-                seen, hidden = maps[rows], gone[rows]
-            else:
-                names = ["Nodule"] * len(rows)
-                seen, hidden = (
-                    case_maps(_model(run), Batcher(marked[k]), rows, names, method=method)
-                    for k in ("with", "without")
-                )
-            cells = seen.shape[-1]
-            at = tuple(_cell(marked["place"][rows], cells, stride).T)
-            hottest = np.stack(np.divmod(seen.reshape(len(seen), -1).argmax(1), cells), 1)
-            on_marker = (hottest == np.stack(at, 1)).all(1)
-            near = [_cell(np.array(places), cells, stride) for places in cue["nodules"]]
-            pairs = zip(near, hottest, strict=True)
-            on_nodule = np.array([(cell == hot).all(1).any() for cell, hot in pairs])
-            one = np.arange(len(rows))
-            positive = np.clip(seen, 0, None)
-            share = positive[one, *at] / np.maximum(positive.sum((1, 2)), 1e-9)
-            values = {
-                "hottest cell is the marker's": on_marker,
-                "hottest cell is a nodule's": on_nodule,
-                "share of the map at the marker": share,
-            }
-            if method == "cam":
-                values["map at the marker"] = seen[one, *at] / cells**2
-                change = (seen - hidden)[one, *at] / cells**2
-                values["map at the marker, change"] = change
-                values["logit, change"] = (logit - logit_gone)[rows]
-            measures += [(run, method, name, v.astype(float)) for name, v in values.items()]
-    draws = Resamples(patient)
-    out = []
-    for run, method, name, values in measures:
-        mean, low, high = _mean(values, draws)
-        out.append((run, method, name, len(values), len(np.unique(patient)), mean, low, high))
+        seen, hidden = maps[rows], gone[rows]
+        if method != "cam":
+            names = ["Nodule"] * len(rows)
+            seen, hidden = (
+                case_maps(_model(run), Batcher(marked[kind]), rows, names, method=method)
+                for kind in ("with", "without")
+            )
+        cells = seen.shape[-1]
+        marker = _cell(marked["place"][rows], cells, stride)
+        hottest = np.stack(np.divmod(seen.reshape(len(seen), -1).argmax(1), cells), 1)
+        near = [_cell(np.array(places), cells, stride) for places in cue["nodules"]]
+        at, positive = (np.arange(len(rows)), *marker.T), np.clip(seen, 0, None)
+        pairs = zip(near, hottest, strict=True)
+        values = {
+            "hottest cell is the marker's": (hottest == marker).all(1),
+            "hottest cell is a nodule's": np.array([(c == hot).all(1).any() for c, hot in pairs]),
+            "share of the map at the marker": positive[at] / np.maximum(positive.sum((1, 2)), 1e-9),
+        }
+        if method == "cam":
+            values["map at the marker"] = seen[at] / cells**2
+            values["map at the marker, change"] = (seen - hidden)[at] / cells**2
+            values["logit, change"] = (logit - logit_gone)[rows]
+        for name, value in values.items():
+            out.append((run, method, name, *n, *_mean(value.astype(float), draws)))
     columns = ["run", "method", "measure", "n_films", "n_patients", "estimate", "low", "high"]
     note = (
-        f"phantom {VERSION}; simulated films with a nodule and a side marker; a map's cells, "
+        "simulated films with a nodule and a side marker; a map's cells, "
         "the marker's being the one whose centre is nearest; map and logit of Nodule; change: with "
         "the marker less without it; 95% intervals by patient"
     )
-    return _rounded(pd.DataFrame(out, columns=columns)), _provenance(note, "default", "shortcut")
+    return pd.DataFrame(out, columns=columns).round(4), _provenance(note, "default", "shortcut")
 
 
-def shortcut_films() -> tuple[pd.DataFrame, dict]:
+@builds("localization_shortcut_films")
+def shortcut_films() -> Built:
     """Keep maps for Nodule of the first films with one nodule, a marker, and no other finding."""
     marked, cue = _marked(), _cue_cases()
     films, out = marked["films"], []
@@ -347,34 +321,33 @@ def shortcut_films() -> tuple[pd.DataFrame, dict]:
             "devices": " ".join(c[7:] for c in films if c.startswith("device_") and film[c]),
             **dict(zip(("x", "y", "width", "height"), np.round(truth[0], 4), strict=True)),
         }
-        for run in ("default", "shortcut"):
-            for kind in ("with", "without"):
-                maps, logits = _told(run, kind)
-                cells = {f"m{r}{c}": maps[i, r, c] for r, c in np.ndindex(maps[i].shape)}
-                out.append({**about, "run": run, "marker": kind, "logit": logits[i], **cells})
+        for run, kind in product(("default", "shortcut"), ("with", "without")):
+            maps, logits = _told(run, kind)
+            cells = {f"m{r}{c}": maps[i, r, c] for r, c in np.ndindex(maps[i].shape)}
+            out.append({**about, "run": run, "marker": kind, "logit": logits[i], **cells})
         if len(out) >= 4 * 4:
             break
-    note = f"phantom {VERSION}; class activation maps of Nodule, cells m(row)(column), {SIZE} px"
-    return _rounded(pd.DataFrame(out)), _provenance(note, "default", "shortcut")
+    note = f"class activation maps of Nodule, cells m(row)(column), {SIZE} px"
+    return pd.DataFrame(out).round(4), _provenance(note, "default", "shortcut")
 
 
-def _few(per_finding: int) -> dict[str, np.ndarray]:
-    """Return rows of films with each of the findings that are checked."""
+def _few(per_finding: int) -> dict[str, Cases]:
+    """Return films with each of the findings that are checked."""
     cases = _sample(_boxed().cases, per_finding, CHECKED)
     name = np.array(cases.finding)
-    return {finding: np.flatnonzero(name == finding) for finding in CHECKED}, cases
+    return {finding: cases.select(np.flatnonzero(name == finding)) for finding in CHECKED}
 
 
-def sanity() -> tuple[pd.DataFrame, dict]:
+@builds("localization_sanity")
+def sanity() -> Built:
     """Draw layers anew, shuffle labels, move the window, and see whether maps notice."""
     model, shuffled = _model("default"), _model("random-labels")
-    groups, cases = _few(4)
     batcher = _boxed().batcher
     ways = {"cam": {}, "layercam": {}, "copied": {}, "integrated_gradients": {"steps": 8}}
     ways["smoothgrad"] = {"samples": 8}
     parts = []
-    for finding, mine in groups.items():
-        images, patient = batcher(cases.film[mine]), cases.patient[mine]
+    for finding, cases in _few(4).items():
+        images, patient = batcher(cases.film), cases.patient
         for method, options in ways.items():
             given = {"method": method, "kinds": ("spearman",), **options}
             fallen = cascade(model, images, finding, **given).assign(check="layers drawn anew")
@@ -400,50 +373,36 @@ def sanity() -> tuple[pd.DataFrame, dict]:
         rows.append((*key, len(ranked), mean, low, high))
     columns = [*keys, "n", "estimate", "low", "high"]
     note = (
-        f"phantom {VERSION}; 4 simulated test films of each of {', '.join(CHECKED)}; rank "
+        f"4 simulated test films of each of {', '.join(CHECKED)}; rank "
         "correlation of a map with the trained network's own; of windows moved by so many pixels, "
         "where they overlap: correlation, distance of peaks in pixels, change of the logit"
     )
     frame = pd.DataFrame(rows, columns=columns)
-    return _rounded(frame), _provenance(note, "default", "random-labels")
+    return frame.round(4), _provenance(note, "default", "random-labels")
 
 
-def perturbation() -> tuple[pd.DataFrame, dict]:
+@builds("localization_perturbation")
+def perturbation() -> Built:
     """Take pixels away, or give them, in the order of maps, of chance and of the truth."""
     model, batcher = _model("default"), _boxed().batcher
-    groups, cases = _few(8)
-    rng = np.random.default_rng(0)
-    curves: list[pd.DataFrame] = []
-    areas: list[tuple] = []
-    for finding, mine in groups.items():
-        some = cases.select(mine)
-        images, names = batcher(some.film), [finding] * len(mine)
-        heat = {
-            method: to_pixels(
-                case_maps(model, batcher, some.film, names, method=method),
-                SIZE,
-                method=method,
-                input_size=SIZE,
-            )
-            for method in ("cam", "layercam")
-        }
-        noise = rng.random((len(mine), SIZE, SIZE))
+    rng, curves, areas = np.random.default_rng(0), [], []
+    for finding, some in _few(8).items():
+        images, heat = batcher(some.film), {}
+        for method in ("cam", "layercam"):
+            maps = case_maps(model, batcher, some.film, some.finding, method=method)
+            heat[method] = to_pixels(maps, SIZE, method=method, input_size=SIZE)
+        noise = rng.random((len(some), SIZE, SIZE))
         truth = np.stack([truth_mask(boxes, SIZE) for boxes in some.truth])
         heat |= {"random": noise, "truth": truth + 0.5 * noise}
-        for source, maps in heat.items():
-            for kind in ("deletion", "insertion"):
-                found = perturbation_curves(model, images, maps, finding, kind=kind, steps=14)
-                areas += [
-                    (source, kind, finding, p, a)
-                    for p, a in zip(some.patient, found.area, strict=True)
-                ]
-                mean = found.probability.mean(0)
-                one = {"source": source, "kind": kind, "finding": finding, "share": found.share}
-                curves.append(pd.DataFrame({**one, "probability": mean}))
+        for (source, maps), kind in product(heat.items(), ("deletion", "insertion")):
+            found = perturbation_curves(model, images, maps, finding, kind=kind, steps=14)
+            where = {"source": source, "kind": kind}
+            areas.append(pd.DataFrame(where | {"patient": some.patient, "area": found.area}))
+            curve = {"share": found.share, "probability": found.probability.mean(0)}
+            curves.append(pd.DataFrame(where | curve))
     mean = pd.concat(curves).groupby(["source", "kind", "share"], sort=False)["probability"]
     lines = mean.mean().rename("estimate").reset_index().assign(what="curve")
-    every = pd.DataFrame(areas, columns=["source", "kind", "finding", "patient", "area"])
-    rows = []
+    every, rows = pd.concat(areas), []
     for (source, kind), part in every.groupby(["source", "kind"], sort=False):
         draws = Resamples(part["patient"])
         own = part["area"].to_numpy()
@@ -453,43 +412,37 @@ def perturbation() -> tuple[pd.DataFrame, dict]:
     columns += ["less_random_high", "what"]
     frame = pd.concat([lines, pd.DataFrame(rows, columns=columns)], ignore_index=True)
     note = (
-        f"phantom {VERSION}; 8 simulated test films of each of {', '.join(CHECKED)}; mean "
+        f"8 simulated test films of each of {', '.join(CHECKED)}; mean "
         "probability of the finding; pixels replaced by the film's mean, or given to the blurred "
         "film; truth: the boxes first, in random order; areas with 95% intervals by patient, and "
         "less that in random order, paired"
     )
-    return _rounded(frame), _provenance(note, "default")
+    return frame.round(4), _provenance(note, "default")
 
 
-def against_auroc() -> tuple[pd.DataFrame, dict]:
+@builds("localization_auroc")
+def against_auroc() -> Built:
     """Set AUROC beside localisation: of runs; and the AUROC of findings alone."""
-    metrics = {"overlap": lambda s: s["overlap"], "hit": lambda s: s["hit"]}
     known = json.loads(_model("default").provenance["metadata"]["metrics"])["auroc"]
     rows = []
     for finding, area in known.items():
         ends = [area[k] for k in ("estimate", "low", "high")]
         rows.append(("finding", finding, SIZE, "", *ends, *[np.nan] * 6))
     for run in ("default", "shortcut", "random-labels", *SMALL_RUNS):
-        rows += _run_rows(run, metrics)
+        rows += _run_rows(run)
     columns = ["by", "name", "size", "metric", "auroc", "auroc_low", "auroc_high", "estimate"]
     columns += ["low", "high", "gain", "gain_low", "gain_high"]
     note = (
-        f"phantom {VERSION}; class activation maps on simulated test films; mean of findings for "
+        f"class activation maps on simulated test films; mean of findings for "
         f"runs ({PER_FINDING_RUN} films a finding; AUROC against the truth on films of all test "
         f"patients, of the shortcut's run on those of {SHORTCUT_PATIENTS}); gain over the map of "
         "another patient's film with the finding; 95% intervals by patient"
     )
     frame = pd.DataFrame(rows, columns=columns)
-    return _rounded(frame), _provenance(note, "default", "shortcut", "random-labels", *SMALL_RUNS)
+    return frame.round(4), _provenance(note, "default", "shortcut", "random-labels", *SMALL_RUNS)
 
 
-def _own_and_gain(part: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    part = part.set_index("source")
-    own = part.loc["cam", ["estimate", "low", "high"]]
-    return own, part.loc["other film", ["gain", "gain_low", "gain_high"]]
-
-
-def _run_rows(run: str, metrics: Mapping[str, Callable]) -> list[tuple]:
+def _run_rows(run: str) -> list[tuple]:
     size = 64 if run in SMALL_RUNS else SIZE
     data = open_dataset("phantom", "test", size=size)
     batcher, cases = Batcher(data.cache), _sample(_boxed().cases, PER_FINDING_RUN)
@@ -501,47 +454,26 @@ def _run_rows(run: str, metrics: Mapping[str, Callable]) -> list[tuple]:
         judged = json.loads((folder_of(run) / "metrics.json").read_text())["truth"]
     films = BoxedFilms(batcher, cases, "")
     scores = _scores(_model(run), films, cases, {"cam": {}}, names=("other film",))
+    metrics = {"overlap": lambda s: s["overlap"], "hit": lambda s: s["hit"]}
     table = localization_table(scores, metrics=metrics)
-    table = table[table["group"] == "mean of findings"]
+    table = table[table["group"] == "mean of findings"].set_index(["source", "metric"])
     rows = []
-    for metric, part in table.groupby("metric", sort=False):
-        own, gain = _own_and_gain(part)
+    for metric in metrics:
+        own = table.loc[("cam", metric), ["estimate", "low", "high"]]
+        gain = table.loc[("other film", metric), ["gain", "gain_low", "gain_high"]]
         rows.append(("run", run, size, metric, *judged["mean_auroc"].values(), *own, *gain))
     return rows
 
 
 def _mean(values: np.ndarray, draws: Resamples) -> tuple[float, float, float]:
     """Return a mean with its interval by patient."""
-    sums = draws.sums(np.stack([values, np.ones(len(values))], 1))
-    found = Bootstrap(np.asarray(values.mean()), sums[:, 0] / sums[:, 1], draws)
-    return (float(values.mean()), *map(float, found.interval()))
-
-
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return figures to four digits: more than any interval here justifies."""
-    return frame.round(4)
+    found = ratio(values, np.ones(len(values)), draws)
+    return (float(found.estimate), *map(float, found.interval()))
 
 
 def _provenance(note: str, *runs: str) -> dict:
     trained = [f"{run} {sha256(_weights(run))[:12]}" for run in runs if run != "default"]
     if trained:
         note += f"; runs of data/train_runs.py, by SHA-256 of their weights: {', '.join(trained)}"
-    return {
-        "source": "simulated radiographs and networks trained on them",
-        "licence": "figures CC BY 4.0; label rows of NIH, free use with attribution",
-        "inputs": [LUNGS, LABELS, phantom_checkpoint()],
-        "note": note,
-    }
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "localization": localization,
-    "localization_blind": blind,
-    "localization_methods": methods,
-    "localization_shortcut": shortcut,
-    "localization_shortcut_maps": shortcut_maps,
-    "localization_shortcut_films": shortcut_films,
-    "localization_sanity": sanity,
-    "localization_perturbation": perturbation,
-    "localization_auroc": against_auroc,
-}
+    inputs = [LUNGS, LABELS, phantom_checkpoint()]
+    return simulated("simulated radiographs and networks trained on them", inputs, note)

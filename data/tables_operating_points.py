@@ -9,37 +9,32 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from reference_films import LICENCE, SOURCE, Films, every_subset, inputs
+from builders import Built, builds
+from numpy.typing import NDArray
+from reference_films import Films, every_subset, provenance
 
 from chexlib.findings import FINDINGS, NO_FINDING
-from chexlib.metrics.curves import CountsByThreshold, counts_by_threshold
-from chexlib.metrics.estimates import UndefinedWarning
-from chexlib.metrics.operating import operating_points
-from chexlib.metrics.sweep import threshold_sweep
-from chexlib.metrics.thresholds import (
-    Rule,
+from chexlib.metrics import (
+    UndefinedWarning,
     at_sensitivity,
     at_specificity,
     choose,
+    counts_by_threshold,
     max_f1,
     min_cost,
+    operating_points,
+    threshold_sweep,
     youden,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 NAMES = (*FINDINGS, NO_FINDING)
 RESAMPLES = 1000
 SPLITS = 500
 
-RULES: dict[str, Rule] = {
+RULES = {
     "Youden": youden,
     "highest F1": max_f1,
     "sensitivity 0.90": at_sensitivity(0.90),
@@ -65,11 +60,6 @@ SURVEY = (
 )
 
 
-def provenance(note: str) -> dict:
-    """Return what every table here says of where it comes from."""
-    return {"source": SOURCE, "licence": LICENCE, "inputs": inputs(), "note": note}
-
-
 @cache
 def shared() -> Films:
     """Return the shared test set with NIH's labels."""
@@ -92,60 +82,48 @@ def chosen(rule: str) -> pd.Series:
     )
 
 
-def operating_points_table() -> tuple[pd.DataFrame, dict]:
+@builds("operating_points")
+def operating_points_table() -> Built:
     """Operating points of each rule, on the half it was chosen on and on the other."""
     films, tables = shared(), []
-    fixed = {"0.5": pd.Series(0.5, NAMES), "survey's": pd.Series(SURVEY, FINDINGS)}
-    for rule in (*fixed, *RULES):
-        thresholds = fixed[rule] if rule in fixed else chosen(rule)
-        names = list(thresholds.index)
+    thresholds = {"0.5": pd.Series(0.5, NAMES), "survey's": pd.Series(SURVEY, FINDINGS)}
+    for rule, cuts in (thresholds | {rule: chosen(rule) for rule in RULES}).items():
+        names = list(cuts.index)
         for part in ("choose", "report"):
-            rows = half(part)
+            y, s = (frame.loc[half(part), names] for frame in (films.labels, films.scores))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
-                points = operating_points(
-                    films.labels[names][rows],
-                    films.scores[names][rows],
-                    thresholds,
-                    patient=films.patient[rows],
-                )
+                points = operating_points(y, s, cuts, patient=films.patient[half(part)])
             points.insert(1, "rule", rule)
             points.insert(3, "half", part)
             tables.append(points)
     table = pd.concat(tables, ignore_index=True)
-    cells = ["tp", "fp", "fn", "tn"]
-    rounded = [c for c in table.columns[4:] if c not in cells]
-    table[rounded] = table[rounded].round(5)
-    return table.astype(dict.fromkeys(cells, int)), provenance(
+    cells = dict.fromkeys(["tp", "fp", "fn", "tn"], int)
+    rounded = table.columns[4:].difference(list(cells))
+    return table.round(dict.fromkeys(rounded, 5)).astype(cells), provenance(
         "every threshold but 0.5 and the survey's is chosen on the half `choose`; intervals of 95% "
         "by patient"
     )
 
 
-def threshold_grid() -> tuple[pd.DataFrame, dict]:
+@builds("threshold_grid")
+def threshold_grid() -> Built:
     """Operating points of each finding along a grid of thresholds, on the whole shared test set."""
     films, tables = shared(), []
     for name in NAMES:
-        sweep = threshold_sweep(
-            films.labels[name],
-            films.scores[name],
-            GRID,
-            patient=films.patient,
-            resamples=RESAMPLES,
-        )
-        tables.append(
-            sweep.drop(columns=["fn", "tn"]).assign(
-                finding=name, prevalence=films.labels[name].mean()
-            )
-        )
+        y, s = films.labels[name], films.scores[name]
+        sweep = threshold_sweep(y, s, GRID, patient=films.patient, resamples=RESAMPLES)
+        sweep = sweep.drop(columns=["fn", "tn"]).astype({"tp": int, "fp": int})
+        sweep.insert(0, "finding", name)
+        sweep.insert(1, "prevalence", y.mean())
+        tables.append(sweep)
     table = pd.concat(tables, ignore_index=True)
-    table = table[["finding", "prevalence", *table.columns.drop(["finding", "prevalence"])]]
-    table = table.astype({"tp": int, "fp": int})
-    table.iloc[:, 5:] = table.iloc[:, 5:].round(4)
+    table = table.round(dict.fromkeys(table.columns[5:], 4))
     return table, provenance(f"intervals of 95% by patient, {RESAMPLES} resamples")
 
 
-def threshold_stability() -> tuple[pd.DataFrame, dict]:
+@builds("threshold_stability")
+def threshold_stability() -> Built:
     """Choose and report on halves drawn anew, many times: what one split cannot show.
 
     ``apparent`` and ``reported`` are means over the splits of the figure that the rule aims at,
@@ -163,31 +141,22 @@ def threshold_stability() -> tuple[pd.DataFrame, dict]:
         y, s = films.labels[name].to_numpy(), films.scores[name].to_numpy()
         found = {rule: [] for rule in AIMED_AT}
         for part in halves:
-            here, there = (
-                counts_by_threshold(y[part], s[part]),
-                counts_by_threshold(y[~part], s[~part]),
-            )
+            here, there = (counts_by_threshold(y[rows], s[rows]) for rows in (part, ~part))
             for rule, figure in AIMED_AT.items():
                 worth = RULES[rule](here)
                 k = np.argmax(worth >= np.nanmax(worth) - 1e-12)
-                threshold = here.threshold[k]
-                found[rule].append(
-                    (threshold, figure(here)[k], figure(there)[_at(there, threshold)])
-                )
-        rows += [
-            {"finding": name, "rule": rule, "n_positive": int(y.sum())}
-            | _spread(rule, np.array(one))
-            for rule, one in found.items()
-        ]
-    return pd.DataFrame(rows), provenance(
+                # On the other half, the last of the falling thresholds that is not below this one.
+                cut = here.threshold[k]
+                at = np.searchsorted(-there.threshold, -cut, side="right") - 1
+                found[rule].append((cut, figure(here)[k], figure(there)[at]))
+        where = {"finding": name, "n_positive": int(y.sum())}
+        rows += [where | _spread(rule, np.array(one)) for rule, one in found.items()]
+    table = pd.DataFrame(rows)
+    table.insert(1, "rule", table.pop("rule"))
+    return table, provenance(
         f"{SPLITS} random halvings of the patients; low and high hold 95% of them; splits share "
         "films, so this is no interval of the mean"
     )
-
-
-def _at(counts: CountsByThreshold, threshold: float) -> int:
-    """Return the place in falling thresholds of the last that is not below this one."""
-    return int(np.searchsorted(-counts.threshold, -threshold, side="right")) - 1
 
 
 def _spread(rule: str, found: NDArray) -> dict:
@@ -200,11 +169,4 @@ def _spread(rule: str, found: NDArray) -> dict:
     kept = np.mean(reported >= PROMISED[rule]) if rule in PROMISED else np.nan
     means = {"apparent": apparent.mean(), "reported": reported.mean(), "optimism": optimism.mean()}
     row = {"threshold": np.median(threshold)} | means | ends | {"promise_kept": kept}
-    return {name: float(f"{value:.5g}") for name, value in row.items()}
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {
-    "operating_points": operating_points_table,
-    "threshold_grid": threshold_grid,
-    "threshold_stability": threshold_stability,
-}
+    return {"rule": rule} | {name: float(f"{value:.5g}") for name, value in row.items()}

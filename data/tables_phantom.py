@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pandas as pd
+from builders import Built, builds, carried
 from PIL import Image
 
-from chexlib.data import package_file
+from chexlib.data.phantom.anatomy import BASE, MIDDLE, WALL
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-WALL, BASE, MIDDLE = 20, 14, 20  # landmarks along the chest wall, the diaphragm, the mediastinum
 MODES = 8
 SIDE = 512  # masks are compared on a square of this many pixels
 
@@ -40,13 +36,8 @@ def _landmarks(contour: np.ndarray, outward: int) -> np.ndarray:
         points = np.roll(points[::-1], 1, axis=0)
         angle, corner = len(points) - angle, len(points) - corner
     closed = np.vstack([points, points[:1]])
-    return np.vstack(
-        [
-            _resampled(closed[: angle + 1], WALL),
-            _resampled(closed[angle : corner + 1], BASE),
-            _resampled(closed[corner:], MIDDLE),
-        ]
-    )
+    parts = closed[: angle + 1], closed[angle : corner + 1], closed[corner:]
+    return np.vstack([_resampled(*one) for one in zip(parts, (WALL, BASE, MIDDLE), strict=True)])
 
 
 def _shape(mask: np.ndarray) -> np.ndarray | None:
@@ -60,22 +51,18 @@ def _shape(mask: np.ndarray) -> np.ndarray | None:
         return None
     contours.sort(key=lambda c: c[:, 0, 0].mean())
     both = np.vstack([_landmarks(contours[0], -1), _landmarks(contours[1], 1)])
-    touching = (
-        (both < 4).any() or (both[:, 0] > SIDE - 1).any() or (both[:, 1] > mask.shape[0] - 4).any()
-    )
-    if touching:
+    if (both < 4).any() or (both > [SIDE - 1, mask.shape[0] - 4]).any():  # cut off by the edge
         return None
     width, height = np.ptp(both, axis=0)
-    middle = [
-        (both[: len(both) // 2, 0].max() + both[len(both) // 2 :, 0].min()) / 2,
-        (both[:, 1].max() + both[:, 1].min()) / 2,
-    ]
+    right, left = np.split(both[:, 0], 2)
+    middle = [(right.max() + left.min()) / 2, (both[:, 1].max() + both[:, 1].min()) / 2]
     return (both - middle) / width if 0.6 < height / width < 1.25 else None
 
 
-def phantom_lungs() -> tuple[pd.DataFrame, dict]:
+@builds("phantom_lungs")
+def phantom_lungs() -> Built:
     """Mean outline of both lungs and its first modes of variation, in units of their width."""
-    archive = package_file("torchxrayvision", "data", "semantic_masks_v7labs_lungs.zip")
+    archive = carried("semantic_masks_v7labs_lungs.zip")
     shapes = []
     with zipfile.ZipFile(archive) as masks:
         for name in sorted(masks.namelist()):
@@ -105,6 +92,3 @@ def phantom_lungs() -> tuple[pd.DataFrame, dict]:
         f"the mean are left out; {MODES} modes hold {kept:.0%} of the variance; each mode is one "
         "standard deviation; x grows to the image's right, y downwards, unit: width of both lungs",
     }
-
-
-TABLES: dict[str, Callable[[], tuple[pd.DataFrame, dict]]] = {"phantom_lungs": phantom_lungs}

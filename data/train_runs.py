@@ -113,6 +113,17 @@ def folder_of(name: str) -> Path:
     return cache_home() / "runs" / name
 
 
+def finished(name: str) -> Path:
+    """Return the folder of a run that is finished, or say what trains it."""
+    folder = folder_of(name)
+    if not (folder / "metrics.json").is_file():
+        raise FileNotFoundError(
+            f"Expected the finished run {name!r} in {folder}, found none: "
+            f"python data/train_runs.py {name}"
+        )
+    return folder
+
+
 def shuffled(films: Dataset) -> Dataset:
     """Give each film another film's labels: nothing can be learned."""
     order = np.random.default_rng(0).permutation(len(films))

@@ -1,19 +1,15 @@
 """The tables of chapter 1 agree with the labels, with themselves, and with a rebuild."""
 
-import importlib
-import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from chexlib.data import data_home, load_boxes, load_labels, table
+from chexlib.data import load_boxes, load_labels, table
 from chexlib.data.prevalence import prevalence, prevalence_ratio
 from chexlib.findings import FINDINGS
 from chexlib.text import interval_text
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("official_split", "azure_exclusions")
 
 
 @pytest.fixture(scope="module")
@@ -85,33 +81,12 @@ def test_a_list_is_the_sum_of_its_parts(name, films):
         assert rows["ratio"].prod() == pytest.approx(1)
 
 
-def test_intervals_hold_their_estimates():
-    split, azure = (table(name) for name in NAMES)
-    split = split.dropna(subset="low")
-    assert split["estimate"].between(split["low"], split["high"]).all()
-    assert azure["share"].between(azure["share_low"], azure["share_high"]).all()
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("name", NAMES)
-def test_a_rebuild_gives_the_committed_table(name, monkeypatch):
-    folder = {"official_split": "official_split", "azure_exclusions": "azure_exclusions"}[name]
-    if not (data_home() / folder).is_dir():
-        pytest.skip("`chexlib fetch split azure` brings the lists")
-    monkeypatch.syspath_prepend(str(ROOT / "data"))
-    frame, _ = importlib.import_module("tables_dataset").TABLES[name]()
-    sys.modules.pop("tables_dataset")
-    committed = table(name)
-    frame = pd.DataFrame(frame).astype(committed.dtypes.to_dict())
-    pd.testing.assert_frame_equal(frame, committed, check_exact=False, rtol=1e-9, obj=name)
-
-
 def test_missing_lists_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("CHEXLIB_DATA", str(tmp_path))
-    monkeypatch.syspath_prepend(str(ROOT / "data"))
-    tables = importlib.import_module("tables_dataset").TABLES
+    from make_tables import BUILDERS
+
     with pytest.raises(FileNotFoundError, match="chexlib fetch split"):
-        tables["official_split"]()
+        BUILDERS["official_split"]()
 
 
 def test_films_of_a_part_are_those_that_were_counted(labels):

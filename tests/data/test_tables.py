@@ -98,15 +98,6 @@ def test_table_without_provenance_is_refused(folder):
         table("t")
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_committed_tables_say_where_they_come_from(name):
-    frame = table(name)
-    assert len(frame) > 0
-    assert {"source", "licence", "command", "date"} <= set(frame.attrs)
-    if frame.attrs["licence"] != "figures quoted":  # those are typed from a paper, not computed
-        assert any(key.startswith("sha256 ") for key in frame.attrs)
-
-
 def test_installed_package_carries_its_data(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
     subprocess.run(

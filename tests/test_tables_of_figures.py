@@ -1,0 +1,168 @@
+"""Every table of figures says where it comes from, keeps one convention, and does not contradict
+itself; and it is what its builder gives, where the inputs are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import BUILDERS, LABELS
+from make_tables import FOLDER
+
+from chexlib.data import table
+from chexlib.data.phantom import VERSION
+from chexlib.data.tables import write_table
+from chexlib.files import sha256
+
+NAMES = sorted(path.name.partition(".")[0] for path in FOLDER.glob("*.csv*"))
+# A table whose interval `low, high` is of a column that is not called `estimate`.
+CALLED = {
+    **dict.fromkeys(
+        ("auroc", "auroc_parts", "auroc_views", "cam_focus", "clean_errors", "training_seeds"),
+        "auroc",
+    ),
+    **dict.fromkeys(
+        ("auroc_differences", "clean_labels", "noise_differences", "noise_readers")
+        + ("training_differences",),
+        "difference",
+    ),
+    **{"average_precision": "average_precision", "cam_scales": "hot", "clean_panel": "excess"},
+    **{"clean_curves": "y", "curve_bands": "y", "miss_costs": "cost", "phantom_resolution": "mean"},
+    **{"decision_curves": "model", "reliability": "observed"},
+    **{"published_f1": "f1", "training_calibration": "gap", "training_runs": "mean_auroc"},
+}
+# Columns that are empty in some rows, with the ends of their intervals, and on purpose.
+EMPTY = {
+    "auroc": "n_positive",  # of means
+    "auroc_differences": "p_adjusted",  # means are not among the findings tested together
+    "azure_exclusions": "share_of_others ratio",  # of all films there are no others
+    "calibration": "slope intercept fitted_slope fitted_intercept",  # a step has no line
+    "cam_methods": "gain",
+    "cam_verdicts": "estimate",  # no width where all cases agree
+    "clean_labels": "first second p_adjusted",
+    "clean_subgroups": "n_films n_patients n_positive estimate difference p p_adjusted comparisons",
+    "hernia_thresholds": "ppv npv",  # no film called
+    "label_quality": "k n",
+    "label_sampling": "population_k population_n",
+    "localization": "estimate gain p_adjusted",
+    "localization_auroc": "metric estimate gain",
+    "localization_blind": "estimate",
+    "localization_methods": "gain",
+    "localization_perturbation": "share estimate less_random",
+    "localization_shortcut": "change",
+    "localization_shortcut_films": "devices",
+    "noise_auroc": "p",
+    "noise_calibration": "estimate",
+    "noise_differences": "p_adjusted",
+    "noise_habits": "less p p_adjusted",
+    "noise_issues": "precision lift",
+    "noise_wrong_rates": "estimate",
+    "official_split": "n_positive n_images n_patients design_effect",
+    "operating_points": "ppv",
+    "phantom_against_films": "value",
+    "published_auroc": "citation",
+    "threshold_grid": "ppv",
+    "threshold_stability": "promise_kept",
+}
+FETCHED = ("reference_predictions/preds.csv", "official_split/test_list.txt")
+FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions")
+
+
+def intervals(name):
+    """Return the columns of each estimate of a table and of the ends of its interval."""
+    frame = table(name)
+    found = [(c.removesuffix("_low"), c, c[:-3] + "high") for c in frame if c.endswith("_low")]
+    found += [(CALLED.get(name, "estimate"), "low", "high")] * ("low" in frame)
+    return [(c if c in frame else f"brier_{c}", *ends) for c, *ends in found]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_where_it_comes_from(name):
+    about = table(name).attrs
+    assert len(table(name)) > 0
+    assert {"source", "licence", "command", "date"} <= set(about)
+    if name in BUILDERS:
+        assert about["command"] == f"python data/make_tables.py {name}"
+    again = f"run {about['command']}"
+    inputs = {key.removeprefix("sha256 "): about[key] for key in about if key.startswith("sha256 ")}
+    assert inputs or about["licence"] == "figures quoted"  # typed from a paper, not computed
+    simulated = "phantom_lungs.csv" in inputs or "noise_runs.csv" in inputs
+    if simulated and name != "image_speed":
+        assert about["note"].startswith(f"phantom {VERSION}"), f"The phantom changed: {again}"
+    for file, digest in inputs.items():
+        for path in (FOLDER / file, LABELS.parent / file):
+            if path.is_file():
+                assert sha256(path) == digest, f"{file} changed since: {again}"
+    assert set(about) - {f"sha256 {file}" for file in inputs} <= {
+        *("source", "licence", "command", "date", "note")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_intervals_hold_their_estimates_and_nothing_is_missing_by_mistake(name):
+    frame, empty = table(name), set(EMPTY.get(name, "").split())
+    for estimate, low, high in intervals(name):
+        known = frame[[estimate, low, high]].dropna()
+        assert (known[low] <= known[estimate] + 1e-5).all(), estimate
+        assert (known[estimate] <= known[high] + 1e-5).all(), estimate
+        assert (frame[low].isna() == frame[high].isna()).all(), estimate
+        if estimate in empty:
+            empty |= {low, high}
+    assert set(frame.columns[frame.isna().any()]) <= empty
+    if {"first", "second", "difference"} <= set(frame) and frame["first"].dtype.kind == "f":
+        np.testing.assert_allclose(frame["difference"], frame["first"] - frame["second"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_p_is_below_5_percent_exactly_where_the_interval_of_95_percent_leaves_out_0(name):
+    frame = table(name)
+    named = {column for column in frame if column == "p" or column.startswith("p_")}
+    assert named <= {"p", "p_adjusted"}  # no p goes by another name
+    tested = next((s for s in ("difference_", "gain_", "") if f"{s}low" in frame), None)
+    if not named:
+        return
+    low, high = frame[f"{tested}low"], frame[f"{tested}high"]
+    if "p" in frame:
+        given = frame["p"].notna()
+        wrong = frame[given & ((frame["p"] < 0.05) != ((low > 0) | (high < 0)))]
+        assert wrong.empty, wrong.to_string()
+    if "p_adjusted" in frame:
+        around = (low < 0) & (high > 0)  # an end of 0 may be rounded
+        assert not ((frame["p_adjusted"] < 0.05) & around).any()
+        assert "p" not in frame or not (frame["p_adjusted"] < frame["p"] - 1e-12).any()
+
+
+def test_quoted_figures_have_their_sources():
+    bibliography = (FOLDER.parent / "book" / "references.bib").read_text(encoding="utf-8")
+    for name in ("graphics_cards", "training_speed", "published_auroc"):
+        for key in table(name)["citation"].dropna().unique():
+            assert f"{{{key}," in bibliography
+
+
+# What is built in seconds; of slow tables, one finding.
+ONE_FINDING = {
+    "threshold_grid": "tables_operating_points.NAMES",
+    "threshold_stability": "tables_operating_points.NAMES",
+    "reliability": "tables_calibration.FINDINGS",
+    "calibration": "tables_calibration.FINDINGS",
+}
+WHOLE = (
+    *("survey_labels", "label_changes", "official_split", "azure_exclusions", "score_tables"),
+    *("auroc", "average_precision", "auroc_parts", "auroc_differences", "auroc_views"),
+    *("curve_bands", "hernia_thresholds", "published_auroc", "clean_films", "clean_labels"),
+    *("clean_errors", "clean_panel", "clean_curves", "clean_subgroups", "published_f1"),
+    *("operating_points", "mean_precision_recall", "calls_per_film", "no_finding_rules"),
+    *("decision_curves", "miss_costs", "prior_shift", "graphics_cards", "training_speed"),
+)
+
+
+@pytest.mark.real_data(*FETCHED)
+@pytest.mark.parametrize("name", [*WHOLE, *ONE_FINDING])
+def test_a_rebuild_gives_the_committed_table(name, tmp_path, monkeypatch):
+    committed = table(name)
+    if name in ONE_FINDING:
+        monkeypatch.setattr(ONE_FINDING[name], ("Pneumothorax",))
+        committed = committed[committed["finding"] == "Pneumothorax"].reset_index(drop=True)
+    frame, about = BUILDERS[name]()
+    path = tmp_path / f"{name}{about.pop('suffix', '.csv')}"
+    write_table(frame, path, command=committed.attrs["command"], **about)
+    rebuilt = pd.read_csv(path, comment="#")
+    pd.testing.assert_frame_equal(rebuilt, committed, rtol=1e-6, atol=2e-6, check_dtype=False)
