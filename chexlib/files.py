@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import multiprocessing
 import os
 import re
 import secrets
 import stat
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DISK_FULL",
     "brief",
+    "cores",
     "disk_errors",
     "draft_of",
     "files_below",
@@ -27,7 +33,9 @@ __all__ = [
     "legible",
     "open_own",
     "original",
+    "processes",
     "put_in_place",
+    "refuse_unguarded",
     "remove_drafts",
     "sha256",
     "write_atomically",
@@ -222,3 +230,69 @@ def legible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+GUARD = (
+    'Expected a script that does its work under `if __name__ == "__main__":`, got one that does it '
+    "when it is imported, as every process that helps it does first. Put the work into a function "
+    '`main()`, and end the script with\n\n    if __name__ == "__main__":\n        main()\n'
+)
+
+
+def refuse_unguarded() -> None:
+    """Raise in a child that runs its parent's script again on its way up.
+
+    It would do what the parent does, and wait for the parent, which waits for it.
+
+    Raises
+    ------
+    RuntimeError
+        Naming the guard that the script lacks.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(GUARD)
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """Return a pool whose workers use one core each and end with this process.
+
+    Raises
+    ------
+    RuntimeError
+        If they end before they have begun, as they do where a script is without a guard.
+    """
+    refuse_unguarded()
+    # Forking would copy the locks of threads, such as torch's, in whatever state they are.
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        pool.shutdown(wait=False)
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        raise RuntimeError(
+            f"Expected processes that help this one, got ones that ended as they began; they run "
+            f"{script} first. {GUARD}"
+        ) from None
+    return pool
+
+
+def _begin() -> None:
+    """Use one core, and end with the parent: after a kill a worker would wait for ever."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

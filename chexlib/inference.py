@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from chexlib.data.batches import Batcher
-from chexlib.data.cache.workers import LARGEST, resized
+from chexlib.data.cache import LARGEST
+from chexlib.data.radiographs import resized
 from chexlib.models.chexnet import SMALLEST, evaluating
 
 if TYPE_CHECKING:

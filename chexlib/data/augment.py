@@ -31,6 +31,10 @@ FLIP, ANGLE, SHIFT_X, SHIFT_Y, SCALE, AREA, ASPECT, LEFT, TOP, BRIGHTNESS, CONTR
 N_PARAMETERS = 11
 ORDER = 63
 
+MOST = {
+    "flip": 1, "degrees": 180, "translate": 0.999, "scale": 9, "aspect": 10, "brightness": 1,
+    "contrast": 9,
+}  # fmt: skip
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -158,19 +162,10 @@ class Augment:
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("flip", 0, 1),
-            ("degrees", 0, 180),
-            ("translate", 0, 0.999),
-            ("scale", 0, 9),
-            ("aspect", 1, 10),
-            ("brightness", 0, 1),
-            ("contrast", 0, 9),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"Expected {name} from {low} to {high}, got {getattr(self, name)!r}."
-                )
+        for name, high in MOST.items():
+            low, value = int(name == "aspect"), getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"Expected {name} from {low} to {high}, got {value!r}.")
         if self.crop is not None:
             low, high = self.crop
             if not 0 < low <= high <= 1:
@@ -200,16 +195,6 @@ class Augment:
         return cls(flip=0.5, degrees=7, translate=0.05, scale=0.1, brightness=0.05, contrast=0.1)
 
     @property
-    def moves(self) -> bool:
-        """Whether films are resampled, by more than a flip."""
-        return bool(self.degrees or self.translate or self.scale or self.crop)
-
-    @property
-    def recolours(self) -> bool:
-        """Whether grey values change."""
-        return bool(self.brightness or self.contrast)
-
-    @property
     def smallest_side(self) -> float:
         """The shortest side of a crop, as a share of the film's."""
         return math.sqrt(self.crop[0] / self.aspect) if self.crop else 1.0
@@ -230,12 +215,13 @@ class Augment:
         """
         u = uniforms(seed, epoch, rows, range(N_PARAMETERS)).T
         spread = 2 * u - 1  # in [-1, 1)
-        flip = u[FLIP] < self.flip
-        gain = bias = None
-        if self.recolours:
+        flip, matrix, gain, bias = u[FLIP] < self.flip, None, None, None
+        if self.degrees or self.translate or self.scale or self.crop:
+            matrix = self._matrix(u, spread, flip)
+        if self.brightness or self.contrast:
             gain = (1 + self.contrast) ** spread[CONTRAST]
             bias = 255 * self.brightness * spread[BRIGHTNESS]
-        return Draw(flip, self._matrix(u, spread, flip) if self.moves else None, gain, bias)
+        return Draw(flip, matrix, gain, bias)
 
     def _matrix(self, u: np.ndarray, spread: np.ndarray, flip: np.ndarray) -> np.ndarray:
         width, height = np.ones_like(u[:2])

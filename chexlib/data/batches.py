@@ -21,7 +21,6 @@ from chexlib.data.augment import Augment, Draw, random_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from chexlib.data.cache import ImageCache
@@ -43,7 +42,7 @@ class Batcher:
 
     Parameters
     ----------
-    images : ImageCache, uint8 ndarray [N, S, S] or uint8 Tensor [N, S, S]
+    images : ImageCache or uint8 ndarray [N, S, S]
         The films. Rejected ones of a cache are refused by name when they are asked for.
     size : int, optional
         Pixels a side of the output; the films' own by default.
@@ -68,7 +67,7 @@ class Batcher:
 
     Notes
     -----
-    Picklable: in a worker process a memory-mapped cache is opened again, not copied. Workers should
+    Picklable: in a worker process a cache is opened again, not copied. Workers should
     make batches on the CPU.
 
     Examples
@@ -81,7 +80,7 @@ class Batcher:
 
     def __init__(
         self,
-        images: ImageCache | np.ndarray | torch.Tensor,
+        images: ImageCache | np.ndarray,
         *,
         size: int | None = None,
         channels: int = 1,
@@ -90,46 +89,40 @@ class Batcher:
         resident: str | bool = "auto",
         seed: int = 0,
     ) -> None:
-        index: pd.DataFrame | None = getattr(images, "index", None)
-        films = getattr(images, "images", images)
-        self._rejected = None
-        if hasattr(index, "columns") and (index["status"] != "ok").any():
-            self._rejected = index.loc[index["status"] != "ok", ["image", "reason"]].set_axis(
-                np.flatnonzero(index["status"] != "ok")
-            )
-        if isinstance(films, torch.Tensor) and films.device.type == "cpu":
-            films = films.numpy()
-        shape = tuple(films.shape)
-        if str(films.dtype).removeprefix("torch.") != "uint8" or not _stack_of_squares(shape):
+        self._images, self._rejected, self._resident = images, {}, None
+        films = self._films
+        if films.dtype != np.uint8 or films.ndim != 3 or films.shape[1:] != films.shape[:0:-1]:
             raise ValueError(
-                f"Expected films as uint8 [N, S, S], got {films.dtype} {list(shape)}. "
+                f"Expected films as uint8 [N, S, S], got {films.dtype} {list(films.shape)}. "
                 "Build an ImageCache, or resize to squares of 8 bits."
             )
+        if films is not images:
+            bad = images.index[images.index["status"] != "ok"].itertuples()
+            self._rejected = {film.Index: f"{film.image} ({film.reason})" for film in bad}
         if resident not in ("auto", True, False):
             raise ValueError(f'Expected resident "auto", True or False, got {resident!r}.')
-        self.size = shape[1] if size is None else operator.index(size)
+        self.size = films.shape[1] if size is None else operator.index(size)
         if self.size < 1 or channels < 1:
             raise ValueError(
                 f"Expected a size and channels from 1 up, got size={size} and channels={channels}."
             )
-        self.augment = augment or Augment.none()
-        self.device = torch.device(device)
+        self.augment, self.device = augment or Augment.none(), torch.device(device)
         self.channels, self.seed = channels, seed
-        self._side, self._n = shape[1], shape[0]
-        self._films: np.ndarray | torch.Tensor = films
-        if isinstance(films, torch.Tensor):
-            self._films = films.to(self.device)
-        elif resident is True or (resident == "auto" and _fits(films.nbytes, self.device)):
-            self._films = _upload(films, self.device)
+        if resident is True or (resident == "auto" and _fits(films.nbytes, self.device)):
+            self._resident = _upload(films, self.device)
 
     def __len__(self) -> int:
         """Return how many films there are."""
-        return self._n
+        return len(self._films)
 
     @property
     def resident(self) -> bool:
         """Whether all films are in the memory of the device."""
-        return isinstance(self._films, torch.Tensor)
+        return self._resident is not None
+
+    @property
+    def _films(self) -> np.ndarray:
+        return getattr(self._images, "images", self._images)
 
     def without_augmentation(self) -> Batcher:
         """Return a batcher that shares these films and leaves them as they are."""
@@ -169,23 +162,21 @@ class Batcher:
         if draw.matrix is None:
             films = _resized(_flipped(films, draw.flip), self.size)
         else:
-            shrink = max(1, int(self._side * self.augment.smallest_side / self.size))
+            side = self._films.shape[1]
+            shrink = max(1, int(side * self.augment.smallest_side / self.size))
             films = _sampled(films, draw.matrix, size=self.size, shrink=shrink)
         return self._finished(films, draw, out)
 
-    def ten_crop(self, rows: ArrayLike, *, side: int | None = None) -> torch.Tensor:
+    def ten_crop(self, rows: ArrayLike) -> torch.Tensor:
         """Return four corners and the centre of each film, then those of its mirror image.
 
-        Ten images a film: ask for few films at once, or for ``ten_crop_mean``, whose memory is
-        bounded.
+        Films are resized to 8/7 of ``size`` before crops of it are cut: 256 for crops of 224. Ten
+        images a film: ask for few films at once, or for ``ten_crop_mean``, whose memory is bounded.
 
         Parameters
         ----------
         rows : array_like of int [B]
             As for a call.
-        side : int, optional
-            Pixels a side to which a film is resized before crops of ``size`` are cut, at least
-            ``size``. By default 8/7 of it: 256 for crops of 224.
 
         Returns
         -------
@@ -195,14 +186,9 @@ class Batcher:
         Raises
         ------
         ValueError
-            As for a call, or if ``side`` is below the size of the crops.
+            As for a call.
         """
-        rows = self._checked(rows)
-        side = round(self.size * 8 / 7) if side is None else operator.index(side)
-        if side < self.size:
-            raise ValueError(
-                f"Expected films of at least the crops' size, {self.size} px, got side={side}."
-            )
+        rows, side = self._checked(rows), round(self.size * 8 / 7)
         films = _resized(self._gather(rows), side)
         far, middle, s = side - self.size, round((side - self.size) / 2), self.size
         corners = [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
@@ -219,7 +205,6 @@ class Batcher:
         function: Callable[[torch.Tensor], torch.Tensor],
         rows: ArrayLike,
         *,
-        side: int | None = None,
         max_images_at_once: int = 160,
     ) -> torch.Tensor:
         """Return the mean of a function's results over the ten crops of each film.
@@ -232,8 +217,6 @@ class Batcher:
             probabilities.
         rows : array_like of int [B]
             As for a call.
-        side : int, optional
-            As for ``ten_crop``.
         max_images_at_once : int
             The largest n, from 10 up; memory does not grow with the number of rows beyond it.
 
@@ -252,13 +235,10 @@ class Batcher:
                 f"Expected rows and at least 10 images at once, got {len(rows)} rows and "
                 f"{max_images_at_once} images."
             )
-        means = []
-        for part in np.split(
-            rows, range(max_images_at_once // 10, len(rows), max_images_at_once // 10)
-        ):
-            crops = self.ten_crop(part, side=side)
-            results = function(crops.flatten(0, 1))
-            means.append(results.unflatten(0, (len(part), 10)).mean(dim=1))
+        means, step = [], max_images_at_once // 10
+        for start in range(0, len(rows), step):
+            results = function(self.ten_crop(rows[start : start + step]).flatten(0, 1))
+            means.append(results.unflatten(0, (-1, 10)).mean(dim=1))
         return torch.cat(means)
 
     def _checked(self, rows: ArrayLike) -> np.ndarray:
@@ -269,28 +249,27 @@ class Batcher:
                 "For names, ask cache.rows(names)."
             )
         rows = rows.astype(np.int64)
-        outside = rows[(rows < 0) | (rows >= self._n)]
+        outside = rows[(rows < 0) | (rows >= len(self))]
         if outside.size:
-            raise ValueError(f"Expected rows from 0 to {self._n - 1}, got {outside[:5].tolist()}.")
-        if self._rejected is not None:
-            asked = self._rejected.loc[self._rejected.index.intersection(rows)]
-            if len(asked):
-                listed = "; ".join(f"{image} ({why})" for image, why in asked[:5].to_numpy())
-                raise ValueError(
-                    f"Expected films that the cache could read, got {len(asked)} that it rejected: "
-                    f'{listed}. Leave out rows whose status in the index is not "ok".'
-                )
+            raise ValueError(
+                f"Expected rows from 0 to {len(self) - 1}, got {outside[:5].tolist()}."
+            )
+        bad = [self._rejected[row] for row in sorted(self._rejected.keys() & {*rows.tolist()})]
+        if bad:
+            raise ValueError(
+                f"Expected films that the cache could read, got {len(bad)} that it rejected: "
+                f'{"; ".join(bad[:5])}. Leave out rows whose status in the index is not "ok".'
+            )
         return rows
 
     def _gather(self, rows: np.ndarray) -> torch.Tensor:
         """Return uint8 films [B, S, S] on the device."""
-        if isinstance(self._films, torch.Tensor):
-            return self._films.index_select(0, torch.from_numpy(rows).to(self.device))
-        on_gpu = self.device.type == "cuda"
-        films = torch.empty(
-            (len(rows), self._side, self._side), dtype=torch.uint8, pin_memory=on_gpu
-        )
-        target, source = films.numpy(), np.asarray(self._films)
+        if self._resident is not None:
+            return self._resident.index_select(0, torch.from_numpy(rows).to(self.device))
+        source, on_gpu = np.asarray(self._films), self.device.type == "cuda"
+        shape = (len(rows), *source.shape[1:])
+        films = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+        target = films.numpy()
         for i in np.argsort(rows, kind="stable"):  # a file is read in its order, once it is colder
             target[i] = source[rows[i]]
         return films.to(self.device, non_blocking=True)
@@ -314,19 +293,6 @@ class Batcher:
         bias = films.new_tensor((127.5 * (1 - draw.gain) + draw.bias) / 255, dtype=torch.float32)
         gain, bias = (value[:, None, None, None] for value in (gain, bias))
         return torch.addcmul(bias, films[:, None].expand(shape), gain, out=out).clamp_(0, 1)
-
-    def __getstate__(self) -> dict:
-        state = self.__dict__.copy()
-        if _is_whole_file(self._films):
-            films = self._films
-            state["_films"] = (films.filename, films.offset, films.shape)
-        return state
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._films, tuple):
-            name, offset, shape = self._films
-            self._films = np.memmap(name, np.uint8, mode="r", offset=offset, shape=shape)
 
 
 class Batches:
@@ -377,8 +343,6 @@ class Batches:
     >>> batches = Batches(batcher, rows=range(10), batch_size=4, shuffle=False, epoch=0)
     >>> [rows.tolist() for _, _, rows in batches]
     [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    >>> [rows.tolist() for _, _, rows in batches.starting_at(2)]
-    [[8, 9]]
     """
 
     def __init__(
@@ -449,18 +413,6 @@ class Batches:
         other._order = other._ordered()
         return other
 
-    def starting_at(self, step: int) -> Batches:
-        """Return the batches from ``step`` on, without making those before it."""
-        if not 0 <= step <= len(self):
-            raise ValueError(f"Expected a step from 0 to {len(self)}, got {step}.")
-        rest = copy.copy(self)
-        rest._order = self._order[step * self.batch_size :]
-        return rest
-
-
-def _stack_of_squares(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[1] == shape[2] and shape[0] > 0
-
 
 def _fits(n_bytes: int, device: torch.device) -> bool:
     """Return whether films fit into a GPU's memory beside a network."""
@@ -473,15 +425,6 @@ def _upload(films: np.ndarray, device: torch.device) -> torch.Tensor:
         part = np.array(films[start : start + 1024])
         there[start : start + len(part)].copy_(torch.from_numpy(part))
     return there
-
-
-def _is_whole_file(films: np.ndarray | torch.Tensor) -> bool:
-    """Return whether films are a map of a file; of a part of one, numpy misstates the offset."""
-    return (
-        isinstance(films, np.memmap)
-        and films.filename is not None
-        and not isinstance(films.base, np.ndarray)
-    )
 
 
 def _flipped(films: torch.Tensor, flip: np.ndarray) -> torch.Tensor:

@@ -16,13 +16,7 @@ import pandas as pd
 from chexlib.data.cache import ImageCache
 from chexlib.data.home import cache_home
 from chexlib.data.labels import load_boxes, load_labels
-from chexlib.data.phantom import (
-    VERSION,
-    PhantomSource,
-    boxes_of,
-    noisy_labels,
-    population,
-)
+from chexlib.data.phantom import VERSION, PhantomSource, boxes_of, noisy_labels, population
 from chexlib.data.splits import official_split, patient_split
 from chexlib.files import write_atomically
 from chexlib.findings import FINDINGS
@@ -33,10 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "open_dataset"]
 
-SPLITS = ("train", "val", "test")
-# Simulated patients of each split when nobody says otherwise, and the number of the first.
-PATIENTS = {"train": 4000, "val": 600, "test": 1800}
-FIRST = {"train": 1, "val": 2_000_001, "test": 4_000_001}
+# Of the phantom's splits: how many patients when nobody says otherwise, the number of the first,
+# and the last digits of the real patients whose rows they are given.
+SPLITS = {
+    "train": (4000, 1, range(3, 10)),
+    "val": (600, 2_000_001, [2]),
+    "test": (1800, 4_000_001, [0, 1]),
+}
 log = logging.getLogger(__name__)
 
 
@@ -160,7 +157,7 @@ def open_dataset(
             "given to fit as data=."
         )
     if split not in SPLITS:
-        raise ValueError(f"Expected a split among {SPLITS}, got {split!r}.")
+        raise ValueError(f"Expected a split among {tuple(SPLITS)}, got {split!r}.")
     if name == "phantom":
         found = _phantom(split, size, folder, progress, **phantom)
     elif phantom:
@@ -204,9 +201,12 @@ def _phantom(
     **options: Any,
 ) -> Dataset:
     options = {"prevalence": "enriched", "seed": 0, **options}
-    n_patients = PATIENTS[split] if n_patients is None else n_patients
+    usual, first, digits = SPLITS[split]
+    n_patients = usual if n_patients is None else n_patients
+    rows = load_labels()
+    rows = rows[(rows["patient"] % 10).isin(digits)]
     try:  # all of it, before anything is simulated
-        films = population(n_patients, first=FIRST[split], rows=_label_rows(split), **options)
+        films = population(n_patients, first=first, rows=rows, **options)
         truth = films[list(FINDINGS)].to_numpy()
         labels = truth if noise is None else noisy_labels(films, **noise).to_numpy()
     except TypeError as error:
@@ -226,10 +226,3 @@ def _phantom(
         source = PhantomSource(films, size=size)
         cache = ImageCache.build(source, folder, size=size, progress=progress)
     return Dataset("phantom", split, films, cache, cache.rows(films["image"]), labels, truth)
-
-
-def _label_rows(split: str) -> pd.DataFrame:
-    """Return real rows for a split: two real patients of ten for testing, one for validation."""
-    labels = load_labels()
-    digit = labels["patient"] % 10
-    return labels[{"train": digit > 2, "val": digit == 2, "test": digit < 2}[split]]

@@ -14,13 +14,14 @@ import itertools
 import re
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from chexlib.files import legible
 
-__all__ = ["RadiographError", "decode_picture", "decode_stream", "size_checked"]
+__all__ = ["RadiographError", "decode_picture", "decode_stream", "require", "size_checked"]
 
 # A 43 cm detector at 0.1 mm has 18 million pixels. JPEG 2000 of 40 million takes eight seconds.
 MAX_PIXELS = 40_000_000
@@ -31,7 +32,9 @@ MAX_SCANS = 50  # of a progressive JPEG; ten are usual, and each costs a pass ov
 MAX_SEGMENTS = 10_000  # of a JPEG's header
 MAX_MESSAGE = 390
 
-MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
+PNG = b"\x89PNG\r\n\x1a\n"
+# Where a file's first bytes are that tell what it is, and what they are.
+MAGIC = {"PNG": (0, PNG), "JPEG": (0, b"\xff\xd8\xff"), "DICOM": (128, b"DICM")}
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types of a PNG
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
@@ -61,37 +64,24 @@ class RadiographError(ValueError):
         room = max(40, MAX_MESSAGE - len(shown) - len(expected) - len(do))
         found = found if len(found) <= room else f"{found[: room - 1]}…"
         super().__init__(f"{shown}: expected {expected}, found {found}. {do}"[:399])
+        self._said = (name, expected, found, do)
 
     def __reduce__(self) -> tuple:  # workers send it from one process to another
-        return _restore, (self.name, str(self))
+        return RadiographError, self._said
 
 
-def _restore(name: str, message: str) -> RadiographError:
-    error = RadiographError.__new__(RadiographError)
-    ValueError.__init__(error, message)
-    error.name = name
-    return error
+def require(name: str, good: object, expected: str, found: str, do: str) -> None:
+    """Refuse a film unless something about it is good."""
+    if not good:
+        raise RadiographError(name, expected, found, do)
 
 
 def size_checked(width: int, height: int, name: str) -> None:
     """Refuse before anything is allocated: a small file can declare a huge image."""
-    found = f"{width} x {height} pixels"
-    if width * height > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS:,} pixels"
-        raise RadiographError(name, limit, found, "Scale it down, or find the film it is of.")
-    if min(width, height) < MIN_SIDE:
-        limit = f"at least {MIN_SIDE} pixels a side"
-        raise RadiographError(name, limit, found, "Find the original.")
-
-
-def _attempt(decode: Callable, *arguments: object) -> np.ndarray:
-    """Return what a decoder returns; kornia's panics, which are no Exception, become one."""
-    try:
-        return decode(*arguments)
-    except (Exception, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as panic:
-        raise ValueError(str(panic)) from None
+    most, least = f"at most {MAX_PIXELS:,} pixels", f"at least {MIN_SIDE} pixels a side"
+    found, do = f"{width} x {height} pixels", "Scale it down, or find the film it is of."
+    require(name, width * height <= MAX_PIXELS, most, found, do)
+    require(name, min(width, height) >= MIN_SIDE, least, found, "Find the original.")
 
 
 def decode_picture(data: bytes, kind: str, name: str) -> np.ndarray:
@@ -115,23 +105,18 @@ def decode_picture(data: bytes, kind: str, name: str) -> np.ndarray:
     Raises
     ------
     RadiographError
-        If it is damaged, animated, or too large or small.
+        If it is animated, or too large or small.
+    BaseException
+        Of any kind, if it is damaged: a decoder written in Rust panics, which is no Exception.
     """
-    try:
-        return {"PNG": _png, "JPEG": _jpeg}[kind](data, name)
-    except RadiographError:
-        raise
-    except Exception as error:
-        found = f"a damaged one ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        do = "Copy or download it again."
-        raise RadiographError(name, f"a complete {kind}", found, do) from None
+    return {"PNG": _png, "JPEG": _jpeg}[kind](data, name)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Yield kind and body of a PNG's chunks, their checksums verified."""
     from imagecodecs import deflate_crc32
 
-    view, at = memoryview(data), len(MAGIC["PNG"])
+    view, at = memoryview(data), len(PNG)
     for _ in range(MAX_CHUNKS):
         end = at + 12 + int.from_bytes(view[at : at + 4], "big")
         if end > len(data) or at + 12 > len(data):
@@ -191,14 +176,14 @@ def _png(data: bytes, name: str) -> np.ndarray:
     raw = deflate_decode(stream, out=length)
     if len(raw) != length:
         raise ValueError(f"{len(raw):,} bytes of pixels instead of {length:,}")
-    begin, end = (MAGIC["PNG"], *_chunk(b"IHDR", header)), _chunk(b"IEND")
+    begin, end = (PNG, *_chunk(b"IHDR", header)), _chunk(b"IEND")
     modes = {GREY: "mono", RGB: "rgb", RGBA: "rgba"}
     if depth == 8 and colour in modes and not interlaced and b"tRNS" not in extra:
         from kornia_rs import io as decoders
 
         # kornia's own unpacking is left out: it is slower than libdeflate's, and verifies no sum.
         file = b"".join([*begin, *_chunk(b"IDAT", *_stored(raw)), *end])
-        pixels = _attempt(decoders.decode_image_png_u8, file, (height, width), modes[colour])
+        pixels = decoders.decode_image_png_u8(file, (height, width), modes[colour])
     else:
         del raw
         rare = [_chunk(kind, extra[kind]) for kind in (b"PLTE", b"tRNS") if kind in extra]
@@ -231,9 +216,7 @@ def _pillow(png: bytes, colours: int) -> np.ndarray:
         if used >= colours:
             raise ValueError(f"colour number {used} of a palette of {colours}")
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    if image.mode == "1":
-        image = image.convert("L")
-    return np.array(image)
+    return np.array(image.convert("L") if image.mode == "1" else image)
 
 
 def _turned(pixels: np.ndarray, exif: bytes | memoryview | None) -> np.ndarray:
@@ -242,12 +225,10 @@ def _turned(pixels: np.ndarray, exif: bytes | memoryview | None) -> np.ndarray:
         return pixels
     from PIL import Image
 
-    found = Image.Exif()
-    try:
+    found, orientation = Image.Exif(), 1
+    with suppress(Exception):
         found.load(bytes(exif))
-        orientation = found.get(ORIENTATION, 1)
-    except Exception:
-        orientation = 1
+        orientation = found.get(ORIENTATION)
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):
@@ -334,10 +315,10 @@ def _jpeg2000_stream(data: bytes) -> Stream:
 def _jpeg(data: bytes, name: str) -> np.ndarray:
     stream = _jpeg_stream(data)
     size_checked(stream.width, stream.height, name)
-    if stream.components not in (1, 3) or stream.precision != 8:
-        found = f"{stream.components} channels of {stream.precision} bits"
-        do = "Export it as 8-bit grey."
-        raise RadiographError(name, "a JPEG with 1 or 3 channels of 8 bits", found, do)
+    good = stream.components in (1, 3) and stream.precision == 8
+    found = f"{stream.components} channels of {stream.precision} bits"
+    expected, do = "a JPEG with 1 or 3 channels of 8 bits", "Export it as 8-bit grey."
+    require(name, good, expected, found, do)
     return _turned(_turbo(data, "mono" if stream.components == 1 else "rgb"), stream.exif)
 
 
@@ -345,7 +326,7 @@ def _turbo(data: bytes, mode: str) -> np.ndarray:
     from kornia_rs import io as decoders
 
     try:
-        image = _attempt(decoders.decode_image_jpegturbo, data, mode)
+        image = decoders.decode_image_jpegturbo(data, mode)
     except Exception:  # it says that something went wrong
         raise ValueError("its code stream breaks off or contradicts itself") from None
     return image[..., 0] if mode == "mono" else image
@@ -373,15 +354,14 @@ def decode_stream(data: bytes, shape: tuple[int, int], bits: int) -> tuple[np.nd
 
     is_jpeg = data.startswith(b"\xff\xd8")
     stream = _jpeg_stream(data) if is_jpeg else _jpeg2000_stream(data)
-    if (stream.height, stream.width) != shape:
-        raise ValueError(
-            f"{stream.width} x {stream.height} pixels where the data set says "
-            f"{shape[1]} x {shape[0]}"
-        )
-    if stream.components != 1:
-        raise ValueError(f"{stream.components} channels where the data set says 1")
-    if stream.precision > bits:
-        raise ValueError(f"{stream.precision} bits where the data set allocates {bits}")
+    for found, good, said in (
+        (f"{stream.width} x {stream.height} pixels", (stream.height, stream.width) == shape,
+         f"says {shape[1]} x {shape[0]}"),
+        (f"{stream.components} channels", stream.components == 1, "says 1"),
+        (f"{stream.precision} bits", stream.precision <= bits, f"allocates {bits}"),
+    ):  # fmt: skip
+        if not good:
+            raise ValueError(f"{found} where the data set {said}")
     if not is_jpeg:
         image = imagecodecs.jpeg2k_decode(data[stream.start :])
     elif stream.kind == JPEG_LS:

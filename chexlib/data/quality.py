@@ -58,7 +58,8 @@ def quality_table(cache: ImageCache) -> pd.DataFrame:
     ok = cache.index["status"].to_numpy() == "ok"
     small = _small(cache.images)
     films = _standardised(small)
-    whole, turned, part = _fits(films)
+    fit = films.reshape(len(films), -1) @ _patterns().T / SIDE**2
+    whole, turned, part = fit[:, 0], fit[:, 1:4].max(axis=1), fit[:, 4:].max(axis=1)
     contrast = small.std(axis=(1, 2))
     symmetry = (films * films[:, :, ::-1]).mean(axis=(1, 2))
     blank = ok & (contrast < 8)
@@ -67,7 +68,7 @@ def quality_table(cache: ImageCache) -> pd.DataFrame:
     # What explains a film better counts: a turn, or a cut.
     rotated = seen & ~inverted & (turned > np.maximum(TURNED, whole + AHEAD)) & (turned > part)
     cropped = seen & ~inverted & ~rotated & (part > whole + CUT)
-    odd = seen & ~(inverted | rotated | cropped)
+    lateral = seen & ~(inverted | rotated | cropped) & (whole < LATERAL) & (symmetry < LATERAL)
     table = pd.DataFrame(
         {
             "image": cache.index["image"],
@@ -78,7 +79,7 @@ def quality_table(cache: ImageCache) -> pd.DataFrame:
             "inverted": inverted,
             "rotated": rotated,
             "cropped": cropped,
-            "lateral": odd & (whole < LATERAL) & (symmetry < LATERAL),
+            "lateral": lateral,
             "duplicate_of": _duplicates(cache, small, seen),
         }
     )
@@ -100,38 +101,25 @@ def _standardised(films: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _template() -> np.ndarray:
-    """Return the mean of simulated films, float32 [32, 32], mean 0 and deviation 1."""
+def _patterns() -> np.ndarray:
+    """Return the mean of simulated films, its three turns, and what parts of it would look like.
+
+    float32 [22, 1024], each of mean 0 and deviation 1; a part is drawn as a film that was cropped
+    to it would show it.
+    """
+    import cv2
+
     from chexlib.data.phantom import films_of, population, render
 
     films = films_of(population(64, seed=9, max_films=1))
     images = np.stack([render(film, size=64).image for film in films])
-    return _standardised(_standardised(_small(images)).mean(axis=0))
-
-
-@cache
-def _parts() -> np.ndarray:
-    """Return parts of the template, as a film that was cropped to them would show them."""
-    import cv2
-
-    template, parts = _template(), []
+    mean = _standardised(_standardised(_small(images)).mean(axis=0))
+    patterns = [np.rot90(mean, k) for k in range(4)]
     for share, top, left in product((0.5, 0.65), (0, 0.5, 1), (0, 0.5, 1)):
         side = round(share * SIDE)
         y, x = (round(place * (SIDE - side)) for place in (top, left))
-        parts.append(cv2.resize(template[y : y + side, x : x + side], (SIDE, SIDE)))
-    return _standardised(np.stack(parts))
-
-
-def _fits(films: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return correlations [N] with the template, with its best turn, with its best part."""
-    template = _template()
-    turns = np.stack([np.rot90(template, k) for k in (1, 2, 3)])
-
-    def best(patterns: np.ndarray) -> np.ndarray:
-        flat = films.reshape(len(films), -1) @ patterns.reshape(len(patterns), -1).T
-        return flat.max(axis=1) / SIDE**2
-
-    return best(template[None]), best(turns), best(_parts())
+        patterns.append(_standardised(cv2.resize(mean[y : y + side, x : x + side], (SIDE, SIDE))))
+    return np.stack(patterns).reshape(len(patterns), -1)
 
 
 def _duplicates(cache: ImageCache, small: np.ndarray, seen: np.ndarray) -> list[str | None]:

@@ -18,10 +18,11 @@ from chexlib.data.decoders import (
     MAX_BYTES,
     RadiographError,
     decode_picture,
+    require,
     size_checked,
 )
 
-__all__ = ["Radiograph", "RadiographError", "open_radiograph", "read_radiograph"]
+__all__ = ["Radiograph", "RadiographError", "open_radiograph", "read_radiograph", "resized"]
 
 MAX_ELONGATION = 4.0
 COLOUR_TOLERANCE = 8  # a grey film stored by JPEG as colour is off by a few grey values
@@ -87,100 +88,103 @@ def open_radiograph(
         As :func:`read_radiograph`.
     """
     name = name or ("bytes" if isinstance(source, bytes) else str(source) or "''")
+    kind = ""
     try:
-        return _opened(source, name)
+        data = source if isinstance(source, bytes) else read_file(source, name)
+        require(name, data, "a radiograph", "an empty file", "Copy or download it again.")
+        limit, do = f"at most {MAX_BYTES:,} bytes", "It is no radiograph."
+        require(name, len(data) <= MAX_BYTES, limit, f"{len(data):,} bytes", do)
+        kinds = (kind for kind, (at, magic) in MAGIC.items() if data.startswith(magic, at))
+        kind = next(kinds, "")
+        require(
+            name,
+            kind,
+            "a PNG, a JPEG or a DICOM file",
+            what(data),
+            "Check where the file comes from; its name does not matter, its content does.",
+        )
+        if kind == "DICOM":
+            from chexlib.data.dicom import read_dicom
+
+            film = Radiograph(*read_dicom(data, name), format=kind)
+        else:
+            film = Radiograph(_to_grey(decode_picture(data, kind, name), name), format=kind)
+        return _checked(film, name)
     except (RadiographError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         # What no check foresaw, memory that ran out included, costs this film and no other.
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        found = f"one that its reader cannot take ({detail})"
-        raise RadiographError(name, "a radiograph", found, "Export it again.") from error
-
-
-def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Radiograph:
-    data = source if isinstance(source, bytes) else read_file(source, name)
-    if not data:
-        raise RadiographError(name, "a radiograph", "an empty file", "Copy or download it again.")
-    if len(data) > MAX_BYTES:
-        found = f"{len(data):,} bytes"
-        raise RadiographError(name, f"at most {MAX_BYTES:,} bytes", found, "It is no radiograph.")
-    kind = next((kind for kind, magic in MAGIC.items() if data.startswith(magic)), "")
-    if kind:
-        film = Radiograph(_to_grey(decode_picture(data, kind, name), name), format=kind)
-    elif data[128:132] == b"DICM":
-        from chexlib.data.dicom import read_dicom
-
-        film = Radiograph(*read_dicom(data, name), format="DICOM")
-    else:
-        raise RadiographError(
-            name,
-            "a PNG, a JPEG or a DICOM file",
-            _what(data),
-            "Check where the file comes from; its name does not matter, its content does.",
+        detail = " ".join(str(error).split())[:120]
+        if not isinstance(error, ValueError) or not detail:
+            detail = f"{type(error).__name__}: {detail}"
+        expected, found, do = (
+            f"a complete {kind or 'file'}",
+            "a damaged one",
+            "Copy or download it again.",
         )
-    return _checked(film, name)
+        if kind == "DICOM":
+            expected, found = "a DICOM file that can be decoded", "one that cannot"
+            do = "Copy it again; if it is whole, export it uncompressed."
+        raise RadiographError(name, expected, f"{found} ({detail})", do) from error
+
+
+def resized(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Return a film [H, W] as [size, size]: averaged over areas, or interpolated where it grows."""
+    import cv2
+
+    if pixels.shape == (size, size):
+        return pixels
+    shrinks = min(pixels.shape) >= size
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (size, size), interpolation=way)
 
 
 def read_file(source: str | os.PathLike[str], name: str | None = None) -> bytes:
     """Return the bytes of a file; a folder, a pipe, a huge or unreadable one is refused."""
     name = name or (str(source) or "''")
-    path = Path(source)
-    do = "Give the path of a radiograph."
-    if not os.fspath(source):
-        raise RadiographError(name, "a path", "an empty one", do)
+    path, do, there = Path(source), "Give the path of a radiograph.", None
+    require(name, os.fspath(source), "a path", "an empty one", do)
     try:
         # Asked before it is opened: opening a pipe would wait for its writer.
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise RadiographError(name, "a file", "a folder", "Give one file of it.")
-        if not stat.S_ISREG(mode):
-            raise RadiographError(name, "a file", "a device, pipe or socket", do)
-        if path.stat().st_size > MAX_BYTES:
-            found = f"{path.stat().st_size:,} bytes"
-            raise RadiographError(name, f"at most {MAX_BYTES:,} bytes", found, do)
-        return path.read_bytes()
+        there = path.stat()
+        if stat.S_ISREG(there.st_mode) and there.st_size <= MAX_BYTES:
+            return path.read_bytes()
     except (OSError, ValueError) as error:
-        if isinstance(error, RadiographError):
-            raise
         if os.path.islink(path):  # noqa: PTH114 - which raises nothing
             found, do = "a link that leads nowhere", "Repair or remove the link."
         elif isinstance(error, PermissionError):
             found, do = "a file that may not be read", "Change its permissions."
         elif isinstance(error, FileNotFoundError):
             found, do = "none", "Check the path."
-        else:
-            detail = (
-                getattr(error, "strerror", None) or error
-            )  # without the path, said once already
+        else:  # without the path, said once already
+            detail = getattr(error, "strerror", None) or error
             found, do = f"an error of the file system ({detail})", "Check the path and the disk."
         raise RadiographError(name, "a readable file", found, do) from None
+    found = "a folder" if stat.S_ISDIR(there.st_mode) else "a device, pipe or socket"
+    require(name, stat.S_ISREG(there.st_mode), "a file", found, do)
+    limit, found = f"at most {MAX_BYTES:,} bytes", f"{there.st_size:,} bytes"
+    raise RadiographError(name, limit, found, do)
 
 
-def _what(data: bytes) -> str:
+KNOWN = (
+    (b"GIF8", "a GIF"), (b"BM", "a BMP"), (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"),
+    (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "a gzip archive"), (b"%PDF", "a PDF"),
+    (b"\x93NUMPY", "a NumPy array"), (b"\x0aversion https://git-lfs", "a Git LFS pointer"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for"),
+    (b"RIFF", "a RIFF file (WebP or sound)"), (b"\0\0\0\x0cjP", "a bare JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a bare JPEG 2000"),
+)  # fmt: skip
+
+
+def what(data: bytes) -> str:
     """Say what a file is that is no radiograph."""
-    known = {
-        b"GIF8": "a GIF",
-        b"BM": "a BMP",
-        b"II*\0": "a TIFF",
-        b"MM\0*": "a TIFF",
-        b"PK\x03\x04": "a zip archive",
-        b"\x1f\x8b": "a gzip archive",
-        b"%PDF": "a PDF",
-        b"\x93NUMPY": "a NumPy array",
-        b"\x0aversion https://git-lfs": "a Git LFS pointer",
-        b"version https://git-lfs": "a Git LFS pointer, not the file it stands for",
-        b"RIFF": "a RIFF file (WebP or sound)",
-        b"\0\0\0\x0cjP": "a bare JPEG 2000",
-        b"\xff\x4f\xff\x51": "a bare JPEG 2000",
-    }
-    for magic, name in known.items():
+    for magic, name in KNOWN:
         if data.startswith(magic):
             return name
     head = data[:512].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "a web page, often a sign-in or error page saved in its place"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head) and head:
+    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return f"text that begins {head[:24].decode('ascii')!r}"
     return f"a file that begins {data[:8].hex(' ')}"
 
@@ -188,13 +192,13 @@ def _what(data: bytes) -> str:
 def _checked(film: Radiograph, name: str) -> Radiograph:
     height, width = film.pixels.shape
     size_checked(width, height, name)
-    if max(height, width) > MAX_ELONGATION * min(height, width):
-        found = f"{width} x {height} pixels"
-        raise RadiographError(name, "a film about as high as wide", found, "It is no chest film.")
-    if not np.ptp(film.pixels[::16, ::16]) and not np.ptp(film.pixels):  # a part mostly tells
-        found = f"grey value {film.pixels[0, 0]} in every pixel"
-        do = "Look at the original; a window or slope may be wrong."
-        raise RadiographError(name, "a picture", found, do)
+    expected, found = "a film about as high as wide", f"{width} x {height} pixels"
+    long = max(height, width) > MAX_ELONGATION * min(height, width)
+    require(name, not long, expected, found, "It is no chest film.")
+    varied = np.ptp(film.pixels[::16, ::16]) or np.ptp(film.pixels)  # a part mostly tells
+    found = f"grey value {film.pixels[0, 0]} in every pixel"
+    do = "Look at the original; a window or slope may be wrong."
+    require(name, varied, "a picture", found, do)
     film = replace(film, pixels=np.ascontiguousarray(film.pixels))
     film.pixels.flags.writeable = False
     return film
@@ -211,17 +215,18 @@ def _to_grey(image: np.ndarray, name: str) -> np.ndarray:
     if image.ndim == 2:
         return image
     colours = list(np.moveaxis(image, 2, 0))
-    if len(colours) in (2, 4) and (colours.pop() != 255).any():
-        found = "one that is transparent in places"
-        raise RadiographError(name, "an opaque image", found, "Export it without transparency.")
+    opaque = len(colours) not in (2, 4) or (colours.pop() == 255).all()
+    found, do = "one that is transparent in places", "Export it without transparency."
+    require(name, opaque, "an opaque image", found, do)
     if all(np.array_equal(colours[0], other) for other in colours[1:]):
         return colours[0]
     high, low = np.maximum.reduce(colours), np.minimum.reduce(colours)
     share = np.mean(high - low > COLOUR_TOLERANCE)
-    if share > 0.001:
-        found = f"a coloured one ({share:.1%} of pixels)"
-        do = "Use the film itself, not a picture of it."
-        raise RadiographError(name, "a grey image", found, do)
+    found, do = (
+        f"a coloured one ({share:.1%} of pixels)",
+        "Use the film itself, not a picture of it.",
+    )
+    require(name, share <= 0.001, "a grey image", found, do)
     from PIL import Image
 
     return np.asarray(Image.fromarray(np.dstack(colours)).convert("L"))

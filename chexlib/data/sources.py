@@ -1,45 +1,63 @@
 """Where radiographs come from: folders, archives that are still packed, a list of paths.
 
 A source names its films and yields them; an image cache is built from one
-(:class:`chexlib.data.ImageCache`). :func:`find_radiographs` finds out which kind a path is.
+(:class:`chexlib.data.ImageCache`). :func:`find_radiographs` makes one of whatever a path is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from chexlib.data.radiographs import (
     MAX_BYTES,
     Radiograph,
     RadiographError,
-    _what,
     open_radiograph,
     read_file,
+    resized,
+    what,
 )
-from chexlib.files import brief, legible, write_csv
+from chexlib.files import brief, legible, processes, write_csv
 
-__all__ = ["Archives", "Files", "Item", "Source", "Task", "batched", "find_radiographs"]
+__all__ = [
+    "Films",
+    "Item",
+    "Progress",
+    "Result",
+    "Source",
+    "Task",
+    "batched",
+    "find_radiographs",
+    "read_all",
+    "write_rejected",
+]
 
 T = TypeVar("T")
+Progress = Callable[[int, int, int], None]  # numbers of films done, of all, of bad ones
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 CHUNK = 32  # films a task: a few hundred milliseconds of decoding
+HELD = 32 * 2**20  # bytes of files that wait for each worker, beyond which none is added
 TASK_BYTES = 32 * 2**20  # after which a task of an archive is closed, however few its films
 HEAD = 512  # bytes that tell what a file is
 # Pictures: what is read, and what was meant as a film and is refused with a reason.
@@ -49,10 +67,10 @@ PICTURE = re.compile(
     re.DOTALL,
 )
 DIRECTORY = b"1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR: an index of a disc, no film
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One film of a source: a radiograph, or why there is none.
 
     Attributes
@@ -70,34 +88,33 @@ class Item:
 
 
 class Source(Protocol):
-    """What an image cache is built from. It is sent to worker processes, so it can be pickled."""
+    """What an image cache is built from.
 
-    @property
-    def names(self) -> Sequence[str]:
-        """A unique name for each film, such as ``00000001_000.png``."""
+    Attributes
+    ----------
+    names : sequence of str
+        A unique name for each film, such as ``00000001_000.png``.
+    origins : sequence of str
+        Where each film is found, for people.
+    stamps : sequence of str
+        What changes when a film does, known without reading it: its file's size and time.
+    patients : sequence of int or None
+        The patient of each film, where known.
+    """
 
-    @property
-    def origins(self) -> Sequence[str]:
-        """Where each film is found, for people."""
-
-    @property
-    def stamps(self) -> Sequence[str]:
-        """What changes when a film does, known without reading it: its file's size and time."""
-
-    @property
-    def patients(self) -> Sequence[int | None]:
-        """The patient of each film, where known."""
+    names: Sequence[str]
+    origins: Sequence[str]
+    stamps: Sequence[str]
+    patients: Sequence[int | None]
 
     def tasks(self, positions: Sequence[int]) -> Iterator[Task]:
         """Yield the work of reading these films, in pieces of a few hundred milliseconds."""
 
 
 class Task(Protocol):
-    """The reading of a few films; it can be pickled, and runs in any process."""
+    """The reading of the films at ``positions``; it can be pickled, and runs in any process."""
 
-    @property
-    def positions(self) -> Sequence[int]:
-        """Which films."""
+    positions: Sequence[int]
 
     def __call__(self) -> Iterator[Item]:
         """Yield the films. A bad one is an item, never an exception."""
@@ -110,176 +127,218 @@ def batched(items: Iterable[T], *, of: int = CHUNK) -> Iterator[tuple[T, ...]]:
         yield part
 
 
-def _stamp(path: str) -> str:
-    try:
-        there = os.stat(path)  # noqa: PTH116 - 112,120 files; no Path for each
-    except OSError:
-        return "not there"
-    return f"{there.st_size} bytes, {there.st_mtime_ns} ns"
-
-
-def _patients(names: Iterable[str]) -> list[int | None]:
-    matches = (NIH_NAME.fullmatch(name) for name in names)
-    return [int(match[1]) if match else None for match in matches]
-
-
-def _read(position: int, data: bytes, name: str) -> Item:
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        return Item(position, open_radiograph(data, name=name), digest)
-    except RadiographError as error:
-        return Item(position, error, digest)
-    except Exception as error:  # whatever a film raises costs that film alone
-        found = f"one whose reading fails ({type(error).__name__}: {legible(str(error))[:120]})"
-        do = "Copy or download it again."
-        return Item(position, RadiographError(name, "a radiograph", found, do), digest)
-
-
 @dataclass(frozen=True)
-class Files:
-    """Films that are files of their own.
+class Films:
+    """Films that are files of their own, or members of tar archives that are never unpacked.
 
-    Parameters
+    Attributes
     ----------
-    paths : tuple of str
-    names : tuple of str
-        Unique.
-    patients : tuple of int or None
-    ignored : tuple of (str, str)
-        Files beside them that are no films, and why.
-    """
-
-    paths: tuple[str, ...]
-    names: tuple[str, ...]
-    patients: tuple[int | None, ...]
-    ignored: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """Return the paths, for people."""
-        return tuple(legible(path) for path in self.paths)
-
-    @cached_property
-    def stamps(self) -> tuple[str, ...]:
-        """Return size and time of each file."""
-        return tuple(_stamp(path) for path in self.paths)
-
-    def tasks(self, positions: Sequence[int]) -> Iterator[ReadFiles]:
-        """Yield the work of reading these films."""
-        for part in batched(positions):
-            yield ReadFiles(part, tuple(self.paths[i] for i in part))
-
-
-@dataclass(frozen=True)
-class ReadFiles:
-    """The reading of some files."""
-
-    positions: tuple[int, ...]
-    paths: tuple[str, ...]
-
-    def __call__(self) -> Iterator[Item]:
-        """Yield the films."""
-        for position, path in zip(self.positions, self.paths, strict=True):
-            name = legible(path)
-            try:
-                data = read_file(path, name)
-            except RadiographError as error:
-                yield Item(position, error, "")
-            else:
-                yield _read(position, data, name)
-
-
-@dataclass(frozen=True)
-class Archives:
-    """Films inside tar archives, read from front to back and never unpacked.
-
-    Parameters
-    ----------
-    archives : tuple of str
-        Paths.
-    members : tuple of (int, str)
-        For each film the archive it is in, and its name there.
     names : list of str
         Unique.
-    ignored : tuple of (str, str)
-        What is no film, and why.
+    places : list of (str, str)
+        Of each film its archive, or nothing, and its path: there, or in the file system.
+    patients : list of int or None
+        As NIH's file names say, unless they are known otherwise.
+    ignored : list of (str, str)
+        What else was found and is no film, and why.
     """
 
-    archives: tuple[str, ...]
-    members: tuple[tuple[int, str], ...]
     names: list[str]
-    ignored: tuple[tuple[str, str], ...] = ()
+    places: list[tuple[str, str]]
+    patients: list[int | None]
+    ignored: list[tuple[str, str]] = field(default_factory=list)
 
-    @property
+    def __post_init__(self) -> None:
+        first: dict[str, str] = {}
+        for name, origin in zip(self.names, self.origins, strict=True):
+            if name in first:
+                raise ValueError(
+                    f"Expected each film once, found {name} twice: {first[name]} and {origin}. "
+                    "Give the folder that holds one of them, or a CSV with a column `image`."
+                )
+            first[name] = origin
+
+    @cached_property
     def origins(self) -> list[str]:
-        """Return ``archive::member`` for each film."""
-        return [legible(f"{self.archives[archive]}::{member}") for archive, member in self.members]
+        """The path of each film, or ``archive::member``."""
+        return [_origin(*place) for place in self.places]
 
     @cached_property
     def stamps(self) -> list[str]:
-        """Return size and time of the archive that each film is in."""
-        stamps = [_stamp(path) for path in self.archives]
-        return [stamps[archive] for archive, _ in self.members]
+        """Size and time of each film's file, or of the archive that it is in."""
+        files = [archive or path for archive, path in self.places]
+        stamps = {file: _stamp(file) for file in set(files)}
+        return [stamps[file] for file in files]
 
-    @property
-    def patients(self) -> list[int | None]:
-        """Return the patients that NIH's file names say."""
-        return _patients(self.names)
+    def tasks(self, positions: Sequence[int]) -> Iterator[Read]:
+        """Yield the work of reading these films.
 
-    def tasks(self, positions: Sequence[int]) -> Iterator[ReadMembers]:
-        """Yield the work of reading these films, whose bytes are taken from the archives here.
-
-        A compressed archive can only be read from its start, so one process inflates it, at some
-        hundreds of films a second, and the others decode.
+        The bytes of a member of an archive are taken from it here. A compressed archive can only
+        be read from its start, so one process inflates it, at some hundreds of films a second, and
+        the others decode.
         """
-        for number, path in enumerate(self.archives):
-            wanted = {self.members[i][1]: i for i in positions if self.members[i][0] == number}
-            part: list[tuple[int, str, bytes | None]] = []
-            for film in self._members(path, wanted) if wanted else ():
+        archives: dict[str, dict[str, int]] = {}
+        for i in positions:
+            archive, path = self.places[i]
+            archives.setdefault(archive, {})[path] = i
+        for part in batched(archives.pop("", {}).items()):
+            yield Read([(i, self.origins[i], path) for path, i in part])
+        for archive, wanted in archives.items():
+            part, size = [], 0
+            for film in self._members(archive, wanted):
                 part.append(film)
-                # What closes a task is within it: those of a job that goes on are the same.
-                if len(part) == CHUNK or sum(len(f[2] or b"") for f in part) >= TASK_BYTES:
-                    yield ReadMembers(*zip(*part, strict=True))
-                    part = []
+                size += len(film[2]) if isinstance(film[2], bytes) else 0
                 del film  # it may be large, and another is read next
+                # What closes a task is within it: those of a job that goes on are the same.
+                if len(part) == CHUNK or size >= TASK_BYTES:
+                    yield Read(part)
+                    part, size = [], 0
             if part:
-                yield ReadMembers(*zip(*part, strict=True))
+                yield Read(part)
 
-    @staticmethod
-    def _members(path: str, wanted: dict[str, int]) -> Iterator[tuple[int, str, bytes | None]]:
-        with _whole_archive(path), tarfile.open(path) as packed:
+    def _members(
+        self, archive: str, wanted: dict[str, int]
+    ) -> Iterator[tuple[int, str, bytes | RadiographError]]:
+        limit, do = f"at most {MAX_BYTES:,} bytes", "It is no radiograph."
+        with _whole_archive(archive) as packed:
             for member in packed:
                 if member.isfile() and member.name in wanted:
-                    small = member.size <= MAX_BYTES
-                    data = packed.extractfile(member).read() if small else None
-                    yield wanted.pop(member.name), legible(f"{path}::{member.name}"), data
-                    del data
+                    i = wanted.pop(member.name)
+                    content = RadiographError(self.origins[i], limit, f"{member.size:,}", do)
+                    if member.size <= MAX_BYTES:
+                        content = packed.extractfile(member).read()
+                    yield i, self.origins[i], content
+                    del content
                 if not wanted:
                     return
 
 
 @dataclass(frozen=True)
-class ReadMembers:
-    """The decoding of some files whose bytes are known; None for one that is too large."""
+class Read:
+    """The reading of some films.
 
-    positions: tuple[int, ...]
-    names: tuple[str, ...]
-    contents: tuple[bytes | None, ...]
+    Attributes
+    ----------
+    films : list of (int, str, str or bytes or RadiographError)
+        Position, what errors call it, and its path or content, or why there is none.
+    """
+
+    films: list[tuple[int, str, str | bytes | RadiographError]]
+
+    @property
+    def positions(self) -> list[int]:
+        """Which films."""
+        return [position for position, _, _ in self.films]
 
     @property
     def n_bytes(self) -> int:
-        """The memory they take."""
-        return sum(len(data or b"") for data in self.contents)
+        """The memory that contents take."""
+        return sum(len(content) for *_, content in self.films if isinstance(content, bytes))
 
     def __call__(self) -> Iterator[Item]:
         """Yield the films."""
-        for position, name, data in zip(self.positions, self.names, self.contents, strict=True):
-            if data is None:
-                limit = f"at most {MAX_BYTES:,} bytes"
-                error = RadiographError(name, limit, "more", "It is no radiograph.")
-                yield Item(position, error, "")
-            else:
-                yield _read(position, data, name)
+        for position, name, content in self.films:
+            digest, found = "", content
+            try:
+                if not isinstance(content, RadiographError):
+                    data = content if isinstance(content, bytes) else read_file(content, name)
+                    digest = hashlib.sha256(data).hexdigest()
+                    found = open_radiograph(data, name=name)
+            except RadiographError as error:
+                found = error
+            yield Item(position, found, digest)
+
+
+class Result(NamedTuple):
+    """What became of one film: its pixels, shrunk, or the reason why there are none.
+
+    Attributes
+    ----------
+    position : int
+    sha256 : str
+    pixels : uint8 array [S, S] or None
+    shape, spacing : (height, width) or (None, None)
+        Of the source.
+    view : str or None
+    reason : str or None
+    """
+
+    position: int
+    sha256: str
+    pixels: np.ndarray | None = None
+    shape: tuple[int | None, int | None] = (None, None)
+    spacing: tuple[float | None, float | None] = (None, None)
+    view: str | None = None
+    reason: str | None = None
+
+
+def read_all(
+    source: Source, positions: Sequence[int], *, size: int, workers: int
+) -> Iterator[list[Result]]:
+    """Yield what became of the films of a task, one task after the other, in any order.
+
+    A film whose reading ends the process (a decoder's crash, or memory that ran out) is rejected
+    like any other bad film; with one worker, films are read in this process, which it would end.
+    """
+    if workers == 1:
+        yield from (_run(task, size) for task in source.tasks(positions))
+        return
+    left = list(positions)
+    while left:
+        done, flying, tasks = set(), {}, source.tasks(left)
+        with processes(workers) as pool:
+            try:
+                while True:
+                    while _has_room(flying, workers) and (task := next(tasks, None)) is not None:
+                        flying[pool.submit(_run, task, size)] = task
+                        del task  # it may be large
+                    if not flying:
+                        return
+                    for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                        results = future.result()
+                        done.update(flying.pop(future).positions)
+                        yield results
+            except BrokenProcessPool:
+                log.warning("A process that read films ended; its films are read one by one")
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        for task in flying.values():
+            yield list(_one_by_one(source, task.positions, size))
+            done.update(task.positions)
+        left = [i for i in left if i not in done]
+
+
+def _has_room(flying: dict[Future, Task], workers: int) -> bool:
+    """Two tasks a worker keep it busy; more, or larger ones, would only pile up in memory."""
+    held = sum(getattr(task, "n_bytes", 0) for task in flying.values())
+    return len(flying) < 2 * workers and held < HELD * workers
+
+
+def _one_by_one(source: Source, positions: Sequence[int], size: int) -> Iterator[Result]:
+    """Read films in one process, one at a time: if it ends, the film is to blame."""
+    waiting = list(positions)
+    while waiting:
+        with processes(1) as pool, suppress(BrokenProcessPool):
+            while waiting:
+                (task,) = source.tasks(waiting[:1])
+                yield from pool.submit(_run, task, size).result()
+                del waiting[0]
+        if waiting:
+            i, do = waiting.pop(0), "Copy or download it again."
+            expected, found = "a file that can be decoded", "one that ends its reader"
+            error = RadiographError(source.origins[i], expected, found, do)
+            yield Result(i, "", reason=str(error))
+
+
+def _run(task: Task, size: int) -> list[Result]:
+    results = []
+    for position, film, digest in task():
+        if isinstance(film, RadiographError):
+            results.append(Result(position, digest, reason=str(film)))
+        else:
+            said = film.pixels.shape, film.spacing or (None, None), film.view
+            results.append(Result(position, digest, resized(film.pixels, size), *said))
+    return results
 
 
 def write_rejected(path: Path, rejected: Sequence[Sequence[str]]) -> None:
@@ -290,7 +349,7 @@ def write_rejected(path: Path, rejected: Sequence[Sequence[str]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:
+def find_radiographs(path: str | os.PathLike[str]) -> Films:
     """Find the films under a path, as people have them.
 
     Parameters
@@ -304,7 +363,7 @@ def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:
 
     Returns
     -------
-    Files or Archives
+    Films
         Ordered by name: the file's own, or its path below the folder where several share one. What
         is no film by its first bytes (text, a DICOMDIR, a hidden file) is in ``ignored``, with the
         reason. A picture of another format (TIFF) is a film that its reader will refuse; so is
@@ -319,39 +378,70 @@ def find_radiographs(path: str | os.PathLike[str]) -> Files | Archives:
         list of members is read first.
     """
     path = Path(path)
+    shown = legible(str(path))
     if not path.exists():
-        found = legible(str(path))
-        raise FileNotFoundError(f"Expected radiographs at {found}, found nothing. Check the path.")
+        raise FileNotFoundError(f"Expected radiographs at {shown}, found nothing. Check the path.")
     path = path.absolute()  # a cache says where its films are from, wherever it is asked
-    if path.is_dir():
-        return _folder(path)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() == ".csv" and not path.is_dir():
         return _listed(path)
-    if path.name.lower().endswith(ARCHIVES):
-        return _archives([str(path)])
-    return _files([str(path)], path.parent)
-
-
-def _folder(path: Path) -> Files | Archives:
-    films, packed, ignored = [], [], []
-    for file, reason in _walk(path):
+    places, packed, ignored = [], [], []
+    for file, reason in _walk(path) if path.is_dir() else [(str(path), "")]:
         if not reason and file.lower().endswith(ARCHIVES):
             packed.append(file)
-        elif reason := reason or _no_film(file, lambda file=file: _head(file)):
+        elif path.is_dir() and (reason := reason or _no_film(file, lambda file=file: _head(file))):
             ignored.append((legible(file), reason))
         else:
-            films.append(file)
-    if films:
-        ignored += [(legible(file), "an archive beside films") for file in packed]
-        return _files(films, path, ignored)
-    if packed:
-        return _archives(packed, ignored)
-    why = ", ".join(f"{n:,} {reason}" for reason, n in Counter(r for _, r in ignored).items())
-    raise ValueError(
-        f"Expected films (PNG, JPEG, DICOM) or archives ({', '.join(ARCHIVES)}) in "
-        f"{legible(str(path))} or below, found none among {len(ignored)} files"
-        f"{f' ({why})' if why else ''}. Give the folder that holds them."
-    )
+            places.append(("", file))
+    ignored += [(legible(file), "an archive beside films") for file in packed if places]
+    for archive in [] if places else sorted(packed):
+        with _whole_archive(archive) as members:
+            listed = [(m, _no_member(members, m)) for m in members if not m.isdir()]
+        places += [(archive, member.name) for member, reason in listed if not reason]
+        ignored += [(_origin(archive, m.name), reason) for m, reason in listed if reason]
+    if not places:
+        reasons = Counter(reason for _, reason in ignored).items()
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        raise ValueError(
+            f"Expected films (PNG, JPEG, DICOM) or archives ({', '.join(ARCHIVES)}) in {shown} or "
+            f"below, found none among {len(ignored)} files{f' ({why})' if why else ''}. Give the "
+            "folder that holds them."
+        )
+    names = _names(places, f"{path if path.is_dir() else path.parent}/")
+    films = sorted(zip(names, places, strict=True))
+    names, places = [name for name, _ in films], [place for _, place in films]
+    return Films(names, places, _patients(names), ignored)
+
+
+def _names(places: Sequence[tuple[str, str]], below: str) -> list[str]:
+    """Return a unique name for each film: its file's, or its path where several share that.
+
+    Folders of a PACS hold an ``IM0001`` each. A name of NIH's says which film it is; there it
+    cannot be two.
+    """
+    paths = [path.removeprefix(below).replace(os.sep, "/") for _, path in places]
+    names = [path.rpartition("/")[2] for path in paths]
+    count = Counter(names)
+    return [
+        legible(path if count[name] > 1 and not NIH_NAME.fullmatch(name) else name)
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _patients(names: Iterable[str]) -> list[int | None]:
+    matches = (NIH_NAME.fullmatch(name) for name in names)
+    return [int(match[1]) if match else None for match in matches]
+
+
+def _origin(archive: str, path: str) -> str:
+    return legible(f"{archive}::{path}" if archive else path)
+
+
+def _stamp(path: str) -> str:
+    try:
+        there = os.stat(path)  # noqa: PTH116 - 112,120 files; no Path for each
+    except OSError:
+        return "not there"
+    return f"{there.st_size} bytes, {there.st_mtime_ns} ns"
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
@@ -403,80 +493,8 @@ def _no_film(name: str, head: Callable[[], bytes]) -> str:
         return ""
     if start[128:132] == b"DICM":
         return "a DICOMDIR" if DIRECTORY in start else ""
-    found = _what(start).partition(" that begins")[0] if start else "empty"
+    found = what(start).partition(" that begins")[0] if start else "empty"
     return "neither PNG, JPEG nor DICOM" if found == "a file" else found
-
-
-def _named(paths: Sequence[str], *, below: Path | None = None) -> list[str]:
-    """Return a unique name for each film: its file's, or its path where several share that.
-
-    Folders of a PACS hold an ``IM0001`` each. A name of NIH's says which film it is; there it
-    cannot be two.
-    """
-    names = [path.rpartition("/")[2] for path in paths]
-    count = Counter(names)
-    for i, name in enumerate(names):
-        if count[name] > 1 and not NIH_NAME.fullmatch(name):
-            names[i] = os.path.relpath(paths[i], below) if below else paths[i]
-    return [legible(name) for name in names]
-
-
-def _unique(names: Sequence[str], origins: Sequence[str]) -> None:
-    first: dict[str, str] = {}
-    for name, origin in zip(names, origins, strict=True):
-        if name in first:
-            raise ValueError(
-                f"Expected each film once, found {name} twice: {first[name]} and {origin}. "
-                "Give the folder that holds one of them, or a CSV with a column `image`."
-            )
-        first[name] = origin
-
-
-def _files(paths: list[str], folder: Path, ignored: Sequence[tuple[str, str]] = ()) -> Files:
-    names = _named([path.replace(os.sep, "/") for path in paths], below=folder)
-    order = sorted(range(len(paths)), key=lambda i: (names[i], paths[i]))
-    names, paths = tuple(names[i] for i in order), tuple(paths[i] for i in order)
-    source = Files(paths, names, tuple(_patients(names)), tuple(ignored))
-    _unique(names, source.origins)
-    return source
-
-
-@contextmanager
-def _whole_archive(path: str) -> Iterator[None]:
-    """Say which archive is damaged."""
-    try:
-        yield
-    except (tarfile.TarError, EOFError, OSError, zlib.error, RecursionError) as error:
-        raise ValueError(
-            f"Expected a complete archive at {legible(path)}, found a damaged one "
-            f"({legible(str(error))[:120]}). Download it again: chexlib fetch images"
-        ) from None
-
-
-def _archives(paths: list[str], ignored: Sequence[tuple[str, str]] = ()) -> Archives:
-    paths, members, ignored = sorted(paths), [], list(ignored)
-    for number, path in enumerate(paths):
-        with _whole_archive(path), tarfile.open(path) as packed:
-            for member in packed:
-                if member.isdir():
-                    continue
-                if reason := _no_member(packed, member):
-                    ignored.append((legible(f"{path}::{member.name}"), reason))
-                else:
-                    members.append((number, member.name))
-    listed = ", ".join(map(legible, paths))
-    if not members:
-        raise ValueError(f"Expected films in {listed}, found none.")
-    names = _named([name for _, name in members])
-    order = sorted(range(len(names)), key=lambda i: names[i])
-    source = Archives(
-        tuple(paths),
-        tuple(members[i] for i in order),
-        [names[i] for i in order],
-        tuple(ignored),
-    )
-    _unique(source.names, source.origins)
-    return source
 
 
 def _no_member(packed: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -490,7 +508,20 @@ def _no_member(packed: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     return _no_film(member.name, lambda: packed.extractfile(member).read(HEAD))
 
 
-def _listed(path: Path) -> Files:
+@contextmanager
+def _whole_archive(path: str) -> Iterator[tarfile.TarFile]:
+    """Open an archive, and say which one is damaged."""
+    try:
+        with tarfile.open(path) as packed:
+            yield packed
+    except (tarfile.TarError, EOFError, OSError, zlib.error, RecursionError) as error:
+        raise ValueError(
+            f"Expected a complete archive at {legible(path)}, found a damaged one "
+            f"({legible(str(error))[:120]}). Download it again: chexlib fetch images"
+        ) from None
+
+
+def _listed(path: Path) -> Films:
     try:
         frame = pd.read_csv(path, dtype={"path": str, "image": str})
     except ValueError as error:
@@ -503,13 +534,13 @@ def _listed(path: Path) -> Files:
     if frame["path"].isna().any():
         row = int(frame["path"].isna().argmax()) + 2
         raise ValueError(f"Expected a path in every row of {path}, found none in row {row}.")
-    paths = tuple(str(path.parent / name) for name in frame["path"])
-    names = tuple(frame["image"]) if "image" in frame else tuple(Path(p).name for p in paths)
-    _unique(names, paths)
-    if "patient" not in frame:
-        return Files(paths, names, tuple(_patients(names)))
-    try:
-        patients = frame["patient"].astype("Int64")
-    except (TypeError, ValueError):
-        raise ValueError(f"Expected whole numbers in the column `patient` of {path}.") from None
-    return Files(paths, names, tuple(None if pd.isna(p) else int(p) for p in patients))
+    places = [("", str(path.parent / name)) for name in frame["path"]]
+    names = frame["image"] if "image" in frame else [Path(name).name for name in frame["path"]]
+    patients = _patients(names)
+    if "patient" in frame:
+        try:
+            known = frame["patient"].astype("Int64").astype(object)
+        except (TypeError, ValueError):
+            raise ValueError(f"Expected whole numbers in the column `patient` of {path}.") from None
+        patients = known.where(known.notna(), None).tolist()
+    return Films(list(names), places, patients)

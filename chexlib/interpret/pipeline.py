@@ -110,9 +110,9 @@ def open_boxed(
     preparation = Preparation(size if cache_size is None else cache_size, size)
     if source == "phantom":
         return _phantom(preparation, split, n_patients, progress)
-    from chexlib.data.cache.workers import cores, read_all
     from chexlib.data.labels import load_boxes
-    from chexlib.data.sources import find_radiographs
+    from chexlib.data.sources import find_radiographs, read_all
+    from chexlib.files import cores
 
     boxes = load_boxes()
     films = find_radiographs(source)
@@ -128,7 +128,7 @@ def open_boxed(
     for results in read_all(films, places, size=side, workers=max(2, cores())):
         for found in results:
             if found.reason is None:
-                images[found.position] = np.frombuffer(found.pixels, np.uint8).reshape(side, side)
+                images[found.position] = found.pixels
             else:
                 bad[found.position] = found.reason
         if progress:

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from chexlib.data.cache.workers import cores, read_all
-from chexlib.data.sources import write_rejected
-from chexlib.files import brief, disk_errors, open_own, write_atomically, write_csv
+from chexlib.data.sources import read_all, write_rejected
+from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
 from chexlib.findings import FINDINGS, INFO, NO_FINDING, normalise
 from chexlib.inference import Preparation
 from chexlib.metrics import (
@@ -170,8 +169,8 @@ def predict_files(
                 new = {film.position: [film.reason] for film in films if film.reason is not None}
                 bad += len(new)
                 if good := [film for film in films if film.reason is None]:
-                    pixels = np.frombuffer(b"".join(film.pixels for film in good), np.uint8)
-                    batcher = preparation.batcher(pixels.reshape(-1, side, side), device=device)
+                    pixels = np.stack([film.pixels for film in good])
+                    batcher = preparation.batcher(pixels, device=device)
                     scores = preparation.logits(model, batcher, np.arange(len(good))).sigmoid()
                     for film, row in zip(good, scores.tolist(), strict=True):
                         new[film.position] = [f"{value:.6g}" for value in row]

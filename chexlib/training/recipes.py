@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-from chexlib.data.cache.workers import LARGEST
+from chexlib.data.cache import LARGEST
 
 __all__ = ["RECIPES", "Recipe", "data_options"]
 

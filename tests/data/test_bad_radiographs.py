@@ -16,21 +16,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from film_forge import chunk, saved, written
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
-from test_radiographs import RAMP, chest, file_of, saved
+from test_radiographs import RAMP, chest
 
 from chexlib.data import open_radiograph, package_file, read_radiograph
 from chexlib.data.radiographs import RadiographError
 
 FILM = Image.fromarray(np.add.outer(np.arange(64), 2 * np.arange(60)).astype(np.uint8))
-PNG, JPEG, DICOM = saved(FILM), saved(FILM, "JPEG"), file_of(chest(RAMP))
-
-
-def chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+PNG, JPEG, DICOM = saved(FILM), saved(FILM, "JPEG"), written(chest(RAMP))
 
 
 def png(width, height, *, body=b"", depth=8, colour=0):
@@ -62,20 +59,20 @@ def zipped():
 
 
 def dicom(**attributes):
-    return file_of(chest(RAMP, **attributes))
+    return written(chest(RAMP, **attributes))
 
 
 def without_pixels():
     header = chest(RAMP)
     del header.PixelData
-    return file_of(header)
+    return written(header)
 
 
 def encapsulated():
     header = chest(RAMP)
     del header.PixelData
     header.EncapsulatedDocument = b"%PDF-1.4"
-    return file_of(header)
+    return written(header)
 
 
 def undecodable():
@@ -83,14 +80,14 @@ def undecodable():
     header.PixelData = pydicom.encaps.encapsulate([b"no code stream at all" * 5])
     header["PixelData"].VR = "OB"
     header.file_meta.TransferSyntaxUID = JPEG2000Lossless
-    return file_of(header)
+    return written(header)
 
 
 def coloured_dicom():
     header = chest(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3, BitsAllocated=8)
     header.BitsStored, header.HighBit, header.PlanarConfiguration = 8, 7, 0
     header.PixelData = bytes(RAMP.size * 3)
-    return file_of(header)
+    return written(header)
 
 
 # name: (content, what the message must say it found)
@@ -167,7 +164,7 @@ CONTENTS = {
 def raw_number(keyword, text):
     """Return a DICOM file with a number that pydicom would not write."""
     header = chest(RAMP, RescaleIntercept=0, RescaleSlope=1, WindowCenter=11111, WindowWidth=22222)
-    data = file_of(header)
+    data = written(header)
     number = {"WindowWidth": b"\x51", "RescaleSlope": b"\x53"}[keyword]
     start = data.index(b"\x28\0" + number + b"\x10DS") + 8
     (length,) = struct.unpack("<H", data[start - 2 : start])
@@ -178,7 +175,7 @@ def raw_number(keyword, text):
 def several_frames():
     header = chest(np.vstack([RAMP] * 3), NumberOfFrames=3)
     header.Rows = RAMP.shape[0]
-    return file_of(header)
+    return written(header)
 
 
 CONTENTS["DICOM with a NaN window"] = (raw_number("WindowWidth", "nan"), "nan")
@@ -210,10 +207,6 @@ def refusal(source, name):
     assert "\n" not in message
     assert len(message) < 400
     return message.partition(", found ")[2]
-
-
-def test_the_corpus_is_large():
-    assert len(CONTENTS) >= 40
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
@@ -249,30 +242,32 @@ def test_flipped_bytes_give_a_film_or_an_error(whole, data):
     assert pixels.ndim == 2
 
 
+# what stands at a path: (how it is made, what the message must say it found)
+PATHS = {
+    "nothing": (lambda path: None, "none. Check the path."),
+    "a folder": (Path.mkdir, "a folder"),
+    "a broken link": (
+        lambda path: path.symlink_to(path.with_name("gone")),
+        "a link that leads nowhere",
+    ),
+    "a link to itself": (lambda path: path.symlink_to(path), "a link that leads nowhere"),
+    "a pipe": (os.mkfifo, "a device, pipe or socket"),
+    "a huge file": (
+        lambda path: (path.touch(), os.truncate(path, 600 * 2**20)),
+        "629,145,600 bytes",
+    ),
+}
+
+
 class TestPaths:
-    def test_nothing_there(self, tmp_path):
-        found = refusal(tmp_path / "none.png", str(tmp_path / "none.png"))
-        assert found.startswith("none. Check the path.")
+    @pytest.mark.parametrize("kind", PATHS)
+    def test_what_is_no_film_is_named_and_not_read(self, tmp_path, kind):
+        make, found = PATHS[kind]
+        make(tmp_path / "film.png")
+        assert refusal(tmp_path / "film.png", str(tmp_path / "film.png")).startswith(found)
 
     def test_an_empty_path(self):
         assert "an empty one" in refusal("", "''")
-
-    def test_a_folder(self, tmp_path):
-        assert "a folder" in refusal(tmp_path, str(tmp_path))
-
-    def test_a_broken_link(self, tmp_path):
-        link = tmp_path / "link.png"
-        link.symlink_to(tmp_path / "gone.png")
-        assert "a link that leads nowhere" in refusal(link, str(link))
-
-    def test_a_link_to_itself(self, tmp_path):
-        link = tmp_path / "link.png"
-        link.symlink_to(link)
-        assert "a link that leads nowhere" in refusal(link, str(link))
-
-    def test_a_pipe_does_not_hang(self, tmp_path):
-        os.mkfifo(tmp_path / "pipe")
-        assert "a device, pipe or socket" in refusal(tmp_path / "pipe", "pipe")
 
     def test_a_socket(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)  # the path of a socket is short
@@ -293,12 +288,6 @@ class TestPaths:
     def test_a_name_that_no_file_system_takes(self):
         assert "an error of the file system" in refusal("x" * 5000, "long")
         assert "an error of the file system" in refusal("a\0b", "null")
-
-    def test_a_file_too_large_is_not_read(self, tmp_path):
-        path = tmp_path / "huge.png"
-        with path.open("wb") as file:
-            file.truncate(600 * 2**20)
-        assert "629,145,600 bytes" in refusal(path, str(path))
 
     def test_a_film_that_changes_its_name_is_read(self, tmp_path):
         path = tmp_path / "film.dcm"

@@ -14,13 +14,20 @@ from typer.testing import CliRunner
 
 from chexlib.cli import app
 from chexlib.data import ImageCache, cache_home, data_home, find_radiographs, read_radiograph
-from chexlib.data.cache.index import PENDING, Index
-from chexlib.data.cache.workers import resized
+from chexlib.data.cache import PENDING, Index
+from chexlib.data.radiographs import resized
 
 
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "cache"
+
+
+def write_films(folder, numbers, start=0):
+    folder.mkdir(exist_ok=True)
+    for i, number in enumerate(numbers, start):
+        Image.fromarray(film(number)).save(folder / f"{i}.png")
+    return folder
 
 
 def test_holds_each_film_shrunk(folder):
@@ -74,10 +81,7 @@ def test_grows_and_keeps_its_rows(folder):
 
 
 def test_bad_films_are_listed_and_tried_again(folder, tmp_path):
-    films = tmp_path / "films"
-    films.mkdir()
-    for i in range(4):
-        Image.fromarray(film(i)).save(films / f"{i}.png")
+    films = write_films(tmp_path / "films", range(4))
     (films / "2.png").write_bytes((films / "2.png").read_bytes()[:200])
     cache = ImageCache.build(find_radiographs(films), folder, size=32, workers=1)
     assert cache.index["status"].tolist() == ["ok", "ok", "rejected", "ok"]
@@ -86,34 +90,35 @@ def test_bad_films_are_listed_and_tried_again(folder, tmp_path):
     assert report["image"].tolist() == ["2.png"]
     assert "damaged" in report["reason"][0]
     assert str(films / "2.png") in report["reason"][0]
-    Image.fromarray(film(2)).save(films / "2.png")
+    write_films(films, [2], start=2)
     cache = ImageCache.build(find_radiographs(films), folder, size=32, workers=1)
     assert set(cache.index["status"]) == {"ok"}
     assert cache.images[2].any()
     assert not (folder / "rejected.csv").exists()
 
 
-def test_a_damaged_row_is_found_and_repaired(folder):
-    cache = ImageCache.build(Noise(8), folder, size=32, workers=1)
-    good = np.array(cache.images)
-    with (folder / "images.u8").open("r+b") as file:
-        file.seek(5 * 32 * 32 + 17)
-        file.write(b"\xff\x00\xff")
-    with pytest.raises(ValueError, match="found 1 films with others: 00000005_000.png"):
-        ImageCache.open(folder).verify()
-    repaired = ImageCache.build(Noise(8), folder, size=32, workers=1)
-    np.testing.assert_array_equal(repaired.images, good)
-    repaired.verify()
+def test_a_rebuild_does_not_read_all_rows_until_something_says_so(folder):
+    good = np.array(ImageCache.build(Noise(200), folder, size=32, workers=1).images)
+    images = folder / "images.u8"
+    before = images.stat()
+    for quietly in (True, False):
+        with images.open("r+b") as file:
+            file.seek(100 * 32 * 32)
+            file.write(bytes(9))
+        if quietly:  # a disk that forgets leaves no time
+            os.utime(images, ns=(before.st_atime_ns, before.st_mtime_ns))
+            ImageCache.build(Noise(200), folder, size=32, workers=1)
+            with pytest.raises(ValueError, match=r"found 1 films with others: 00000100_000\.png"):
+                ImageCache.open(folder).verify()
+        repaired = ImageCache.build(Noise(200), folder, size=32, workers=1)
+        np.testing.assert_array_equal(repaired.images, good)
 
 
 def test_a_changed_source_is_found(folder, tmp_path):
-    films = tmp_path / "films"
-    films.mkdir()
-    for i in range(3):
-        Image.fromarray(film(i)).save(films / f"{i}.png")
+    films = write_films(tmp_path / "films", range(3))
     cache = ImageCache.build(find_radiographs(films), folder, size=32, workers=1)
     cache.verify(find_radiographs(films))
-    Image.fromarray(film(7)).save(films / "1.png")
+    write_films(films, [7], start=1)
     with pytest.raises(ValueError, match=r"found 1 that changed since: 1\.png"):
         cache.verify(find_radiographs(films))
 
@@ -221,18 +226,11 @@ def test_zeroed_pixels_are_seen_when_a_cache_is_opened(folder):
     ImageCache.build(Noise(200), folder, size=32, workers=1).verify()
 
 
-def write_films(folder, numbers, start=0):
-    folder.mkdir(exist_ok=True)
-    for i, number in enumerate(numbers, start):
-        Image.fromarray(film(number)).save(folder / f"IM{i:04d}", format="PNG")
-
-
 def test_a_changed_file_is_read_again(folder, tmp_path):
-    films, read = tmp_path / "films", []
-    write_films(films, [0, 1, 2])
+    films, read = write_films(tmp_path / "films", [0, 1, 2]), []
     ImageCache.build(find_radiographs(films), folder, size=32, workers=1)
     write_films(films, [7], start=1)
-    os.utime(films / "IM0001", ns=(5, 5))  # whatever the clock's resolution
+    os.utime(films / "1.png", ns=(5, 5))  # whatever the clock's resolution
     cache = ImageCache.build(
         find_radiographs(films),
         folder,
@@ -249,7 +247,7 @@ def test_another_film_of_the_same_name_is_refused(folder, tmp_path):
     write_films(tmp_path / "one", [0, 1])
     write_films(tmp_path / "two", [5, 6, 7])
     first = ImageCache.build(find_radiographs(tmp_path / "one"), folder, size=32, workers=1)
-    with pytest.raises(ValueError, match=r"Expected IM0000 to be the film.*one/IM0000.*two/IM0000"):
+    with pytest.raises(ValueError, match=r"Expected 0.png to be the film.*one/0.png.*two/0.png"):
         ImageCache.build(find_radiographs(tmp_path / "two"), folder, size=32, workers=1)
     once_more = ImageCache.build(find_radiographs(tmp_path / "one"), folder, size=32, workers=1)
     np.testing.assert_array_equal(once_more.images[:2], first.images)
@@ -277,35 +275,35 @@ def test_resizing_averages_areas_or_interpolates():
 
 
 def test_command_builds_and_verifies(tmp_path, monkeypatch):
-    films = tmp_path / "films"
-    films.mkdir()
-    for i in range(3):
-        Image.fromarray(film(i)).save(films / f"{i}.png")
+    films = write_films(tmp_path / "films", range(3))
     (films / "bad.png").write_bytes(b"text")
     monkeypatch.setenv("CHEXLIB_CACHE", str(tmp_path / "home"))
-    run = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--workers", "1"])
-    assert run.exit_code == 0, run.output
-    assert "3 films of 32 px" in run.output
-    assert "1 rejected" in run.output
+
+    def run(*options, source=films):
+        ended = CliRunner().invoke(app, ["cache", str(source), "--size", "32", *options])
+        return ended.exit_code, ended.output.replace("\n", " ")
+
+    code, said = run("--workers", "1")
+    assert code == 0, said
+    assert "3 films of 32 px" in said
+    assert "1 rejected" in said
     assert len(ImageCache.open(cache_home() / "chest-xray14-32")) == 4
     (films / "notes").write_text("of the radiographer")
-    with_notes = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--workers", "1"])
-    said = with_notes.output.replace("\n", " ")
+    _, said = run("--workers", "1")
     assert "3 films read, 1 rejected: see" in said
     assert "rejected.csv; 1 files ignored: 1 text (notes)" in said
-    for name in ("0.png", "1.png", "2.png"):
-        (films / name).unlink()
-    none = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--workers", "1"])
-    assert none.exit_code == 1  # all that is there now was refused, whatever the cache holds
-    assert "found none among 1" in none.output
     for i in range(3):
-        Image.fromarray(film(i)).save(films / f"{i}.png")
-    run = CliRunner().invoke(app, ["cache", str(films), "--size", "32", "--verify"])
-    assert run.exit_code == 0, run.output
-    assert "as promised" in run.output
-    run = CliRunner().invoke(app, ["cache", str(tmp_path / "nowhere")])
-    assert run.exit_code == 1
-    assert "found nothing" in run.output
+        (films / f"{i}.png").unlink()
+    code, said = run("--workers", "1")
+    assert code == 1  # all that is there now was refused, whatever the cache holds
+    assert "found none among 1" in said
+    write_films(films, range(3))
+    code, said = run("--verify")
+    assert code == 0, said
+    assert "as promised" in said
+    code, said = run(source=tmp_path / "nowhere")
+    assert code == 1
+    assert "found nothing" in said
 
 
 @pytest.mark.real_data("nih_sample/images")

@@ -16,7 +16,7 @@ import pytest
 from odd_sources import Noise
 
 from chexlib.data import ImageCache
-from chexlib.data.cache.index import Index
+from chexlib.data.cache import Index
 
 PATIENCE = 600  # seconds until a build counts as hung, on however busy a machine
 PROGRAM = [sys.executable, str(Path(__file__).with_name("odd_sources.py"))]

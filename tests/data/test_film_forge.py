@@ -18,6 +18,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
+from test_radiographs import turns
 
 from chexlib.data import open_radiograph
 from chexlib.data.radiographs import Radiograph, RadiographError
@@ -146,17 +147,7 @@ class TestGoodFiles:
         exif[0x0112] = orientation
         image = Image.fromarray(DEEP << 4 if deep else FLAT)
         upright = grey(saved(image))
-        turned = {
-            1: upright,
-            2: upright[:, ::-1],
-            3: upright[::-1, ::-1],
-            4: upright[::-1],
-            5: upright.T,
-            6: np.rot90(upright, -1),
-            7: upright[::-1, ::-1].T,
-            8: np.rot90(upright),
-        }[orientation]
-        np.testing.assert_array_equal(grey(saved(image, exif=exif)), turned)
+        np.testing.assert_array_equal(grey(saved(image, exif=exif)), turns(upright)[orientation])
 
     def test_a_comment_about_animations_is_no_animation(self):
         parts = chunks(originals()["png grey"])

@@ -13,7 +13,7 @@ CACHE = (
     "print(open_dataset('phantom', 'val', size=32, n_patients=2, folder=folder))\n"
 )
 POOL = (
-    "from chexlib.data.cache.workers import processes\n"
+    "from chexlib.files import processes\n"
     "with processes(2) as pool:\n"
     "    print(pool.submit(abs, -4).result())\n"
 )

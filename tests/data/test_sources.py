@@ -16,6 +16,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from chexlib.data import ImageCache, data_home, find_radiographs, read_radiograph
+from chexlib.data import radiographs as radiographs_module
 from chexlib.data import sources as sources_module
 from chexlib.data.radiographs import RadiographError
 from chexlib.files import legible
@@ -247,15 +248,15 @@ def test_headers_of_an_archive_within_each_other_are_refused(tmp_path):
 
 
 def test_whatever_a_film_raises_costs_that_film_alone(flat, monkeypatch):
-    real = sources_module.open_radiograph
+    real = radiographs_module.decode_picture
 
-    def raising(data, *, name):
+    def raising(data, kind, name):
         for number, error in enumerate((IndexError("x\ny" * 300), MemoryError(), TypeError())):
             if name.endswith(NAMES[number]):
                 raise error
-        return real(data, name=name)
+        return real(data, kind, name)
 
-    monkeypatch.setattr(sources_module, "open_radiograph", raising)
+    monkeypatch.setattr(radiographs_module, "decode_picture", raising)
     found = films(find_radiographs(flat))
     for name in NAMES[:3]:
         said = str(found[name].radiograph)
@@ -269,7 +270,7 @@ def test_whatever_a_film_raises_costs_that_film_alone(flat, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources_module, "open_radiograph", stopped)
+    monkeypatch.setattr(radiographs_module, "decode_picture", stopped)
     with pytest.raises(KeyboardInterrupt):
         films(find_radiographs(flat))
 

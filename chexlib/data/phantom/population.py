@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.augment import uniforms
-from chexlib.data.cache.workers import cores, processes
 from chexlib.data.labels import VIEWS, load_labels
 from chexlib.data.phantom.film import DEVICES, VERSION, Film
 from chexlib.data.phantom.render import field_of_view, render
 from chexlib.data.radiographs import Radiograph
 from chexlib.data.sources import Item, batched
 from chexlib.data.tables import table
+from chexlib.files import cores, processes
 from chexlib.findings import FINDINGS, normalise
 
 __all__ = [

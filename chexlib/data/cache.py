@@ -1,0 +1,516 @@
+"""The image cache: every film decoded once, then a row of one memory-mapped file.
+
+A folder with ``images.u8`` (uint8 [N, S, S], nothing else) and ``index.txt`` (what each row is, and
+checksums). A film counts once the index says so, and that is written after its pixels are on disk:
+whatever stops a build, what the index promises is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import zlib
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from chexlib.data.sources import Progress, read_all, write_rejected
+from chexlib.files import cores, disk_errors, open_own, refuse_unguarded, write_atomically
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from chexlib.data.sources import Result, Source
+
+__all__ = ["LARGEST", "ImageCache", "Index"]
+
+LARGEST = 2048  # pixels a side of a film in a cache; a file that asks for 100,000 asks for 10 GB
+SAMPLE = 32  # films whose pixels are compared with their checksums whenever a cache is opened
+IMAGES, INDEX, FORMAT = "images.u8", "index.txt", 2
+PENDING, OK, REJECTED = "pending", "ok", "rejected"
+log = logging.getLogger(__name__)
+
+
+class Film(NamedTuple):
+    """What the index says of a film; see :class:`ImageCache`."""
+
+    image: str
+    patient: int | None
+    source: str
+    stamp: str
+    source_height: int | None = None
+    source_width: int | None = None
+    spacing_x: float | None = None
+    spacing_y: float | None = None
+    view: str | None = None
+    sha256: str | None = None
+    crc32: int | None = None
+    status: str = PENDING
+    reason: str | None = None
+
+
+class Index:
+    """The films of a cache in the order of their rows, and the file that says so.
+
+    The file grows by a line for each thing that is known. The first line has the format, the films'
+    size, and how many films were there when it was written; each other line is a film as it stands
+    from then on. A line ends with the CRC-32 of all lines up to it, its own text included: one that
+    was lost, doubled, moved or changed is noticed. A line counts when it is whole, so what a kill
+    cuts off at the end is dropped. A finished build writes the file anew, with one line a film.
+
+    A checksum is no signature: who writes an index on purpose can promise anything.
+
+    Attributes
+    ----------
+    path : Path
+    size : int
+        Pixels a side.
+    films : list of Film
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.path, self.size, self.films = folder / INDEX, size, []
+        self._crc = self._end = 0
+
+    @classmethod
+    def read(cls, folder: Path) -> Index:
+        """Read the index in a folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If it is of another format, or damaged: which line.
+        """
+        index, form, least, number = cls(folder, 0), FORMAT, -1, 1
+        # What follows the last line's end was cut off by a kill.
+        lines = index.path.read_bytes().split(b"\n")[:-1]
+        with suppress(ValueError, TypeError, KeyError, IndexError):
+            head = index._next(lines[0])
+            form, index.size = head["format"], int(head["size"])
+            for line in lines[1:] if form == FORMAT else ():
+                number += 1
+                row, *film = index._next(line)
+                index.films[row : row + 1] = [Film(*film)]
+            number += 1
+            least = int(head["films"])
+        if form != FORMAT:
+            raise ValueError(
+                f"Expected an image cache of format {FORMAT} in {folder}, found {form}. Remove the "
+                "folder and build it again."
+            )
+        if not 0 <= least <= len(index.films):
+            raise ValueError(
+                f"Expected the index of an image cache in {index.path}, found one that cannot be "
+                f"trusted (line {number} is damaged or missing). Copy it again, or remove the "
+                "folder and build it again."
+            )
+        return index
+
+    def set(self, films: dict[int, Film]) -> None:
+        """Say what films are from now on, by row; on the disk when this returns.
+
+        Where there is no room, a part of it may stand there, which is true as well.
+        """
+        if not films:
+            return
+        content = b"".join(self._line([row, *film]) for row, film in films.items())
+        with os.fdopen(open_own(self.path, os.O_RDWR), "r+b") as file:
+            file.truncate(self._end)  # what a kill cut off
+            file.seek(self._end)
+            file.write(content)
+            _flush(file)
+        self._end += len(content)
+        for row, film in films.items():
+            self.films[row : row + 1] = [film]
+
+    def write(self) -> None:
+        """Write the file anew, whole or not at all, with a line a film."""
+        self._crc = 0
+        head = {"format": FORMAT, "size": self.size, "films": len(self.films)}
+        lines = [self._line(head), *(self._line([i, *film]) for i, film in enumerate(self.films))]
+        content = b"".join(lines)
+        write_atomically(self.path, lambda draft: draft.write_bytes(content))
+        self._end = len(content)
+
+    def table(self) -> pd.DataFrame:
+        """Return the films as a table, a row each."""
+        frame = pd.DataFrame(self.films, columns=list(Film._fields))
+        return frame.astype({"patient": "Int64", "crc32": "Int64"})
+
+    def _next(self, line: bytes) -> Any:
+        """Return what a line says, if it is the one that was written behind those before it."""
+        text, _, said = line.rpartition(b"\t")
+        self._crc = zlib.crc32(text, self._crc)
+        if said != b"%08x" % self._crc:
+            raise ValueError("Another checksum.")
+        self._end += len(line) + 1
+        return json.loads(text)
+
+    def _line(self, said: object) -> bytes:
+        text = json.dumps(said).encode()  # ASCII: a name that is no UTF-8 survives
+        self._crc = zlib.crc32(text, self._crc)
+        return b"%b\t%08x\n" % (text, self._crc)
+
+
+def _flush(file: BinaryIO) -> None:
+    """Bring what was written to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class _Build:
+    """One build: workers read and shrink, this process writes pixels and, after them, the index."""
+
+    def __init__(self, source: Source, folder: Path, size: int, progress: Progress | None) -> None:
+        self.source, self.folder, self.size = source, folder, size
+        self.names, self.origins, self.stamps = source.names, source.origins, source.stamps
+        self.done, self.bad, self.progress = 0, 0, progress or (lambda *_: None)
+        try:
+            self.index = Index.read(folder)
+        except FileNotFoundError:
+            self.index = Index(folder, size)
+            self.index.write()
+        if self.index.size != size:
+            raise ValueError(
+                f"Expected films of {self.index.size} px, as the cache in {folder} has them, got "
+                f"size={size}. Build into another folder."
+            )
+
+    def run(self, workers: int) -> None:
+        """Read what is not there yet, or whose file is another, and write it."""
+        films, path = self.index.films, self.folder / IMAGES
+        rows = {film.image: row for row, film in enumerate(films)}
+        new = [i for i, name in enumerate(self.names) if name not in rows]
+        changed = path.exists() and path.stat().st_mtime_ns > self.index.path.stat().st_mtime_ns
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
+            # Before anything is promised: where there is no room, a cache stays as it was.
+            _reserve(file.fileno(), (len(films) + len(new)) * self.size**2)
+            self._forget_damaged(every_row=changed)
+            again = {i: rows[name] for i, name in enumerate(self.names) if name in rows}
+            again = {
+                i: row
+                for i, row in again.items()
+                if (films[row].status, films[row].stamp) != (OK, self.stamps[i])
+            }
+            self.done = len(self.names) - len(new) - len(again)
+            self.progress(self.done, len(self.names), self.bad)
+            self._read(file, again, workers)
+            # Added after those: another film of a known name ends the build, and then it must not
+            # leave a finished cache that waits for films.
+            added = dict(zip(new, itertools.count(len(films)), strict=False))
+            empty = zip(self.names, self.source.patients, self.origins, self.stamps, strict=True)
+            pending = [Film(*said) for said in empty]
+            self.index.set({row: pending[i] for i, row in added.items()})
+            self._read(file, added, workers)
+        self.index.write()
+        rejected = [(f.image, f.source, f.reason) for f in films if f.status == REJECTED]
+        write_rejected(self.folder / "rejected.csv", rejected)
+
+    def _forget_damaged(self, *, every_row: bool) -> None:
+        """No longer promise what the file does not hold.
+
+        Pixels are on the disk before the index promises them. So every row is read only where the
+        file was written to after the index, or one of a sample is damaged.
+        """
+        index = self.index.table()
+        if len(index):
+            images = np.memmap(
+                self.folder / IMAGES, np.uint8, "r", shape=(len(index), self.size**2)
+            )
+            if every_row or _damaged(images, index, _sample(index)):
+                self._forget(_damaged(images, index, range(len(index))))
+
+    def _forget(self, rows: Iterable[int]) -> None:
+        self.index.set({row: self.index.films[row]._replace(status=PENDING) for row in rows})
+
+    def _read(self, file: BinaryIO, rows: dict[int, int], workers: int) -> None:
+        """Read films at some positions and write their pixels, then what the index says of them."""
+        films, black = self.index.films, bytes(self.size**2)
+        for results in read_all(self.source, sorted(rows), size=self.size, workers=workers):
+            found = {rows[r.position]: self._film(r, films[rows[r.position]]) for r in results}
+            ok = {row for row in found if films[row].status == OK}
+            same = {row for row in ok if films[row].sha256 == found[row].sha256}
+            # From here on, and until their pixels are there, these are not promised.
+            self._forget(ok - same)
+            for row, result in zip(found, results, strict=True):
+                if row not in same:
+                    file.seek(row * self.size**2)
+                    file.write(black if result.pixels is None else result.pixels)
+            _flush(file)
+            self.index.set(found)
+            self.done += len(results)
+            self.bad += sum(result.reason is not None for result in results)
+            self.progress(self.done, len(self.names), self.bad)
+
+    def _film(self, result: Result, before: Film) -> Film:
+        """Return what the index shall say of a film that was read.
+
+        Raises
+        ------
+        ValueError
+            If the cache has another film of that name, from elsewhere.
+        """
+        origin, stamp = self.origins[result.position], self.stamps[result.position]
+        if before.status == OK and before.source != origin and before.sha256 != result.sha256:
+            raise ValueError(
+                f"Expected {before.image} to be the film that the cache in {self.folder} has from "
+                f"{before.source}, found another of that name: {origin}. Build into another "
+                "folder, or give it another name by a CSV with a column `image`."
+            )
+        found = [*result.shape, *result.spacing[::-1], result.view, result.sha256]
+        found += [None, REJECTED] if result.reason else [zlib.crc32(result.pixels), OK]
+        return Film(before.image, before.patient, origin, stamp, *found, result.reason)
+
+
+def _reserve(file: int, n_bytes: int) -> None:
+    """Take the space now, so that a disk that is too small is noticed at once."""
+    there = os.fstat(file).st_size
+    if n_bytes > there and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, there, n_bytes - there)
+    elif n_bytes > there:
+        os.ftruncate(file, n_bytes)
+
+
+def _sample(index: pd.DataFrame) -> np.ndarray:
+    return np.linspace(0, len(index) - 1, min(len(index), SAMPLE)).astype(int)
+
+
+def _damaged(
+    images: np.ndarray,
+    index: pd.DataFrame,
+    rows: Collection[int],
+    progress: Progress | None = None,
+) -> list[int]:
+    """Return those rows whose pixels are not what the index promises."""
+    ok, crc32, damaged = (index["status"] == OK).tolist(), index["crc32"].tolist(), []
+    for done, row in enumerate(rows, 1):
+        if ok[row] and zlib.crc32(images[row]) != crc32[row]:
+            damaged.append(row)
+        if progress:
+            progress(done, len(rows), len(damaged))
+    return damaged
+
+
+class ImageCache:
+    """Films of one size in one file, made by :meth:`build` and opened by :meth:`open`.
+
+    Attributes
+    ----------
+    folder : Path
+    size : int
+        Pixels a side.
+    images : uint8 memmap, shape (N, size, size)
+        Read-only; a rejected film is black. Films that are not square were squashed to squares, as
+        NIH's own were: ``index`` has the shape they had.
+    index : DataFrame
+        One row a film, in the order of ``images``: ``image`` (name), ``patient`` (Int64),
+        ``source``, ``stamp`` (size and time of the file), ``source_height``, ``source_width``,
+        ``spacing_x``, ``spacing_y`` (mm per pixel of the source), ``view``, ``sha256`` (of the
+        source file), ``crc32`` (of the row), ``status`` (``ok`` or ``rejected``) and ``reason``.
+    """
+
+    def __init__(self, folder: Path, *, size: int, index: pd.DataFrame) -> None:
+        self.folder, self.size, self.index = folder, size, index
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> ImageCache:
+        """Open a finished cache.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none in the folder.
+        ValueError
+            If its build has not ended, it is of another format, its index is damaged, its file of
+            films is too short, or one of a sample of its films is not what the index says;
+            :meth:`verify` checks all.
+        """
+        folder = Path(folder)
+        try:
+            promised = Index.read(folder)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"Expected an image cache in {folder}, found none. "
+                "Build it: chexlib cache SOURCE FOLDER"
+            ) from None
+        size, index = promised.size, promised.table()
+        waiting = int((index["status"] == PENDING).sum())
+        if waiting:
+            raise ValueError(
+                f"Expected a finished cache in {folder}, found one that still waits for "
+                f"{waiting:,} of {len(index):,} films. Repeat the command that builds it: it goes "
+                "on where it stopped."
+            )
+        present = (folder / IMAGES).stat().st_size
+        if present < len(index) * size**2:
+            raise ValueError(
+                f"Expected {len(index) * size**2:,} bytes in {folder / IMAGES}, found "
+                f"{present:,}. Copy it again, or build it again."
+            )
+        cache = cls(folder, size=size, index=index)
+        cache._check(_sample(index))
+        return cache
+
+    @classmethod
+    def build(
+        cls,
+        source: Source,
+        folder: str | os.PathLike[str],
+        *,
+        size: int = 256,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> ImageCache:
+        """Build a cache, go on with one that was stopped, or add films to one.
+
+        Films that are there are not read again, unless size or time of their files changed since;
+        rejected ones are, since they may have been repaired. What the index promises is trusted,
+        unless the file of films was written to after it, or a sample is damaged: then every row
+        is checked, and a damaged one read again. Films that cannot be read are rejected
+        with a reason, listed in ``rejected.csv``, and the build goes on. A second build in the
+        folder waits for the first.
+
+        Parameters
+        ----------
+        source : Source
+            From :func:`chexlib.data.find_radiographs`, or simulated.
+        folder : path
+            Made if it is not there. It will take ``len(source.names) * size**2`` bytes.
+        size : int
+            Pixels a side, 16 to 2048. Films are averaged over areas when they shrink, and
+            interpolated linearly when they grow.
+        workers : int, optional
+            Processes; by default a core each, and two at least. With 1, films are read in this
+            process, which a decoder's crash would end.
+        progress : callable, optional
+            Called with the numbers of films done, of all, and of rejected ones.
+
+        Raises
+        ------
+        ValueError
+            If an option is outside its range, the cache has another size, its index is damaged, or
+            it has another film of the same name from elsewhere.
+        RuntimeError
+            In a process that imports a script without the guard ``if __name__ == "__main__":``.
+        OSError
+            If the disk is full: what is done stays, and the same call goes on.
+        """
+        from filelock import FileLock
+
+        refuse_unguarded()
+        if not 16 <= size <= LARGEST:
+            raise ValueError(f"Expected a size from 16 to {LARGEST} pixels, got {size}.")
+        workers = max(2, cores()) if workers is None else workers
+        if workers < 1:
+            raise ValueError(f"Expected at least one worker, got {workers}.")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            held = lock.acquire(timeout=0)
+        except TimeoutError:
+            log.warning("Waiting for another build in %s", folder)
+            held = lock.acquire()
+        with held, disk_errors(folder / IMAGES):
+            _Build(source, folder, size, progress).run(workers)
+        return cls.open(folder)
+
+    @cached_property
+    def images(self) -> np.memmap:
+        """The films, mapped when they are first asked for."""
+        return np.memmap(
+            self.folder / IMAGES, np.uint8, "r", shape=(len(self), self.size, self.size)
+        )
+
+    @cached_property
+    def content_hash(self) -> str:
+        """A hash of names, sources and pixels, for the record of a training run."""
+        columns = self.index[["image", "sha256", "crc32"]].to_csv(index=False)
+        return hashlib.sha256(columns.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        """Return the number of films, rejected ones included."""
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        """Name the folder, the number of films and their size."""
+        return f"ImageCache({str(self.folder)!r}, {len(self):,} films of {self.size} px)"
+
+    def __reduce__(self) -> tuple:
+        """Pickle as a folder: a worker opens the cache again."""
+        return ImageCache.open, (self.folder,)
+
+    def rows(self, names: ArrayLike) -> np.ndarray:
+        """Return the row of each image name, int64.
+
+        Raises
+        ------
+        ValueError
+            If a name is not in the cache.
+        """
+        rows = pd.Index(self.index["image"]).get_indexer(names)
+        missing = np.asarray(names)[rows < 0]
+        if len(missing):
+            raise ValueError(
+                f"Expected films of the cache in {self.folder}, got {len(missing):,} that are not "
+                f"in it: {', '.join(map(str, missing[:5]))}. Add them: chexlib cache SOURCE FOLDER"
+            )
+        return rows.astype(np.int64)
+
+    def verify(self, source: Source | None = None, *, progress: Progress | None = None) -> None:
+        """Check every row against its checksum, and every source file where a source is given.
+
+        Parameters
+        ----------
+        source : Source, optional
+            The files the cache was built from; those that changed since are named.
+        progress : callable, optional
+            Called with the numbers of films checked, of all, and of wrong ones.
+
+        Raises
+        ------
+        ValueError
+            Naming the films whose pixels or files are not what the index says. Building again
+            repairs the rows.
+        """
+        try:
+            self._check(range(len(self)), progress)
+        except ValueError:
+            with suppress(OSError):  # the next build shall see that it must look at every row
+                (self.folder / IMAGES).touch()
+            raise
+        if source is None:
+            return
+        known = dict(zip(self.index["image"], self.index["sha256"], strict=True))
+        shared = [i for i, name in enumerate(source.names) if known.get(name)]
+        changed = [
+            source.names[item.position]
+            for task in source.tasks(shared)
+            for item in task()
+            if item.sha256 != known[source.names[item.position]]
+        ]
+        if changed:
+            raise ValueError(
+                f"Expected the files that {self.folder} was built from, found {len(changed)} that "
+                f"changed since: {', '.join(changed[:5])}. Build into a new folder."
+            )
+
+    def _check(self, rows: Collection[int], progress: Progress | None = None) -> None:
+        """Refuse rows whose pixels are not those that the index promises."""
+        wrong = _damaged(self.images, self.index, rows, progress)
+        if wrong:
+            raise ValueError(
+                f"Expected the checksums of the index in {self.folder / IMAGES}, found "
+                f"{len(wrong)} films with others: {', '.join(self.index['image'][wrong[:5]])}. "
+                "Build again: only they are read again."
+            )
