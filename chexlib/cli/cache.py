@@ -67,28 +67,19 @@ def cache(
         folder = folder or cache_home() / f"chest-xray14-{size}"
         console = terminal()
         films = find_radiographs(source)
-        where = escape(legible(str(source)))
-        console.print(f"{len(films.names):,} films in {where}", soft_wrap=True)
+        found = f"{len(films.names):,} films in {escape(legible(str(source)))}"
+        console.print(found, soft_wrap=True)
         if verify:
             with films_bar("checked", "wrong") as progress:
                 ImageCache.open(folder).verify(films, progress=progress)
-            console.print(
-                f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True
-            )
+            said = f"[green]as promised[/] every film in {escape(str(folder))}"
+            console.print(said, soft_wrap=True)
             return
         with films_bar("read", "rejected") as progress:
             built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
         rejected = built.index["status"] == "rejected"
-        console.print(
-            f"[green]ready[/] {int((~rejected).sum()):,} films of {built.size} px in "
-            f"{escape(str(built.folder))}",
-            soft_wrap=True,
-        )
+        ready = f"[green]ready[/] {(~rejected).sum():,} films of {built.size} px in "
+        console.print(ready + escape(str(built.folder)), soft_wrap=True)
         bad = int(built.index["image"][rejected].isin(films.names).sum())
-        tell_films(
-            console,
-            read=len(films.names) - bad,
-            rejected=bad,
-            listed=built.folder / "rejected.csv",
-            ignored=films.ignored,
-        )
+        read, listed = len(films.names) - bad, built.folder / "rejected.csv"
+        tell_films(console, read=read, rejected=bad, listed=listed, ignored=films.ignored)
