@@ -191,7 +191,8 @@ class _Build:
         films, path = self.index.films, self.folder / IMAGES
         rows = {film.image: row for row, film in enumerate(films)}
         new = [i for i, name in enumerate(self.names) if name not in rows]
-        changed = path.exists() and path.stat().st_mtime_ns > self.index.path.stat().st_mtime_ns
+        changed = not path.exists() or path.stat().st_size < len(films) * self.size**2
+        changed |= not changed and path.stat().st_mtime_ns > self.index.path.stat().st_mtime_ns
         with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
             # Before anything is promised: where there is no room, a cache stays as it was.
             _reserve(file.fileno(), (len(films) + len(new)) * self.size**2)
@@ -220,7 +221,7 @@ class _Build:
         """No longer promise what the file does not hold.
 
         Pixels are on the disk before the index promises them. So every row is read only where the
-        file was written to after the index, or one of a sample is damaged.
+        file is too short or was written to after the index, or one of a sample is damaged.
         """
         index = self.index.table()
         if len(index):
