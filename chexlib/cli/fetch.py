@@ -143,20 +143,12 @@ def _list_in_full(entries: list[Entry], home: Path) -> None:
     console = terminal()
     for item in entries:
         console.print(f"[bold cyan]{item.name}[/]  {escape(item.title)}  {state_of(item, home)}")
-        rows = [
-            ("size", _size(item)),
-            ("licence", item.licence),
-            ("cite", item.citation),
-            ("from", item.homepage),
-            ("note", item.note),
-        ]
+        rows = [("size", _size(item)), ("licence", item.licence), ("cite", item.citation)]
+        rows += [("from", item.homepage), ("note", item.note)]
         for file in item.files:
             size = f"{file.size:,} bytes" if file.size is not None else "size not published"
-            rows += [
-                ("file", f"{file.unpack_to}/" if file.unpack_to else file.path),
-                ("", file.url),
-                ("", f"{file.hash or 'no published hash'}, {size}"),
-            ]
+            rows += [("file", f"{file.unpack_to}/" if file.unpack_to else file.path)]
+            rows += [("", file.url), ("", f"{file.hash or 'no published hash'}, {size}")]
         for label, text in rows:
             if text:
                 console.print(f"  {label:8}{escape(text)}", soft_wrap=True)

@@ -190,18 +190,17 @@ def _bring(file: RemoteFile, home: Path, progress: Progress, options: dict[str, 
             progress=functools.partial(progress, target.name),
             **options,
         )
-        if not file.unpack_to and not file.convert:
-            put_in_place(part, target)
-            return
         try:
             if file.unpack_to:
                 _unpack(file, part, home, progress)
-            else:
+            elif file.convert:
                 write_atomically(target, functools.partial(_convert, file, part))
+            else:
+                put_in_place(part, target)
         except FetchError:
             part.unlink()  # unsound: not to be tried again
             raise
-        part.unlink()
+        part.unlink(missing_ok=True)
     finally:
         with contextlib.suppress(OSError):
             if not part.stat().st_size:

@@ -14,12 +14,7 @@ def data_home() -> Path:
 
     The folder need not exist. ``chexlib fetch`` lays files out below it.
     """
-    named = os.environ.get("CHEXLIB_DATA")
-    if named:
-        return Path(named).expanduser()
-    import pooch  # only here: it takes a quarter of a second to import
-
-    return Path(pooch.os_cache("chexlib"))
+    return _named("CHEXLIB_DATA")
 
 
 def cache_home() -> Path:
@@ -28,12 +23,15 @@ def cache_home() -> Path:
     Image caches and simulated films are kept there, apart from fetched files, which may lie on a
     disk that is only read. The folder need not exist.
     """
-    named = os.environ.get("CHEXLIB_CACHE")
-    if named:
-        return Path(named).expanduser()
-    import pooch
+    return _named("CHEXLIB_CACHE", "made")
 
-    return Path(pooch.os_cache("chexlib")) / "made"
+
+def _named(variable: str, *default: str) -> Path:
+    if named := os.environ.get(variable):
+        return Path(named).expanduser()
+    import pooch  # only here: it takes a quarter of a second to import
+
+    return Path(pooch.os_cache("chexlib"), *default)
 
 
 def package_file(package: str, *parts: str) -> Path:

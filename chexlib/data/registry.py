@@ -74,18 +74,13 @@ class Entry:
         return None if None in sizes else sum(sizes)
 
 
-def _read(path: Path) -> dict[str, Entry]:
-    """Read the registry; an unknown or a missing key is a TypeError that names it."""
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: Entry(
-            name=name, **table | {"files": tuple(RemoteFile(**file) for file in table["files"])}
-        )
-        for name, table in tables.items()
-    }
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-
-REGISTRY: dict[str, Entry] = _read(Path(__file__).with_suffix(".toml"))
+# An unknown or a missing key is a TypeError that names it.
+REGISTRY: dict[str, Entry] = {
+    name: Entry(name=name, **row | {"files": tuple(RemoteFile(**file) for file in row["files"])})
+    for name, row in _TABLES.items()
+}
 
 
 def entry(name: str) -> Entry:

@@ -929,7 +929,3 @@ def test_the_real_folder_is_not_written_to():
     for name in names:
         fetch(name)
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
-
-
-def test_the_module_says_what_it_offers():
-    assert all(hasattr(fetch_module, name) for name in fetch_module.__all__)
