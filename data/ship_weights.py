@@ -14,6 +14,7 @@ from train_runs import folder_of
 
 from chexlib.data import open_dataset
 from chexlib.models import load_checkpoint, phantom_checkpoint, save_checkpoint
+from chexlib.text import estimate_text
 from chexlib.training import open_run, predict
 from chexlib.training.evaluate import auroc_with_intervals
 from chexlib.training.recipes import data_options
@@ -43,7 +44,8 @@ def main() -> None:
         half=True,
     )
     mean = measured["mean_auroc"]
-    sys.stdout.write("mean AUROC {estimate:.3f} ({low:.3f} to {high:.3f})\n".format(**mean))
+    text = estimate_text(mean["estimate"], mean["low"], mean["high"], decimals=3)
+    sys.stdout.write(f"mean AUROC {text}\n")
 
 
 if __name__ == "__main__":

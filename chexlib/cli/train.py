@@ -156,13 +156,15 @@ def _conclude(run: Run, console: Console) -> None:
     against = {"truth": "against the truth", "labels": "against the labels"}
     if run.metrics.get("truth") == run.metrics["labels"]:  # a phantom without noise
         del against["labels"]
+    from chexlib.text import estimate_text
+
     lines = []
     for name, said in against.items():
         if name in run.metrics:
             mean = run.metrics[name]["mean_auroc"]
+            text = estimate_text(mean["estimate"], mean["low"], mean["high"], decimals=3)
             lines.append(
-                f"[green]ready[/] mean AUROC {mean['estimate']:.3f} ({mean['low']:.3f} to "
-                f"{mean['high']:.3f}) {said}, {run.metrics['films']:,} test films of "
+                f"[green]ready[/] mean AUROC {text} {said}, {run.metrics['films']:,} test films of "
                 f"{run.metrics['patients']:,} patients"
             )
     folder = escape(str(run.folder))

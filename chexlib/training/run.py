@@ -20,6 +20,7 @@ import torch
 
 from chexlib.files import remove_drafts, write_atomically
 from chexlib.models import CheckpointError
+from chexlib.text import estimate_text
 from chexlib.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -107,9 +108,8 @@ class Run:
         if not (self.folder / "metrics.json").is_file():
             return f"Run({name}, not finished)"
         mean = self.metrics["truth" if "truth" in self.metrics else "labels"]["mean_auroc"]
-        return "Run({}, mean AUROC {:.3f} ({:.3f} to {:.3f}))".format(
-            name, *(mean[key] for key in ("estimate", "low", "high"))
-        )
+        text = estimate_text(mean["estimate"], mean["low"], mean["high"], decimals=3)
+        return f"Run({name}, mean AUROC {text})"
 
 
 def open_run(folder: str | Path, *, finished: bool = True) -> Run:
