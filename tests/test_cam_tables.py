@@ -57,13 +57,6 @@ def test_nobody_beats_the_judge_who_knows_the_answer():
     assert (hits["cam 224"] <= hits["best cell 224"] + 0.02).all()
 
 
-def test_means_are_of_findings_each_counting_alike():
-    for name, keys in (("cam_verdicts", ["share"]), ("cam_methods", ["source", "metric"])):
-        frame = table(name).set_index([*keys, "finding"])["estimate"]
-        wide = frame.unstack("finding")
-        np.testing.assert_allclose(wide[list(FINDINGS)].mean(axis=1), wide[MEAN], rtol=1e-9)
-
-
 def test_on_its_own_scale_every_map_is_hot():
     hot = table("cam_scales").set_index(["scale", "kind"])["hot"]
     assert (hot["map"] == 1).all()

@@ -59,13 +59,6 @@ def test_parts_of_the_official_split_add_up(labels):
         assert views[row.part, row.name] == row.n_positive
 
 
-def test_ratios_are_those_of_the_shares():
-    split = table("official_split")
-    wide = split.pivot(index=["subset", "name"], columns="part", values="estimate")
-    wide = wide.dropna(subset="test / train_val")
-    assert (wide["test"] / wide["train_val"]).to_numpy() == pytest.approx(wide["test / train_val"])
-
-
 @pytest.mark.parametrize(("name", "films"), [("any", 1168), ("lower quality", 1094)])
 def test_a_list_is_the_sum_of_its_parts(name, films):
     azure = table("azure_exclusions")

@@ -51,37 +51,6 @@ def test_the_runs_are_those_of_the_builder(noise):
     assert {"faint-0", "faint-1"} <= set(listed)
 
 
-@pytest.mark.parametrize("name", ["noise_auroc", "noise_differences"])
-def test_intervals_hold_their_estimates_and_both_spreads(name):
-    frame = table(name)
-    middle = frame["estimate" if "estimate" in frame else "difference"]
-    assert ((frame["low"] < middle) & (middle < frame["high"])).all()
-    # Wider than the spread over patients alone would make them.
-    width = frame["high"] - frame["low"]
-    assert (width > 1.9 * 2 * frame["se_patients"]).all()
-    assert (frame["se_seeds"] > 0).all()
-
-
-def test_means_are_those_of_the_findings():
-    for judge, frame in table("noise_auroc").groupby("judge"):
-        wide = frame.pivot(index="finding", columns="training", values="estimate")
-        np.testing.assert_allclose(wide.loc[list(FINDINGS)].mean(), wide.loc[MEAN], err_msg=judge)
-
-
-def test_differences_are_those_of_the_aurocs():
-    scored = table("noise_auroc").query("judge == 'truth'")
-    area = scored.set_index(["training", "finding"])["estimate"]
-    for row in table("noise_differences").itertuples():
-        apart = area[row.first, row.finding] - area[row.second, row.finding]
-        assert row.difference == pytest.approx(apart, abs=1e-9)
-
-
-def test_true_labels_are_one_judge():
-    scored = table("noise_auroc").query("training == 'true'")
-    wide = scored.pivot(index="finding", columns="judge", values="estimate")
-    np.testing.assert_allclose(wide["labels"], wide["truth"])
-
-
 def test_the_factor_is_what_theory_says_of_the_rates():
     rates = noise_rates().set_index("finding")
     shares = table("noise_calibration").query("training == 'true' and measure == 'true share'")

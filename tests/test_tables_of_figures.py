@@ -11,6 +11,7 @@ from chexlib.data import table
 from chexlib.data.phantom import VERSION
 from chexlib.data.tables import write_table
 from chexlib.files import sha256
+from chexlib.findings import FINDINGS
 
 NAMES = sorted(path.name.partition(".")[0] for path in FOLDER.glob("*.csv*"))
 # A table whose interval `low, high` is of a column that is not called `estimate`.
@@ -128,6 +129,31 @@ def test_p_is_below_5_percent_exactly_where_the_interval_of_95_percent_leaves_ou
         around = (low < 0) & (high > 0)  # an end of 0 may be rounded
         assert not ((frame["p_adjusted"] < 0.05) & around).any()
         assert "p" not in frame or not (frame["p_adjusted"] < frame["p"] - 1e-12).any()
+
+
+MEANS = ("Mean of 14", "mean of 14", "mean of findings")
+WITH_MEAN = [
+    name
+    for name in NAMES
+    if table(name).isin(MEANS).any(axis=None) and table(name).isin(["Mass"]).any(axis=None)
+]
+
+
+@pytest.mark.parametrize("name", WITH_MEAN)
+def test_a_mean_is_that_of_the_findings(name):
+    frame, figure = table(name), CALLED.get(name, "estimate")
+    figure = figure if figure in frame else "factor"
+    finding = frame.columns[frame.isin(MEANS).any()][0]
+    words = [c for c in frame if frame[c].dtype.kind not in "fib"]
+    keys = [c for c in (*words, "seed", "assumed") if c in frame and c not in (finding, "method")]
+    compared = 0
+    for _, part in frame.fillna(dict.fromkeys(keys, "")).groupby(keys or (lambda _: 0)):
+        values = part.set_index(finding)[figure]
+        mean, own = (values[values.index.isin(names)] for names in (MEANS, FINDINGS))
+        if len(own) > 1 and len(mean):
+            assert mean.item() == pytest.approx(own.mean(), abs=2e-4), part
+            compared += 1
+    assert compared
 
 
 def test_quoted_figures_have_their_sources():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from chexlib.data import table
-from chexlib.findings import FINDINGS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "book" / "04_training.ipynb"
@@ -29,25 +28,6 @@ def builders():
     import tables_training
 
     return tables_training
-
-
-def test_differences_are_those_of_the_runs():
-    means = table("training_runs").set_index("run")["mean_auroc"]
-    frame = table("training_differences")
-    expected = means[frame["first"]].to_numpy() - means[frame["second"]].to_numpy()
-    np.testing.assert_allclose(frame["difference"], expected, atol=1e-12)
-
-
-def test_seeds_share_the_films_and_have_all_findings():
-    frame = table("training_seeds")
-    wide = frame.pivot(index="finding", columns="seed", values="auroc")
-    assert len(wide) == len(FINDINGS) + 1
-    assert not wide.isna().any(axis=None)
-    means = wide.loc[list(FINDINGS)].mean()
-    np.testing.assert_allclose(wide.loc["Mean of 14"], means)
-    runs = table("training_runs").set_index("run")["mean_auroc"]
-    for seed, value in wide.loc["Mean of 14"].items():
-        assert runs[f"true-{seed}"] == pytest.approx(value)
 
 
 def test_weights_lift_probabilities_and_the_formula_takes_them_back():
