@@ -95,7 +95,10 @@ def train(
         short = {"dataset": dataset, "epochs": epochs}
         given = {name: value for name, value in short.items() if value is not None}
         asked = RECIPES[recipe].with_values(values or (), **given)
-        folder = out or Path("runs") / f"{recipe}-{_digits(asked)}"
+        told = {name: value for name, value in asked.to_dict().items() if name != "about"}
+        told = json.dumps(told, sort_keys=True).encode()
+        digits = hashlib.sha256(told).hexdigest()[:6]  # tell these values from others
+        folder = out or Path("runs") / f"{recipe}-{digits}"
         from chexlib.training.devices import is_first
         from chexlib.training.loop import check_options, fit
 
@@ -113,12 +116,6 @@ def train(
         )
         if is_first():
             _conclude(run, console)
-
-
-def _digits(recipe: Recipe) -> str:
-    """Return what tells a recipe's values from others."""
-    values = {name: value for name, value in recipe.to_dict().items() if name != "about"}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def _introduce(recipe: Recipe, plain: Recipe, folder: Path, console: Console) -> None:

@@ -203,13 +203,14 @@ def _fit(
     training = Training(recipe, folder, data, fabric, metadata)
     training.resume()
     shown = progress and fabric.is_global_zero
-    all_films = recipe.epochs * training.films
-    with _bar(shown, total=all_films, initial=training.films_done) as bar:
+    films = len(data["train"]) // recipe.batch_size * recipe.batch_size  # of an epoch
+    begun = training.steps_done * recipe.batch_size
+    with _bar(shown, total=recipe.epochs * films, initial=begun) as bar:
         training.run(bar, checkpoint_every)
     if not fabric.is_global_zero:
         return open_run(folder, finished=False)
-    all_films = len(data["val"]) + len(data["test"])
-    with _bar(shown, total=all_films, desc="judging") as bar:
+    films = len(data["val"]) + len(data["test"])
+    with _bar(shown, total=films, desc="judging") as bar:
         judge(recipe, folder, data["test"], val=data["val"], device=fabric.device, step=bar.update)
     points_of(folder)[1].unlink(missing_ok=True)
     return open_run(folder)
@@ -303,14 +304,9 @@ class Training:
         self._rows = np.empty(0, np.int64)  # of the last batch
 
     @property
-    def films(self) -> int:
-        """Films of an epoch, over all processes."""
-        return len(self._train) * self.recipe.batch_size
-
-    @property
-    def films_done(self) -> int:
-        """Films of the epochs and steps that are over."""
-        return len(self.history) * self.films + self.step * self.recipe.batch_size
+    def steps_done(self) -> int:
+        """Steps of all epochs that are over, and of this one."""
+        return len(self.history) * len(self._train) + self.step
 
     @property
     def best_epoch(self) -> int:
@@ -420,7 +416,7 @@ class Training:
         self.history.append(row)
         self.step, self._total = 0, torch.zeros_like(self._total)
         curves = {key: row[key] for key in row if key not in ("epoch", "seconds")}
-        self.fabric.log_dict(curves, step=len(self.history) * len(self._train))
+        self.fabric.log_dict(curves, step=self.steps_done)
         self.fabric.logger.experiment.flush()
         if not self.fabric.is_global_zero:
             return
