@@ -1,4 +1,6 @@
-"""What every test sees: the marker of tests on fetched data, and hypothesis without deadlines."""
+"""What every test has: the marker of tests on fetched data, no deadlines, figures closed."""
+
+import sys
 
 import hypothesis
 import pytest
@@ -16,3 +18,10 @@ def pytest_runtest_setup(item):
         for path in marker.args:
             if not (data_home() / path).exists():
                 pytest.skip(f"{path} is not in CHEXLIB_DATA: see `chexlib fetch --help`")
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -11,9 +11,7 @@ from figures.labels import dumbbells, labellers, ppv_curve, shares, squares
 
 @pytest.fixture
 def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
+    return plt.subplots()[1]
 
 
 def test_a_labeller_is_a_point_of_the_roc_plane(ax):
@@ -29,11 +27,6 @@ def test_a_labeller_is_a_point_of_the_roc_plane(ax):
     assert ax.lines[1].get_marker() != ax.lines[2].get_marker()
     right = ax.get_xlim()[1]
     assert 0.3 < right <= 1
-
-
-def test_rates_outside_0_to_1_are_refused(ax):
-    with pytest.raises(ValueError, match="Expected rates from 0 to 1 of 'odd', got"):
-        labellers(ax, {"odd": ([1.1], [0.9])})
 
 
 def test_dumbbells_join_the_figures_of_a_line(ax):
@@ -55,8 +48,18 @@ def test_squares_draws_a_hundred_marks(ax):
     assert [len(one) for one in marks] == [34, 33, 33]
     assert len({tuple(place) for one in marks for place in one}) == 100
     assert ax.get_legend().get_texts()[0].get_text() == "34 ill"
-    with pytest.raises(ValueError, match="sum to 1"):
-        squares(ax, {"ill": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("draw", "values", "message"),
+    [
+        (squares, {"ill": 0.5}, "sum to 1, got 0.500"),
+        (labellers, {"odd": ([1.1], [0.9])}, "Expected rates from 0 to 1 of 'odd', got"),
+    ],
+)
+def test_what_is_no_share_is_refused(ax, draw, values, message):
+    with pytest.raises(ValueError, match=message):
+        draw(ax, values)
 
 
 def test_shares_stacks_to_the_whole(ax):

@@ -12,12 +12,6 @@ from chexlib.models import CheXNet
 from figures import maps as draw
 
 
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def boxed():
     pixels = np.zeros((2, 64, 64), np.uint8)

@@ -20,12 +20,6 @@ from figures.scores import (
 SOME = ["Effusion", "Pneumothorax", "Hernia"]
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 def test_reliability_has_a_panel_a_finding():
     rows = table("reliability")
     rows = rows[rows["finding"].isin(SOME) & rows["method"].isin(["as published", "Platt"])]
@@ -37,18 +31,13 @@ def test_reliability_has_a_panel_a_finding():
     assert len(figure.axes[0].lines[-1].get_xdata()) == len(bins)
 
 
-def test_decision_curves_name_their_rivals():
+@pytest.mark.parametrize("n", [2, 3])
+def test_decision_curves_name_their_rivals_and_no_panel_is_empty(n):
     rows = table("decision_curves")
-    figure = decision_panels(rows[rows["finding"].isin(SOME[:2])])
-    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    figure = decision_panels(rows[rows["finding"].isin(SOME[:n])])
+    assert len(figure.axes) == n
+    labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
     assert labels == ["as published", "Platt", "act on all"]
-    assert len(figure.axes) == 2
-
-
-def test_an_odd_number_of_findings_leaves_a_panel_empty():
-    rows = table("decision_curves")
-    figure = decision_panels(rows[rows["finding"].isin(SOME)])
-    assert len(figure.axes) == 3
 
 
 def test_forest_marks_what_was_expected():
@@ -86,22 +75,11 @@ def test_a_band_has_the_line_of_a_useless_score(bands, curve, chance, second):
     np.testing.assert_allclose(ax.lines[1].get_ydata(), rows["y"])
 
 
-def test_a_band_is_of_one_curve(bands):
-    _, ax = plt.subplots()
-    with pytest.raises(ValueError, match="one finding and one curve, got 2"):
-        band(ax, bands[bands["finding"] == "Mass"])
-
-
 def test_panels_name_every_finding_with_its_note(bands):
     figure = curve_panels(bands, curve="roc", notes={name: f"note {name}" for name in FINDINGS})
     titles = [ax.get_title("left") for ax in figure.axes]
     assert len(titles) == len(FINDINGS)
     assert all(f"note {name}" in title for name, title in zip(FINDINGS, titles, strict=True))
-
-
-def test_panels_refuse_an_unknown_curve(bands):
-    with pytest.raises(ValueError, match="got 'det'"):
-        curve_panels(bands, curve="det", notes={})
 
 
 def test_panels_carry_curves_and_the_readers_point():
@@ -113,5 +91,16 @@ def test_panels_carry_curves_and_the_readers_point():
         x, y = ax.lines[-1].get_data()
         row = readers.loc[ax.get_title()]
         assert (x[0], y[0]) == (row["false_positive_rate"], row["second"])
-    with pytest.raises(ValueError, match="Expected a reader for each finding, got none for"):
-        reader_panels(curves, readers.drop("Pneumothorax"))
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda rows: band(None, rows), "one finding and one curve, got 28"),
+        (lambda rows: curve_panels(rows, curve="det", notes={}), "got 'det'"),
+        (lambda rows: reader_panels(rows, pd.DataFrame()), "a reader for each finding, got none"),
+    ],
+)
+def test_refuses(bands, draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(bands)

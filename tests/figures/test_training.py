@@ -10,12 +10,6 @@ from chexlib.models import CheXNet, cost
 from figures import training as draw
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 @pytest.mark.parametrize(("arch", "layers"), [("densenet121", 121), ("densenet169", 169)])
 def test_stages_add_up_to_the_network(arch, layers):
     network = CheXNet(arch=arch)

@@ -16,12 +16,6 @@ RNG = np.random.default_rng(0)
 FILM = RNG.integers(0, 256, (180, 160), dtype=np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 def test_black_and_white_are_the_same_for_every_film():
     _, ax = plt.subplots()
     film(ax, IMAGE, title="dark")  # a dark film is not stretched

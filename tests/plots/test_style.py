@@ -21,7 +21,6 @@ def _style():
     with mpl.rc_context():
         plots.use_style()
         yield
-    plt.close("all")
 
 
 def contrast(one: str, other: str) -> float:
@@ -125,7 +124,6 @@ def chart():
     ax.legend()
     out = io.BytesIO()
     fig.savefig(out, facecolor="#fbfaf7")
-    plt.close(fig)
     return out.getvalue()
 
 
