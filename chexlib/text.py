@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from chexlib.findings import FINDINGS, INFO
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
-__all__ = ["difference_text", "estimate_text", "interval_text", "p_text"]
+__all__ = ["difference_text", "estimate_text", "interval_text", "layout", "p_text"]
 
 _SPACE = "\N{NO-BREAK SPACE}"
 
@@ -111,6 +113,36 @@ def difference_text(
     values = rows[list(columns)].astype(float).round(decimals).to_numpy()
     text = [estimate_text(*row, decimals=decimals, signed=True) for row in values]
     return pd.Series(text, index=rows.index, dtype="str").str.replace(" ", _SPACE)
+
+
+def layout(
+    rows: pd.DataFrame, *, index: str | Sequence[str], columns: str, decimals: int = 2
+) -> pd.DataFrame:
+    """Lay figures out for reading: ``estimate (low–high)``, one cell a figure.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``estimate``, ``low`` and ``high``, one row for each cell.
+    index, columns : str
+        Columns of ``rows`` that name the lines and the columns, in order of appearance.
+    decimals : int
+        As many as the intervals justify.
+
+    Returns
+    -------
+    DataFrame of str
+        Findings by their English names; spaces inside a cell do not break.
+    """
+    frame = rows[["estimate", "low", "high"]]
+    text = [
+        estimate_text(*row, decimals=decimals).replace(" to ", "–").replace(" ", _SPACE)
+        for row in frame.itertuples(index=False)
+    ]
+    index = [index] if isinstance(index, str) else list(index)
+    wide = rows.assign(text=text).set_index([*index, columns])["text"].unstack(columns, sort=False)
+    names = {"ppv": "PPV", "npv": "NPV"} | {name: INFO[name].english for name in FINDINGS}
+    return wide.rename(index=names, columns=names).rename_axis(columns=None)
 
 
 def p_text(p_values: ArrayLike) -> list[str]:

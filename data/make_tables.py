@@ -12,6 +12,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "book"))  # what chapters compute
+
 from builders import BUILDERS
 
 from chexlib.data.tables import write_table

@@ -23,7 +23,7 @@ from chexlib.data import load_adjudicated, load_labels, load_rsna, read_predicti
 from chexlib.data.splits import official_split, patient_split
 from chexlib.findings import FINDINGS, NO_FINDING
 from chexlib.metrics import any_of, no_finding
-from chexlib.metrics.label_quality import OPACITY, OPACITY_WIDE, label_columns, rsna_films
+from figures.label_quality import OPACITY, OPACITY_WIDE, label_columns, rsna_films
 
 LICENCE = (
     "figures CC BY 4.0; inputs: predictions BSD-3-Clause, NIH free use with attribution, Google "

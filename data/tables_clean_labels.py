@@ -33,7 +33,7 @@ from chexlib.metrics import (
     resampled,
     roc,
 )
-from chexlib.metrics.label_quality import ANY_FINDING
+from figures.label_quality import ANY_FINDING
 
 RESAMPLES = 2000
 OF_EXAMS = 10_000  # so that Holm's factor of four leaves p < 0.001 within reach

@@ -30,7 +30,7 @@ from chexlib.metrics import (
     resampled,
     share,
 )
-from chexlib.metrics.curves import RocCurve
+from chexlib.metrics.ranking import RocCurve
 
 MEAN = "Mean of 14"
 # Few patients have the finding: what holds with it has to hold without it.

@@ -11,11 +11,11 @@ from builders import LABELS, LUNGS, Built, builds, fetched, simulated
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
+from visibility import contrast, detectability, radial_spectrum
 
 from chexlib.data import read_radiograph
 from chexlib.data.phantom import Film, films_of, population, render
 from chexlib.findings import FINDINGS
-from chexlib.metrics.visibility import contrast, detectability, radial_spectrum
 
 SIZES = (1024, 512, 256, 224, 112, 64, 32)
 

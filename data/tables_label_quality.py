@@ -11,7 +11,7 @@ from builders import GOOGLE, LABELS, RSNA, Built, builds, carried, fetched
 from chexlib.data import load_adjudicated, load_labels, load_rsna
 from chexlib.data.splits import official_split
 from chexlib.findings import FINDINGS, NO_FINDING
-from chexlib.metrics.label_quality import (
+from figures.label_quality import (
     RSNA_STRATA,
     WORST_MATCH,
     google_evidence,

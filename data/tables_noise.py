@@ -34,7 +34,7 @@ from chexlib.metrics import (
     holm,
     resampled,
 )
-from chexlib.metrics.label_issues import find_issues, precision_and_recall, undo_noise
+from chexlib.metrics.label_noise import find_issues, undo_noise
 
 TRAININGS = {
     **{"true": 2, "halved": 1, "measured": 2, "raised": 1, "doubled": 1},
@@ -399,7 +399,7 @@ def noise_issues() -> Built:
         for (method, flagged), (kind, there) in product(flags.items(), kinds.items()):
             where = {"training": training, "method": method, "errors": kind}
             where["finding"] = (*FINDINGS, "all 14")
-            found = precision_and_recall(wrong & there, flagged & there, _draws(), of=there)
+            found = _precision_and_recall(wrong & there, flagged & there, _draws(), of=there)
             tables.append(pd.DataFrame(where | found))
     note = (
         "test films, probabilities of seed 0, which was trained on other films with the same kind "
@@ -408,6 +408,58 @@ def noise_issues() -> Built:
         f"bootstrap of patients, {RESAMPLES} resamples; cleanlab's default filter"
     )
     return pd.concat(tables, ignore_index=True), _provenance(note)
+
+
+def _precision_and_recall(
+    wrong: NDArray, flagged: NDArray, draws: Resamples, *, of: NDArray | bool = True
+) -> dict[str, NDArray[np.float64]]:
+    """Return how many flagged labels are wrong and how many wrong ones are flagged.
+
+    Parameters
+    ----------
+    wrong, flagged : array_like of bool [N, F]
+    draws : Resamples
+        Patients drawn anew.
+    of : array_like of bool [N, F], optional
+        The labels looked at; all by default.
+
+    Returns
+    -------
+    dict of ndarray [F + 1]
+        ``n``, ``n_wrong``, ``n_flagged`` and ``n_found`` (counts), ``share_wrong``, ``precision``
+        and ``recall`` with ``…_low`` and ``…_high``, and ``lift``, precision over the share wrong;
+        last, of all findings' labels together. NaN where nothing is counted.
+    """
+    wrong, flagged = (np.asarray(x, dtype=bool) for x in (wrong, flagged))
+    of = np.broadcast_to(np.asarray(of, dtype=bool), wrong.shape)
+    if wrong.ndim != 2 or wrong.shape != flagged.shape:
+        raise ValueError(
+            f"Expected two arrays [N, F] of one shape, got {wrong.shape} and {flagged.shape}."
+        )
+    kinds = {"n": of, "n_wrong": wrong, "n_flagged": flagged, "n_found": wrong & flagged}
+    out, drawn = {}, {}
+    for name, kind in kinds.items():
+        counts = kind.sum(axis=0)
+        out[name] = np.append(counts, counts.sum())
+        sums = draws.sums(kind)
+        drawn[name] = np.column_stack([sums, sums.sum(axis=1)])
+    ratios = {
+        "share_wrong": ("n_wrong", "n"),
+        "precision": ("n_found", "n_flagged"),
+        "recall": ("n_found", "n_wrong"),
+        "lift": ("precision", "share_wrong"),
+    }
+    for name, (top, bottom) in ratios.items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[name] = out[top] / out[bottom]
+            drawn[name] = drawn[top] / drawn[bottom]
+        ends = np.full((2, len(out[name])), np.nan)
+        for k, column in enumerate(drawn[name].T):
+            defined = column[~np.isnan(column)]
+            if len(defined):
+                ends[:, k] = np.quantile(defined, [0.025, 0.975], method="inverted_cdf")
+        out[f"{name}_low"], out[f"{name}_high"] = ends
+    return out
 
 
 def _farthest(

@@ -6,11 +6,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from sklearn.metrics import precision_score, recall_score
 
 from chexlib.data import table
 from chexlib.data.phantom import noise_rates
 from chexlib.findings import FINDINGS
-from chexlib.metrics.label_issues import label_worth
+from chexlib.metrics import Resamples
+from chexlib.metrics.label_noise import label_worth
 
 ROOT = Path(__file__).parents[1]
 MEAN = "mean of 14"
@@ -156,3 +158,30 @@ def test_the_live_run_of_the_chapter_came_out_as_it_should():
 
 LIVE = {"the truth": 0.69, "labels with errors": 0.63}
 """Mean AUROC by the truth, to be met within a few hundredths."""
+
+
+def test_flags_are_counted_as_scikit_learn_counts_them(noise):
+    rng = np.random.default_rng(2)
+    wrong, flagged, of = rng.random((3, 400, 3)) < 0.4
+    wrong, flagged = wrong & of, flagged & of
+    draws = Resamples(np.arange(400) // 2, resamples=300)
+    found = noise._precision_and_recall(wrong, flagged, draws, of=of)
+    for k in range(4):
+        pick = (slice(None), slice(None) if k == 3 else k)
+        pair = wrong[pick].ravel(), flagged[pick].ravel()
+        assert found["precision"][k] == pytest.approx(precision_score(*pair))
+        assert found["recall"][k] == pytest.approx(recall_score(*pair))
+        assert found["share_wrong"][k] == pytest.approx(wrong[pick].sum() / of[pick].sum())
+    assert (found["precision_low"] < found["precision"]).all()
+    assert (found["precision"] < found["precision_high"]).all()
+    with pytest.raises(ValueError, match="Expected two arrays"):
+        noise._precision_and_recall(wrong, flagged[:, :2], draws)
+
+
+def test_nothing_flagged_has_no_precision(noise):
+    wrong = np.array([[True], [False], [True]])
+    found = noise._precision_and_recall(
+        wrong, np.zeros_like(wrong), Resamples([0, 1, 2], resamples=50)
+    )
+    assert np.isnan(found["precision"]).all()
+    assert (found["recall"] == 0).all()

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.text import difference_text, interval_text, p_text
+from chexlib.data import table
+from chexlib.text import difference_text, interval_text, layout, p_text
 
 
 def test_signs_and_missing_intervals():
@@ -33,3 +34,13 @@ def test_interval_text_leaves_out_an_interval_that_is_not_there():
     frame = pd.DataFrame({"a": [0.5, 2.0], "low": [0.25, np.nan], "high": [0.75, 3.0]})
     text = interval_text(frame, ("a", "low", "high"), decimals=2)
     assert text == ["0.50 (0.25\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.75)", "2.00"]
+
+
+def test_layout_writes_intervals():
+    committed = table("label_quality")
+    rows = committed[(committed["finding"] == "Pneumothorax") & (committed["statistic"] == "ppv")]
+    wide = layout(rows, index="finding", columns="subset")
+    assert list(wide.columns) == ["google_val", "google_test", "google_all"]
+    assert wide.iloc[0, 0] == "0.32\N{NO-BREAK SPACE}(0.17–0.47)"
+    both = committed[committed["reference"] == "next film"].query("statistic == 'persistence'")
+    assert "Pleural thickening" in layout(both, index="finding", columns="statistic").index

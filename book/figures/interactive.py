@@ -139,7 +139,7 @@ def threshold_explorer(
     ----------
     grid : DataFrame
         Rows of ``data/threshold_grid.csv``: for each finding the same thresholds, rising, with
-        ``prevalence tp fp`` and the figures of :func:`chexlib.metrics.sweep.threshold_sweep`.
+        ``prevalence tp fp`` and the figures of :func:`chexlib.metrics.thresholds.threshold_sweep`.
     scores : DataFrame
         Rows of ``data/score_tables.csv.gz`` of the same films: ``finding score n_positive
         n_negative``.

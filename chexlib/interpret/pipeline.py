@@ -13,7 +13,7 @@ from chexlib.interpret.attribution import case_maps, heat_of
 from chexlib.interpret.controls import CONTROLS, controls
 from chexlib.interpret.localization import find_cases, score_cases
 from chexlib.interpret.table import localization_table
-from chexlib.metrics.bootstrap import RESAMPLES
+from chexlib.metrics.resampling import RESAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.metrics.bootstrap import RESAMPLES
 from chexlib.metrics.estimates import UndefinedWarning, wilson_interval
-from chexlib.metrics.resampling import Bootstrap, Resamples
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

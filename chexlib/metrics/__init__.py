@@ -22,53 +22,61 @@ from chexlib.metrics.agreement import (
     two_by_two,
 )
 from chexlib.metrics.calibration import (
+    any_of,
     brier,
     brier_parts,
     calibration_error,
     calibration_slope,
+    expected_films,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+    no_finding,
     reliability,
+    shift_prevalence,
+    undo_class_weights,
 )
-from chexlib.metrics.comparison import compare_labels, compare_scores, compare_with_reader, holm
-from chexlib.metrics.curves import (
-    auroc,
-    average_precision,
-    counts_by_threshold,
-    precision_recall,
-    roc,
+from chexlib.metrics.comparison import (
+    compare_labels,
+    compare_scores,
+    compare_with_reader,
+    delong,
+    holm,
 )
-from chexlib.metrics.decision import decision_curve, net_benefit
-from chexlib.metrics.delong import delong
 from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson
-from chexlib.metrics.expected import expected_films
 from chexlib.metrics.inputs import OneClassWarning, from_counts
-from chexlib.metrics.intervals import auroc_standard_error
-from chexlib.metrics.operating import OperatingPoint, operating_point, operating_points
-from chexlib.metrics.persistence import (
+from chexlib.metrics.label_noise import (
     expected_persistence,
     film_pairs,
     persistence,
     shuffled_persistence,
     simulate_chronic,
 )
-from chexlib.metrics.recalibration import (
-    fit_isotonic,
-    fit_platt,
-    fit_temperature,
-    shift_prevalence,
-    undo_class_weights,
+from chexlib.metrics.ranking import (
+    auroc,
+    auroc_standard_error,
+    average_precision,
+    counts_by_threshold,
+    precision_recall,
+    roc,
 )
 from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
 from chexlib.metrics.subgroups import age_band, by_subgroup
-from chexlib.metrics.sweep import per_films, threshold_sweep
 from chexlib.metrics.thresholds import (
+    OperatingPoint,
     at_sensitivity,
     at_specificity,
     choose,
+    decision_curve,
     max_f1,
     min_cost,
+    net_benefit,
+    operating_point,
+    operating_points,
+    per_films,
+    threshold_sweep,
     youden,
 )
-from chexlib.metrics.unions import any_of, no_finding
 
 __all__ = [
     "Bootstrap",

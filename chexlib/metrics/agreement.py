@@ -2,56 +2,82 @@
 
 Intervals know what a patient is. Where no patient has two of the films that a figure is counted
 among, films are independent and the interval is Wilson's (for kappa, the large-sample one).
-Otherwise patients are resampled (:mod:`chexlib.metrics.bootstrap`).
+Otherwise patients are resampled (:mod:`chexlib.metrics.resampling`).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chexlib.metrics.bootstrap import RESAMPLES, interval_by_patient, patient_counts
-from chexlib.metrics.counts import FN, FP, TN, TP, TwoByTwo, film_cells, two_by_two
-from chexlib.metrics.estimates import (
-    Estimate,
-    normal_quantile,
-    undefined,
-    wilson,
-    wilson_interval,
-)
-from chexlib.metrics.inputs import check_patients, check_weight
+from chexlib.metrics.estimates import Estimate, normal_quantile, undefined
+from chexlib.metrics.inputs import as_bool, check_patients, check_share, check_weight
+from chexlib.metrics.resampling import RESAMPLES, Resamples, percentile_ends, proportions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "STATISTICS",
-    "TwoByTwo",
-    "assess",
-    "kappa",
-    "likelihood_ratio",
-    "npv",
-    "ppv",
-    "ppv_at_prevalence",
-    "sensitivity",
-    "share",
-    "specificity",
-    "two_by_two",
-]
-
-# Name of a proportion: (the cell that counts, the other cell of its denominator).
+TP, FP, FN, TN = range(4)
+# Of a proportion: the cell that counts, the other of its denominator, and why there may be none.
 _PROPORTIONS = {
-    "ppv": (TP, FP),
-    "npv": (TN, FN),
-    "sensitivity": (TP, FN),
-    "specificity": (TN, FP),
+    "ppv": (TP, FP, "no film has the label"),
+    "npv": (TN, FN, "every film has the label"),
+    "sensitivity": (TP, FN, "no film is positive in the reference"),
+    "specificity": (TN, FP, "every film is positive in the reference"),
 }
 STATISTICS = (*_PROPORTIONS, "kappa")
 """What :func:`assess` computes unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class TwoByTwo:
+    """Films by label and reference: ``tp`` both, ``fp`` label only, ``fn`` reference only, ``tn``.
+
+    Whole numbers, or sums of weights where films are weighted.
+    """
+
+    tp: float
+    fp: float
+    fn: float
+    tn: float
+
+    @property
+    def n(self) -> float:
+        """All films."""
+        return self.tp + self.fp + self.fn + self.tn
+
+
+def two_by_two(
+    label: ArrayLike, reference: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> TwoByTwo:
+    """Count films by label and reference.
+
+    Parameters
+    ----------
+    label, reference : array_like [N]
+        bool, or numbers that are 0 or 1.
+    sample_weight : array_like [N], optional
+        Non-negative weight of each film.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is not 0 or 1, or a weight is negative or missing.
+
+    Examples
+    --------
+    >>> two_by_two([1, 1, 0, 0], [1, 0, 0, 0])
+    TwoByTwo(tp=1, fp=1, fn=0, tn=2)
+    """
+    cells = _film_cells(label, reference)
+    if sample_weight is None:
+        return TwoByTwo(*(int(count) for count in cells.sum(axis=0)))
+    return TwoByTwo(*(float(total) for total in check_weight(sample_weight, len(cells)) @ cells))
 
 
 def assess(
@@ -110,62 +136,34 @@ def assess(
     unknown = set(statistics) - set(known)
     if unknown:
         raise ValueError(f"Expected statistics among {known}, got {sorted(unknown)}.")
-    normal_quantile(level)
-    cells = film_cells(label, reference)
-    who = "film" if patient is None else "patient"
-    patient = np.arange(len(cells)) if patient is None else check_patients(patient, len(cells))
-    weighted = sample_weight is not None
-    weight = check_weight(sample_weight, len(cells)) if weighted else np.ones(len(cells))
-    kept = weight > 0
-    cells, patient, weight = (
-        cells[kept],
-        np.unique(patient[kept], return_inverse=True)[1],
-        weight[kept],
-    )
-    films = cells.sum(axis=0)
-    by_patient = patient_counts(patient, cells)
-    counts = patient_counts(patient, cells * weight[:, None]) if weighted else by_patient
-    totals = counts.sum(axis=0)
+    normal_quantile(level)  # refuses a level outside (0, 1)
+    cells = _film_cells(label, reference)
+    patients = np.arange(len(cells)) if patient is None else check_patients(patient, len(cells))
+    weight = None
+    if sample_weight is not None:
+        weight = check_weight(sample_weight, len(cells))
+        kept = weight > 0
+        cells, patients, weight = cells[kept], patients[kept], weight[kept]
+
+    def draws(films: NDArray | slice) -> Resamples:
+        drawn = Resamples(patients[films], resamples=resamples, seed=seed)
+        drawn.unit = "film" if patient is None else "patient"
+        return drawn
 
     found = {}
     for name in statistics:
-        cut = list(_PROPORTIONS.get(name, (TP, FP, FN, TN)))
-        k = int(films[cut[0]] if name in _PROPORTIONS else films[TP] + films[TN])
-        n = int(films[cut].sum())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = float(_statistic(name, totals[None])[0])
-        if math.isnan(value):
-            found[name] = undefined(name, _why(name))
+        if name not in _PROPORTIONS:
+            found[name] = _of_all_cells(name, cells, weight, draws(slice(None)), level)
             continue
-        if name == "kappa" and _constant(films):
-            why = "no interval: label or reference is constant"
-            found[name] = Estimate(k, n, value, math.nan, math.nan, why)
+        counted, other, why = _PROPORTIONS[name]
+        films = cells[:, counted] | cells[:, other]
+        if not films.any():
+            found[name] = undefined(name, why)
             continue
-        concerned = by_patient[:, cut].sum(axis=1)
-        alone = concerned.max() <= 1  # no patient has two of these films
-        if alone and not weighted and name != "likelihood_ratio":
-            found[name] = (
-                wilson(k, n, level=level)
-                if name != "kappa"
-                else Estimate(k, n, value, *_kappa_interval(totals, level), "large-sample")
-            )
-            continue
-        low, high = interval_by_patient(
-            counts[concerned > 0],
-            lambda resampled, name=name: _statistic(name, resampled),
-            level=level,
-            resamples=resamples,
-            seed=seed,
+        some, weights = cells[films, counted, None], None if weight is None else weight[films]
+        (found[name],) = proportions(
+            some, np.ones_like(some), draws(films), name=name, weight=weights, level=level
         )
-        method = f"bootstrap by {who}, {resamples} resamples"
-        if low == high and name in _PROPORTIONS:
-            patients = int((concerned > 0).sum())
-            low, high = wilson_interval(value, patients, level=level)
-            method = f"Wilson, {patients} {who}s as trials"
-        elif low == high and name == "likelihood_ratio":
-            low = high = math.nan
-            method = "no interval: 0 or without bound in every resample"
-        found[name] = Estimate(k, n, value, low, high, method)
     return found
 
 
@@ -216,7 +214,7 @@ def kappa(label: ArrayLike, reference: ArrayLike, **options: object) -> Estimate
     References
     ----------
     Cohen, Educational and Psychological Measurement 20 (1960) 37-46; large-sample variance:
-    Fleiss, Cohen and Everitt, Psychological Bulletin 72 (1969) 323-327.
+    Fleiss, Cohen and Everitt, Psychological Bulletin 72 (1969) 323-327, by statsmodels.
     """
     return assess(label, reference, statistics=["kappa"], **options)["kappa"]
 
@@ -275,58 +273,73 @@ def ppv_at_prevalence(
     >>> ppv_at_prevalence(0.6, 0.98, [0.5, 0.05]).round(2)
     array([0.97, 0.61])
     """
-    values = [np.asarray(value, dtype=float) for value in (sensitivity, specificity, prevalence)]
-    for name, value in zip(("sensitivity", "specificity", "prevalence"), values, strict=True):
-        if not ((value >= 0) & (value <= 1)).all():
-            raise ValueError(f"Expected {name} between 0 and 1, got {value}.")
-    true = values[0] * values[2]
-    false = (1 - values[1]) * (1 - values[2])
+    sens, spec, share = (
+        check_share(name, value)
+        for name, value in (
+            ("sensitivity", sensitivity),
+            ("specificity", specificity),
+            ("prevalence", prevalence),
+        )
+    )
+    true, false = sens * share, (1 - spec) * (1 - share)
     with np.errstate(invalid="ignore"):
         return true / (true + false)
 
 
-def _statistic(name: str, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute a statistic from counts ``[B, 4]``: NaN where its denominator is 0."""
-    if name in _PROPORTIONS:
-        counted, other = _PROPORTIONS[name]
-        return counts[:, counted] / (counts[:, counted] + counts[:, other])
-    tp, fp, fn, tn = counts.T
-    if name == "likelihood_ratio":
-        return tp / (tp + fn) / (fp / (fp + tn))
-    value = 2 * (tp * tn - fp * fn) / ((tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
-    # One cell alone: both are constant, alike or opposed, and there is nothing to agree on.
-    return np.where((counts > 0).sum(axis=1) > 1, value, np.nan)
+def _film_cells(label: ArrayLike, reference: ArrayLike) -> NDArray[np.bool_]:
+    """Return bool ``[N, 4]``: which of tp, fp, fn, tn each film is."""
+    both = []
+    for name, values in (("label", np.asarray(label)), ("reference", np.asarray(reference))):
+        if values.ndim != 1:
+            raise ValueError(f"Expected {name} of shape [N], got shape {values.shape}.")
+        do = "Choose a threshold or drop missing reads first."
+        both.append(as_bool(name, values, do))
+    a, b = both
+    if len(a) != len(b):
+        raise ValueError(f"Expected as many labels as reference reads, got {len(a)} and {len(b)}.")
+    if not len(a):
+        raise ValueError("Expected at least one film, got none.")
+    return np.stack([a & b, a & ~b, ~a & b, ~a & ~b], axis=1)
 
 
-def _constant(films: NDArray[np.int_]) -> bool:
-    tp, fp, fn, tn = films
-    return not ((tp + fp) and (fn + tn) and (tp + fn) and (fp + tn))
+def _of_all_cells(
+    name: str,
+    cells: NDArray[np.bool_],
+    weight: NDArray[np.float64] | None,
+    draws: Resamples,
+    level: float,
+) -> Estimate:
+    """Return kappa or the likelihood ratio, which all four cells go into."""
 
+    def statistic(tp: NDArray, fp: NDArray, fn: NDArray, tn: NDArray) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if name == "likelihood_ratio":
+                return tp / (tp + fn) / (fp / (fp + tn))
+            value = 2 * (tp * tn - fp * fn) / ((tp + fp) * (fp + tn) + (tp + fn) * (fn + tn))
+        # One cell alone: both are constant, alike or opposed, and there is nothing to agree on.
+        return np.where((np.stack([tp, fp, fn, tn]) > 0).sum(axis=0) > 1, value, np.nan)
 
-def _kappa_interval(counts: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Fleiss, Cohen and Everitt's (1969) interval, equation 13, for independent films."""
-    tp, fp, fn, tn = counts / counts.sum()
-    rows, columns = (tp + fp, fn + tn), (tp + fn, fp + tn)
-    chance = rows[0] * columns[0] + rows[1] * columns[1]
-    value = ((tp + tn) - chance) / (1 - chance)
-    kept = 1 - value
-    variance = (
-        tp * (1 - (rows[0] + columns[0]) * kept) ** 2
-        + tn * (1 - (rows[1] + columns[1]) * kept) ** 2
-        + kept**2 * (fp * (columns[0] + rows[1]) ** 2 + fn * (columns[1] + rows[0]) ** 2)
-        - (value - chance * kept) ** 2
-    )
-    half = normal_quantile(level) * math.sqrt(max(variance, 0)) / (1 - chance)
-    half /= math.sqrt(counts.sum())
-    return max(value - half, -1.0), min(value + half, 1.0)
+    columns = cells * (1.0 if weight is None else weight[:, None])
+    value = float(statistic(*columns.sum(axis=0)))
+    films = cells.sum(axis=0)
+    tp, fp, fn, tn = (int(count) for count in films)
+    if math.isnan(value):
+        why = "label and reference are both constant"
+        if name == "likelihood_ratio":
+            why = "the reference is constant, or no film has the label"
+        return undefined(name, why)
+    low, high, method = math.nan, math.nan, draws.method
+    if name == "kappa" and not ((tp + fp) and (fn + tn) and (tp + fn) and (fp + tn)):
+        method = "no interval: label or reference is constant"
+    elif name == "kappa" and weight is None and np.bincount(draws.code).max() == 1:
+        from statsmodels.stats.inter_rater import cohens_kappa
 
-
-def _why(name: str) -> str:
-    return {
-        "ppv": "no film has the label",
-        "npv": "every film has the label",
-        "sensitivity": "no film is positive in the reference",
-        "specificity": "every film is positive in the reference",
-        "kappa": "label and reference are both constant",
-        "likelihood_ratio": "the reference is constant, or no film has the label",
-    }[name]
+        half = normal_quantile(level) * cohens_kappa([[tp, fp], [fn, tn]]).std_kappa
+        low, high, method = max(value - half, -1.0), min(value + half, 1.0), "large-sample"
+    else:
+        values = statistic(*draws.sums(columns).T)
+        low, high = (float(end) for end in percentile_ends(values[:, None], level=level)[:, 0])
+        if low == high and name == "likelihood_ratio":
+            low, high = math.nan, math.nan
+            method = "no interval: 0 or without bound in every resample"
+    return Estimate(tp + tn, len(cells), value, low, high, method)

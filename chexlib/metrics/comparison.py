@@ -1,33 +1,168 @@
-"""Paired comparisons on the same films: of two scores, of two label sets, of a score and a reader.
+"""AUROCs that vary together, and paired comparisons on the same films.
 
 Pairing is what makes a comparison sharp: films that are hard for one are hard for the other, and
 the difference varies less than either figure. Two figures whose intervals overlap may well differ.
+
+DeLong's covariance: the AUROC is a mean over pairs of films, so each film has a *placement*, the
+share of films of the other class that it is ranked rightly against, ties counting a half. AUROCs on
+the same films vary together as their placements do. That gives intervals and paired tests in closed
+form, without a draw: for two scores with the same labels, for two label sets with the same score,
+for the mean of fourteen findings. Placements come from sorting once, O(N log N) (Sun and Xu 2014),
+not from comparing all pairs.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 
-from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.curves import auroc, roc
-from chexlib.metrics.delong import delong
-from chexlib.metrics.inputs import check_films
-from chexlib.metrics.resampling import Bootstrap, draws_of, resampled
+from chexlib.metrics.estimates import Estimate, UndefinedWarning, normal_quantile
+from chexlib.metrics.inputs import check_films, check_share, warn_one_class
+from chexlib.metrics.ranking import auroc, auroc_standard_error, roc
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, resampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chexlib.metrics.inputs import Films
-    from chexlib.metrics.resampling import Resamples
 
-__all__ = ["Comparison", "compare_labels", "compare_scores", "compare_with_reader", "holm"]
+@dataclass(frozen=True)
+class Contrast:
+    """A linear combination of AUROCs, such as a difference, with its interval.
 
-_CHUNK = 64
+    ``p_value`` is two-sided, of the hypothesis that it is 0.
+    """
+
+    estimate: float
+    standard_error: float
+    low: float
+    high: float
+    p_value: float
+    method: str
+
+
+@dataclass(frozen=True, eq=False)
+class Aurocs:
+    """AUROCs on the same films and how they vary together.
+
+    Attributes
+    ----------
+    auroc : ndarray [F]
+        NaN where a finding is on no film or on all.
+    covariance : ndarray [F, F]
+        NaN where it cannot be estimated.
+    n_films : int
+    n_positive : ndarray [F] of int
+    n_patients : ndarray [2, F] of int
+        Patients (films, where they count as independent) with a positive film, and with a negative.
+    method : str
+    """
+
+    auroc: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    n_films: int
+    n_positive: NDArray[np.int_]
+    n_patients: NDArray[np.int_]
+    method: str
+
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        """Standard error of each AUROC."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def estimates(self, *, level: float = 0.95, scale: str = "logit") -> list[Estimate]:
+        """Return each AUROC with its interval; k positive films of n.
+
+        Parameters
+        ----------
+        level : float
+            Confidence.
+        scale : {"logit", "linear"}
+            Where the interval is symmetric. On the logit scale it stays between 0 and 1 and holds
+            its confidence better near 1; ``"linear"`` is DeLong's as printed by most software,
+            clipped to [0, 1].
+
+        Notes
+        -----
+        An AUROC of exactly 0 or 1 has an estimated variance of 0, which says nothing. Its interval
+        is Newcombe's: all AUROCs from which it is no further than z standard errors, by Hanley and
+        McNeil's formula at that AUROC, patients taken for films, half of each kind.
+
+        References
+        ----------
+        Newcombe, Statistics in Medicine 25 (2006) 559-573, method 5.
+        """
+        if scale not in ("logit", "linear"):
+            raise ValueError(f"Expected scale 'logit' or 'linear', got {scale!r}.")
+        z = normal_quantile(level)
+        found = []
+        columns = (self.auroc, self.standard_error, self.n_positive, self.n_patients.T)
+        for a, se, k, patients in zip(*columns, strict=True):
+            low = high = math.nan
+            method = self.method
+            if a in (0, 1):
+                end = _newcombe(*patients, z)
+                low, high = (end, 1.0) if a else (0.0, 1 - end)
+                method = f"Newcombe, {patients[0]} and {patients[1]} as trials"
+            elif se > 0:
+                if scale == "linear":
+                    low, high = max(a - z * se, 0.0), min(a + z * se, 1.0)
+                else:
+                    half = z * se / (a * (1 - a))
+                    low, high = (float(expit(logit(a) + end)) for end in (-half, half))
+            found.append(Estimate(int(k), self.n_films, float(a), low, high, method))
+        return found
+
+    def contrast(self, coefficients: ArrayLike, *, level: float = 0.95) -> Contrast:
+        """Return a linear combination: ``[1, -1]`` is the difference of the first two.
+
+        Parameters
+        ----------
+        coefficients : array_like [F]
+        level : float
+            Confidence.
+
+        Returns
+        -------
+        Contrast
+            One score less itself is 0, surely, and has p = 1. Of AUROCs of 0 or 1 alone no variance
+            can be estimated: interval and p are NaN, with an
+            :class:`~chexlib.metrics.estimates.UndefinedWarning`.
+        """
+        c = np.asarray(coefficients, dtype=float)
+        if c.shape != self.auroc.shape:
+            raise ValueError(f"Expected {len(self.auroc)} coefficients, got shape {c.shape}.")
+        used = c != 0
+        c = c[used]
+        if not len(c):
+            return Contrast(*[math.nan] * 5, "undefined")
+        estimate = float(c @ self.auroc[used])
+        variance = float(c @ self.covariance[np.ix_(used, used)] @ c)
+        # Below what rounding leaves, two AUROCs are one and the same.
+        se = math.sqrt(variance) if not variance < 1e-18 else 0.0
+        if se == 0 and (estimate != 0 or not (np.diag(self.covariance)[used] > 0).all()):
+            warnings.warn(
+                "The interval is undefined: AUROCs of 0 or 1 show no variance.",
+                UndefinedWarning,
+                stacklevel=2,
+            )
+            se = math.nan
+        half = normal_quantile(level) * se
+        p = 2 * NormalDist().cdf(-abs(estimate) / se) if se else 1.0
+        return Contrast(estimate, se, estimate - half, estimate + half, p, self.method)
+
+    def mean(self, *, level: float = 0.95) -> Contrast:
+        """Return the mean over the findings that have a value."""
+        defined = ~np.isnan(self.auroc)
+        return self.contrast(defined / max(defined.sum(), 1), level=level)
 
 
 @dataclass(frozen=True)
@@ -58,6 +193,91 @@ class Comparison:
 
     def __str__(self) -> str:
         return f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+def delong(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    patient: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> Aurocs:
+    r"""Return AUROCs with their covariance matrix.
+
+    Parameters
+    ----------
+    labels, scores : array_like [N] or [N, F]
+        One of them may have one column for F of the other: F scores of one finding, or F label
+        sets for one score. See :func:`chexlib.metrics.inputs.check_films`.
+    patient : array_like [N], optional
+        The patient of each film. Placements are summed within patients, so that films of one
+        patient may depend on one another in any way (Obuchowski 1997). Left out, films count as
+        independent (DeLong 1988).
+    sample_weight : array_like [N], optional
+        Sampling weights, such as the inverse of the fraction sampled. Only their ratios matter.
+        Weights are not counts of films: repeat the rows (``np.repeat``) for those.
+
+    Returns
+    -------
+    Aurocs
+
+    Notes
+    -----
+    With :math:`V_i` the placement of film i, m positives, n negatives, and sums over the films of
+    a patient c, :math:`A_c = \sum_{i+} (V_i - \theta) / m` and
+    :math:`B_c = \sum_{i-} (V_i - \theta) / n`,
+
+    .. math:: \mathrm{Var}(\hat\theta) = \tfrac{I_+}{I_+ - 1} \sum_c A_c^2
+        + \tfrac{I_-}{I_- - 1} \sum_c B_c^2 + 2 \tfrac{I}{I - 1} \sum_c A_c B_c ,
+
+    with :math:`I_+`, :math:`I_-` and :math:`I` patients that have a positive, a negative, any film.
+    With one film a patient this is DeLong's.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845; Obuchowski, Biometrics 53
+    (1997) 567-578; Sun and Xu, IEEE Signal Processing Letters 21 (2014) 1389-1393.
+
+    Examples
+    --------
+    >>> found = delong([0, 0, 1, 1, 0, 1], [0.1, 0.4, 0.35, 0.8, 0.2, 0.7])
+    >>> round(float(found.auroc[0]), 3), round(float(found.standard_error[0]), 3)
+    (0.889, 0.157)
+    >>> print(found.estimates()[0])
+    0.89 (0.26 to 0.99)
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight)
+    n_films, n_findings = films.labels.shape
+    code = films.patients(patient)
+    independent = patient is None
+    method = f"DeLong{', films as independent' if independent else ' by patient (Obuchowski)'}"
+    weight, n_clusters = films.mass, int(code.max()) + 1
+
+    theta = np.full(n_findings, np.nan)
+    sums = np.full((2, n_clusters, n_findings), np.nan)  # A and B of the docstring
+    n_patients = np.zeros((2, n_findings), dtype=int)
+    for k in range(n_findings):
+        y, s = films.labels[:, k], films.scores[:, k]
+        kinds = (y, ~y)
+        if not (kinds[0].any() and kinds[1].any()):
+            continue
+        above, below = kinds
+        placements = (
+            _share_below(s[above], s[below], weight[below]),
+            1 - _share_below(s[below], s[above], weight[above]),
+        )
+        theta[k] = np.average(placements[0], weights=weight[above])
+        for side, (kind, placement) in enumerate(zip(kinds, placements, strict=True)):
+            part = weight[kind] / weight[kind].sum() * (placement - theta[k])
+            sums[side, :, k] = np.bincount(code[kind], part, minlength=n_clusters)
+            n_patients[side, k] = len(np.unique(code[kind]))
+    warn_one_class("auroc", films, np.isnan(theta))
+
+    a, b = (x * np.sqrt(_small_sample(n)) for x, n in zip(sums, n_patients, strict=True))
+    cross = _small_sample(n_clusters) * (sums[0].T @ sums[1])
+    covariance = a.T @ a + b.T @ b + cross + cross.T
+    n_positive = films.labels.sum(axis=0)
+    return Aurocs(theta, covariance, n_films, n_positive, n_patients, method)
 
 
 def compare_scores(
@@ -167,21 +387,27 @@ def compare_with_reader(
     >>> found.first, found.second, found.difference
     (1.0, 0.5, 0.5)
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    read = check_films(reader, scores, sample_weight=sample_weight).labels[:, 0]
-    y = films.labels[:, 0]
-    if films.labels.shape[1] > 1 or not y.any() or y.all():
-        raise ValueError("Expected one reference with films of both classes, got another.")
-    weight = np.ones(len(y)) if films.weight is None else films.weight
-    draws, who = draws_of(films, patient, resamples=resamples, seed=seed)
+    films = check_films(
+        labels, scores, sample_weight=sample_weight, one_finding=True, both_classes=True
+    )
+    order = np.argsort(-films.scores[:, 0], kind="stable")  # sorted once, not in each resample
+    read = check_films(reader, scores, sample_weight=sample_weight).labels[order, 0]
+    draws = draws_of(films, patient, resamples=resamples, seed=seed).select(order)
 
-    positive, negative = weight @ y, weight @ ~y
-    rate = (weight @ (read & ~y)) / negative
-    first = roc(y, films.scores[:, 0], sample_weight=films.weight).at_false_positive_rate(rate)
-    second = (weight @ (read & y)) / positive
-    values = _sensitivity_gap(films, read, draws, weight)
-    gap = Bootstrap(np.asarray(first - second), values, draws)
-    return _from_bootstrap(float(first), float(second), gap, level=level, who=who)
+    def sensitivities(
+        y: NDArray[np.bool_], scores: NDArray, *, sample_weight: NDArray
+    ) -> list[float]:
+        """Return the score's at the reader's false-positive rate, and the reader's."""
+        positive, negative = sample_weight @ y, sample_weight @ ~y
+        if not (positive and negative):  # as in a resample of few patients
+            return [math.nan, math.nan]
+        curve = roc(y, scores, sample_weight=sample_weight)
+        own = curve.at_false_positive_rate(sample_weight @ (read & ~y) / negative)
+        return [own, sample_weight @ (read & y) / positive]
+
+    sorted_films = (x[order] for x in (films.labels[:, 0], films.scores[:, 0]))
+    found = resampled(sensitivities, *sorted_films, draws, sample_weight=films.mass[order])
+    return _from_bootstrap(found[0], found[1], level=level)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -201,14 +427,13 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
     """
-    p = np.asarray(p_values, dtype=float)
-    given = np.flatnonzero(~np.isnan(p))
-    if ((p[given] < 0) | (p[given] > 1)).any():
-        raise ValueError("Expected p-values between 0 and 1, got one outside.")
-    order = given[np.argsort(p[given], kind="stable")]
-    adjusted = np.full(p.shape, np.nan)
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values, dtype=float)
+    given = ~np.isnan(adjusted)
+    if given.any():
+        p = check_share("p-values", adjusted[given])
+        adjusted[given] = multipletests(p, method="holm")[1]
     return adjusted
 
 
@@ -241,46 +466,43 @@ def _compare(
         gap = found.contrast([1, -1], level=level)
         first, second = (float(value) for value in found.auroc)
         return Comparison(first, second, gap.estimate, gap.low, gap.high, gap.p_value, found.method)
-    draws, who = draws_of(pair[0], patient, resamples=resamples, seed=seed)
+    draws = draws_of(pair[0], patient, resamples=resamples, seed=seed)
     first, second = (
         resampled(metric, films.labels[:, 0], films.scores[:, 0], draws, sample_weight=films.weight)
         for films in pair
     )
-    return _from_bootstrap(
-        float(first.estimate), float(second.estimate), first - second, level=level, who=who
-    )
+    return _from_bootstrap(first, second, level=level)
 
 
-def _from_bootstrap(
-    first: float, second: float, gap: Bootstrap, *, level: float, who: str
-) -> Comparison:
-    low, high = (float(end) for end in gap.interval(level=level))
-    method = f"bootstrap by {who}, {len(gap.draws)} resamples"
-    return Comparison(first, second, float(gap.estimate), low, high, float(gap.p_value()), method)
+def _from_bootstrap(first: Bootstrap, second: Bootstrap, *, level: float) -> Comparison:
+    gap = first - second
+    figures = (first.estimate, second.estimate, gap.estimate)
+    figures += (*gap.interval(level=level), gap.p_value())
+    return Comparison(*(float(x) for x in figures), gap.draws.method)
 
 
-def _sensitivity_gap(
-    films: Films, read: NDArray[np.bool_], draws: Resamples, weight: NDArray[np.float64]
+def _share_below(
+    scores: NDArray[np.float64], others: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the score's sensitivity less the reader's in each resample, ``[B]``."""
-    order = np.argsort(-films.scores[:, 0], kind="stable")
-    scores, y = films.scores[order, 0], films.labels[order, 0]
-    last = np.flatnonzero(np.diff(scores, append=-np.inf))
-    weight, code, read = weight[order], draws.code[order], read[order]
-    gaps = np.full(len(draws), np.nan)
-    for start in range(0, len(draws), _CHUNK):
-        drawn = draws.drawn[code, start : start + _CHUNK] * weight[:, None]
-        tp, fp = (np.cumsum(drawn * kind[:, None], axis=0) for kind in (y, ~y))
-        reader_tp, reader_fp = (drawn[read & kind].sum(axis=0) for kind in (y, ~y))
-        for b in range(drawn.shape[1]):
-            if not tp[-1, b] or not fp[-1, b]:
-                continue
-            x = np.concatenate([[0.0], fp[last, b]])
-            sensitivity = np.concatenate([[0.0], tp[last, b]])
-            left = np.searchsorted(x, reader_fp[b], side="right") - 1
-            found = sensitivity[left]
-            if left + 1 < len(x):
-                share = (reader_fp[b] - x[left]) / (x[left + 1] - x[left])
-                found += share * (sensitivity[left + 1] - found)
-            gaps[start + b] = (found - reader_tp[b]) / tp[-1, b]
-    return gaps
+    """Return the share of the others' weight that each score is above, ties counting a half."""
+    order = np.argsort(others, kind="stable")
+    others = others[order]
+    total = np.concatenate([[0.0], np.cumsum(weight[order])])
+    ends = [total[np.searchsorted(others, scores, side=side)] for side in ("left", "right")]
+    return (ends[0] + ends[1]) / (2 * total[-1])
+
+
+def _small_sample(n: NDArray[np.int_] | int) -> NDArray[np.float64]:
+    n = np.asarray(n, dtype=float)
+    return np.where(n > 1, n / np.maximum(n - 1, 1), np.nan)
+
+
+def _newcombe(n_positive: int, n_negative: int, z: float) -> float:
+    """Return the lower end of the interval of an AUROC of 1: (1 - A) / SE(A) is z there."""
+    half = (n_positive + n_negative) / 2
+    scale = math.sqrt(half**2 / (n_positive * n_negative))
+
+    def beyond(a: float) -> float:
+        return 1 - a - z * scale * auroc_standard_error(a, n_positive=half, n_negative=half)
+
+    return float(brentq(beyond, 1e-12, 1 - 1e-12))

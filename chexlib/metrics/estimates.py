@@ -7,15 +7,6 @@ import warnings
 from dataclasses import dataclass
 from statistics import NormalDist
 
-__all__ = [
-    "Estimate",
-    "UndefinedWarning",
-    "normal_quantile",
-    "undefined",
-    "wilson",
-    "wilson_interval",
-]
-
 
 class UndefinedWarning(UserWarning):
     """A figure has no value on these films, such as the PPV of a label that no film has."""
@@ -105,7 +96,7 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> Estimate:
     ----------
     Wilson, JASA 22 (1927) 209-212.
     """
-    normal_quantile(level)  # refuses a level that is none
+    normal_quantile(level)  # refuses a level outside (0, 1)
     whole = all(math.isfinite(x) and x == int(x) for x in (k, n))
     if not whole or not 0 <= k <= n:
         raise ValueError(f"Expected whole numbers with 0 <= k <= n, got k={k} and n={n}.")
@@ -117,17 +108,15 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> Estimate:
 
 
 def wilson_interval(share: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Return the ends of the Wilson score interval of a share of n trials.
+    """Return the ends of the Wilson score interval of a share of n trials, by statsmodels.
 
     Examples
     --------
     >>> wilson_interval(0.0, 10)
     (0.0, 0.277...)
     """
-    z = normal_quantile(level)
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(share * n, n, alpha=1 - level, method="wilson")
     # At 0 and 1 an end of the interval is the share itself; rounding would put it beside.
-    low = 0.0 if share == 0 else max(centre - half, 0.0)
-    high = 1.0 if share == 1 else min(centre + half, 1.0)
-    return low, high
+    return (float(low) if share > 0 else 0.0), (float(high) if share < 1 else 1.0)

@@ -13,16 +13,6 @@ from chexlib.metrics.estimates import UndefinedWarning
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Films",
-    "OneClassWarning",
-    "check_films",
-    "check_patients",
-    "check_weight",
-    "from_counts",
-    "warn_one_class",
-]
-
 
 class OneClassWarning(UndefinedWarning):
     """A finding is on no film or on every film, so a figure that needs both kinds is NaN."""
@@ -33,7 +23,7 @@ class Films(NamedTuple):
 
     ``labels`` bool and ``scores`` float, both ``[N, F]``; ``weight`` float ``[N]``, above 0, or
     None; ``single`` whether the caller gave one finding as ``[N]``; ``names`` of the columns;
-    ``kept`` bool, of the films given those that are here: films of weight 0 are none.
+    ``kept`` bool ``[N]``, which of the films given are here: those of weight 0 are left out.
     """
 
     labels: NDArray[np.bool_]
@@ -42,6 +32,11 @@ class Films(NamedTuple):
     single: bool
     names: tuple[str, ...]
     kept: NDArray[np.bool_]
+
+    @property
+    def mass(self) -> NDArray[np.float64]:
+        """What each film ``[N]`` counts: its weight, or 1."""
+        return np.ones(len(self.labels)) if self.weight is None else self.weight
 
     def patients(self, patient: ArrayLike | None) -> NDArray[np.intp]:
         """Return the number of each film's patient, of patients given for all films [N].
@@ -66,6 +61,8 @@ def check_films(
     *,
     sample_weight: ArrayLike | None = None,
     probabilities: bool = False,
+    one_finding: bool = False,
+    both_classes: bool = False,
 ) -> Films:
     """Check labels and scores and bring them to ``[N, F]``.
 
@@ -82,6 +79,8 @@ def check_films(
         Finite, at least 0. Films of weight 0 are left out.
     probabilities : bool
         Whether scores must lie in [0, 1].
+    one_finding, both_classes : bool
+        Whether there must be one finding, and films with and without a finding.
 
     Raises
     ------
@@ -90,10 +89,16 @@ def check_films(
         [0, 1], or both are tables whose rows or columns have different names.
     """
     _check_names(labels, scores)
-    names = next((tuple(map(str, x.columns)) for x in (labels, scores) if _is_table(x)), ())
-    label_array, score_array = np.asarray(labels), np.asarray(scores)
-    single = label_array.ndim == 1 and score_array.ndim == 1
-    y, s = (_columns(n, x) for n, x in (("labels", label_array), ("scores", score_array)))
+    tables = [x for x in (labels, scores) if isinstance(x, pd.DataFrame)]
+    names = tuple(map(str, tables[0].columns)) if tables else ()
+    y, s = np.asarray(labels), np.asarray(scores)
+    single = y.ndim == 1 and s.ndim == 1
+    if one_finding and not single:
+        raise ValueError("Expected one finding, got several. Call this once for each column.")
+    for name, x in (("labels", y), ("scores", s)):
+        if x.ndim not in (1, 2) or (x.ndim == 2 and not x.shape[1]):
+            raise ValueError(f"Expected {name} of shape [N] or [N, F], got shape {x.shape}.")
+    y, s = (x[:, None] if x.ndim == 1 else x for x in (y, s))
     if len(y) != len(s):
         raise ValueError(f"Expected a score for each label, got {len(y)} labels, {len(s)} scores.")
     if not len(y):
@@ -102,17 +107,19 @@ def check_films(
         raise ValueError(
             f"Expected as many columns of labels as of scores, got {y.shape[1]} and {s.shape[1]}."
         )
-    y, s = _as_bool(y), _as_float(s, probabilities=probabilities)
+    y = as_bool("labels", y, "The order of arguments is labels, then scores.")
+    s = _as_scores(s, probabilities=probabilities)
     n_findings = max(y.shape[1], s.shape[1])
     y, s = (np.broadcast_to(x, (len(x), n_findings)) for x in (y, s))
     if len(names) != n_findings:
-        names = tuple(f"column {column}" for column in range(n_findings)) if not single else ("",)
+        names = ("",) if single else tuple(f"column {column}" for column in range(n_findings))
     weight, kept = None, np.ones(len(y), dtype=bool)
     if sample_weight is not None:
         weight = check_weight(sample_weight, len(y))
         kept = weight > 0
-        if not kept.all():
-            y, s, weight = y[kept], s[kept], weight[kept]
+        y, s, weight = (y, s, weight) if kept.all() else (y[kept], s[kept], weight[kept])
+    if both_classes and (not y.any() or y.all()):
+        raise ValueError("Expected films of both classes, got one. Use films of both.")
     return Films(y, s, weight, single, names, kept)
 
 
@@ -155,6 +162,16 @@ def check_weight(sample_weight: ArrayLike, n: int) -> NDArray[np.float64]:
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError("Expected finite weights of at least 0, one above 0, got others.")
     return weight
+
+
+def check_share(name: str, values: ArrayLike, *, strict: bool = False) -> NDArray[np.float64]:
+    """Return values as float; refuse what is not between 0 and 1 (strictly: what is 0 or 1)."""
+    values = np.asarray(values, dtype=float)
+    inside = (values > 0) & (values < 1) if strict else (values >= 0) & (values <= 1)
+    if not inside.all():
+        where = "strictly between" if strict else "between"
+        raise ValueError(f"Expected {name} {where} 0 and 1, got {values[~inside].ravel()[0]}.")
+    return values
 
 
 def from_counts(
@@ -208,13 +225,24 @@ def warn_one_class(name: str, films: Films, undefined: NDArray[np.bool_]) -> Non
     )
 
 
-def _is_table(values: object) -> bool:
-    return isinstance(values, pd.DataFrame)
+def as_bool(name: str, values: NDArray, do: str) -> NDArray[np.bool_]:
+    """Return labels as bool; refuse what is not 0 or 1, saying what to do."""
+    if values.dtype == bool:
+        return values
+    given = values.ravel().tolist()
+    if values.dtype.kind == "O":  # a table of several types, such as a label table's own columns
+        values = _numbers(name, values)
+    if values.dtype.kind not in "iuf" or not ((values == 0) | (values == 1)).all():
+        odd = next((v for v in given if v not in (0, 1)), values.dtype)
+        raise ValueError(
+            f"Expected {name} of bool, or of numbers that are 0 or 1, got {odd!r}. {do}"
+        )
+    return values.astype(bool)
 
 
 def _check_names(labels: object, scores: object) -> None:
     """Refuse two tables whose rows or columns do not correspond: arrays cannot tell, tables can."""
-    if _is_table(labels) and _is_table(scores):
+    if isinstance(labels, pd.DataFrame) and isinstance(scores, pd.DataFrame):
         one, other = list(labels.columns), list(scores.columns)
         if len(one) == len(other) > 1 and one != other:
             k = next(i for i in range(len(one)) if one[i] != other[i])
@@ -222,13 +250,9 @@ def _check_names(labels: object, scores: object) -> None:
                 "Expected columns of labels and scores to be named alike and in one order, got "
                 f"{one[k]!r} against {other[k]!r} in column {k}. Select both by one list of names."
             )
-    pandas = (pd.DataFrame, pd.Series)
-    if (
-        isinstance(labels, pandas)
-        and isinstance(scores, pandas)
-        and len(labels) == len(scores)
-        and not labels.index.equals(scores.index)
-    ):
+    if not all(isinstance(x, pd.DataFrame | pd.Series) for x in (labels, scores)):
+        return
+    if len(labels) == len(scores) and not labels.index.equals(scores.index):
         k = int(np.argmax(labels.index.to_numpy() != scores.index.to_numpy()))
         raise ValueError(
             "Expected rows of labels and scores in one order, got index "
@@ -237,41 +261,21 @@ def _check_names(labels: object, scores: object) -> None:
         )
 
 
-def _columns(name: str, values: NDArray) -> NDArray:
-    if values.ndim not in (1, 2) or (values.shape[-1:] == (0,) and values.ndim == 2):
-        raise ValueError(f"Expected {name} of shape [N] or [N, F], got shape {values.shape}.")
-    return values[:, None] if values.ndim == 1 else values
-
-
-def _as_bool(values: NDArray) -> NDArray[np.bool_]:
-    if values.dtype == bool:
-        return values
-    if values.dtype.kind == "O":  # a table of several types, such as a label table's own columns
-        values = _numbers("labels", values)
-    if values.dtype.kind not in "iuf" or not ((values == 0) | (values == 1)).all():
-        flat = values.ravel()
-        odd = next((v for v in flat.tolist() if v not in (0, 1)), values.dtype)
-        raise ValueError(
-            f"Expected labels of bool, or of numbers that are 0 or 1, got {odd!r}. The order of "
-            "arguments is labels, then scores."
-        )
-    return values.astype(bool)
-
-
-def _as_float(values: NDArray, *, probabilities: bool) -> NDArray[np.float64]:
+def _as_scores(values: NDArray, *, probabilities: bool) -> NDArray[np.float64]:
     values = _numbers("scores", values)
-    if not np.isfinite(values).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(
-            f"Expected finite scores, got {values[row, column]} in row {row}, column {column}. "
-            "Leave such films out of every array first."
-        )
-    if probabilities and ((values < 0) | (values > 1)).any():
-        row, column = (int(i) for i in np.argwhere((values < 0) | (values > 1))[0])
-        raise ValueError(
-            f"Expected probabilities between 0 and 1, got {values[row, column]} in row {row}, "
-            f"column {column}. If these are logits, apply a sigmoid first."
-        )
+    for bad, what, do in (
+        (~np.isfinite(values), "finite scores", "Leave such films out of every array first."),
+        (
+            (values < 0) | (values > 1) if probabilities else np.array(False),
+            "probabilities between 0 and 1",
+            "If these are logits, apply a sigmoid first.",
+        ),
+    ):
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"Expected {what}, got {values[row, column]} in row {row}, column {column}. {do}"
+            )
     return values
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from chexlib.metrics.inputs import check_share
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-__all__ = ["against_others", "equal_skill", "expected_f1", "f1_between", "simulate_reads"]
 
 _X, _WEIGHT = np.polynomial.hermite_e.hermegauss(120)  # integrals over a standard normal
 _WEIGHT = _WEIGHT / _WEIGHT.sum()
@@ -182,9 +182,9 @@ def simulate_reads(
 def _check(
     call_rate: ArrayLike, skill: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    rate = np.atleast_1d(np.asarray(call_rate, dtype=float))
-    if rate.ndim != 1 or not ((rate > 0) & (rate < 1)).all():
-        raise ValueError(f"Expected call rates between 0 and 1, [R], got {call_rate}.")
+    rate = np.atleast_1d(check_share("call rates", call_rate, strict=True))
+    if rate.ndim != 1:
+        raise ValueError(f"Expected call rates [R], got shape {rate.shape}.")
     skill = np.asarray(skill, dtype=float)
     if skill.shape not in ((), rate.shape) or not ((skill >= 0) & (skill < 1)).all():
         raise ValueError(f"Expected one skill or {len(rate)}, from 0 to below 1, got {skill}.")

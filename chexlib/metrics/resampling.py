@@ -1,7 +1,9 @@
-"""Intervals of scores' metrics by resampling patients, all resamples and findings at once.
+"""Intervals by resampling patients with all their films: the one engine that all metrics use.
 
-A resample of patients is a weighting of films: how often the film's patient was drawn. Every metric
-here takes weights, so no film is ever copied.
+Films of one patient repeat one another, so an interval that treats films as independent is too
+narrow (Field and Welsh, JRSS B 69 (2007) 369-390). A resample of patients is a weighting of films:
+how often the film's patient was drawn. Every metric here takes weights, so no film is ever copied,
+and what is a function of counts needs one matrix product for all resamples.
 
 For AUROC and average precision one need not even sort again. Put the films of a finding in bins
 that end at the scores of its positives: a resample changes how many films are in a bin, never their
@@ -11,16 +13,24 @@ order. The bins' counts for all resamples are one sparse matrix product, and pos
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
 
-from chexlib.metrics.bootstrap import RESAMPLES, percentile_ends
-from chexlib.metrics.curves import auroc, average_precision
-from chexlib.metrics.estimates import UndefinedWarning
+from chexlib.metrics.estimates import (
+    Estimate,
+    UndefinedWarning,
+    normal_quantile,
+    undefined,
+    wilson,
+    wilson_interval,
+)
 from chexlib.metrics.inputs import OneClassWarning, check_films, check_patients
+from chexlib.metrics.ranking import auroc, average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +39,7 @@ if TYPE_CHECKING:
 
     from chexlib.metrics.inputs import Films
 
-__all__ = ["Bootstrap", "Resamples", "draws_of", "resampled"]
-
+RESAMPLES = 2000
 _CHUNK = 32  # resamples held at once: 32 weights of each patient stay in a core's cache
 
 
@@ -53,7 +62,9 @@ class Resamples:
     code : ndarray [N] of int
         The row of ``drawn`` that each film's patient has.
     drawn : ndarray [P, B] of uint16
-        How often each of P patients was drawn.
+        How often each of P patients was drawn. Drawn when first asked for.
+    unit : str
+        What the intervals made of it say was drawn: ``patient`` or ``film``.
 
     Examples
     --------
@@ -62,22 +73,34 @@ class Resamples:
     array([3, 3, 3], dtype=uint64)
     """
 
+    unit = "patient"
+
     def __init__(self, patient: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.code = check_patients(patient)
         if resamples < 1:
             raise ValueError(f"Expected at least one resample, got {resamples}. Use {RESAMPLES}.")
-        n, rng = int(self.code.max()) + 1, np.random.default_rng(seed)
-        self.drawn = np.empty((n, resamples), dtype=np.uint16)
-        for b in range(resamples):
-            self.drawn[:, b] = np.bincount(rng.integers(n, size=n), minlength=n)
+        self._resamples, self._seed = resamples, seed
+
+    @cached_property
+    def drawn(self) -> NDArray[np.uint16]:
+        n, rng = int(self.code.max()) + 1, np.random.default_rng(self._seed)
+        drawn = np.empty((n, len(self)), dtype=np.uint16)
+        for b in range(len(self)):
+            drawn[:, b] = np.bincount(rng.integers(n, size=n), minlength=n)
+        return drawn
 
     def __len__(self) -> int:
         """Return the number of resamples."""
-        return self.drawn.shape[1]
+        return self._resamples
+
+    @property
+    def method(self) -> str:
+        """What an interval of these resamples is."""
+        return f"bootstrap by {self.unit}, {len(self)} resamples"
 
     def select(self, films: ArrayLike) -> Resamples:
         """Return the same draws for some of the films, as bool ``[N]`` or positions."""
-        chosen = object.__new__(Resamples)
+        chosen = copy(self)
         chosen.code, chosen.drawn = self.code[np.asarray(films)], self.drawn
         return chosen
 
@@ -287,7 +310,7 @@ def resampled(
     True
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    draws, _who = draws_of(films, draws)
+    draws = draws_of(films, draws)
     if not films.kept.all():
         labels, scores = np.asarray(labels)[films.kept], np.asarray(scores)[films.kept]
     estimate = np.asarray(metric(labels, scores, sample_weight=films.weight), dtype=float)
@@ -305,11 +328,11 @@ def resampled(
             if min(len(np.unique(kind.indices)) for kind in kinds) < 2:
                 values[:, k] = np.nan
         return Bootstrap(estimate, values[:, 0] if films.single else values, draws)
-    fixed = 1.0 if films.weight is None else films.weight
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OneClassWarning)  # a resample may lack a rare finding
         values = [
-            metric(labels, scores, sample_weight=draws.weight(b) * fixed) for b in range(len(draws))
+            metric(labels, scores, sample_weight=draws.weight(b) * films.mass)
+            for b in range(len(draws))
         ]
     return Bootstrap(estimate, np.asarray(values, dtype=float), draws)
 
@@ -320,19 +343,108 @@ def draws_of(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> tuple[Resamples, str]:
-    """Return the draws for checked films, and what was drawn: ``patient`` or ``film``.
+) -> Resamples:
+    """Return the draws for checked films: of patients, or of films where there are no patients.
 
     ``patient`` is of all films [N] that :func:`~chexlib.metrics.inputs.check_films` was given.
     """
     if not isinstance(patient, Resamples):
         draws = Resamples(films.patients(patient), resamples=resamples, seed=seed)
-        return draws, "film" if patient is None else "patient"
+        draws.unit = "film" if patient is None else "patient"
+        return draws
     if len(patient.code) != len(films.kept):
         raise ValueError(
             f"Expected a patient for each of {len(films.kept)} films, got {len(patient.code)}."
         )
-    return (patient if films.kept.all() else patient.select(films.kept)), "patient"
+    return patient if films.kept.all() else patient.select(films.kept)
+
+
+def proportions(
+    counted: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+    draws: Resamples,
+    *,
+    name: str,
+    weight: NDArray[np.float64] | None = None,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """Return R proportions with their intervals.
+
+    Parameters
+    ----------
+    counted, among : ndarray [N, R] of bool
+        Films counted, and films they are counted among.
+    draws : Resamples
+        Of the N films; one draw serves all proportions.
+    name : str
+        Of the proportions, for the warning where one has no films.
+    weight : ndarray [N], optional
+        Sampling weights.
+    level : float
+        Confidence.
+
+    Returns
+    -------
+    list of Estimate
+        ``k`` of ``n`` are films before weighting. The interval is Wilson's where no patient has two
+        of the films that a proportion is of, else by resampling. Where resampling cannot move a
+        proportion (all or none of the films), it is Wilson's with patients as trials. NaN, with an
+        :class:`~chexlib.metrics.estimates.UndefinedWarning`, where there are no films.
+    """
+    counted = counted & among
+    films = np.stack([np.bincount(draws.code, column) for column in among.T.astype(float)], axis=1)
+    alone = films.max(axis=0) <= 1 if weight is None else np.zeros(films.shape[1], dtype=bool)
+    w = 1.0 if weight is None else weight[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (counted * w).sum(axis=0) / (among * w).sum(axis=0)
+        ends = np.full((2, len(value)), np.nan)
+        if not alone.all():
+            above, below = (draws.sums(x[:, ~alone] * w) for x in (counted, among))
+            ends[:, ~alone] = percentile_ends(above / below, level=level)
+    found = []
+    for r, (k, n) in enumerate(zip(counted.sum(axis=0), among.sum(axis=0), strict=True)):
+        low, high = (float(end) for end in ends[:, r])
+        if np.isnan(value[r]):
+            found.append(undefined(name, "it has no films"))
+        elif alone[r]:
+            found.append(wilson(int(k), int(n), level=level))
+        else:
+            method = draws.method
+            if low == high:
+                trials = int((films[:, r] > 0).sum())
+                low, high = wilson_interval(float(value[r]), trials, level=level)
+                method = f"Wilson, {trials} {draws.unit}s as trials"
+            found.append(Estimate(int(k), int(n), float(value[r]), low, high, method))
+    return found
+
+
+def percentile_ends(values: NDArray[np.float64], *, level: float = 0.95) -> NDArray[np.float64]:
+    r"""Return the ends of percentile intervals, all columns at once.
+
+    Of B values the ends are those of rank r + 1 from either side, with
+    :math:`r = \lceil (B + 1) \alpha / 2 \rceil - 1` and :math:`\alpha` = 1 - level. So 0 lies
+    outside exactly where :math:`2 k / (B + 1) < \alpha`, k being the values on the far side of 0:
+    the interval and the p-value of :meth:`Bootstrap.p_value` cannot contradict one another.
+
+    Parameters
+    ----------
+    values : ndarray [B, K]
+        NaN where a resample has no value, which is left out.
+    level : float
+
+    Returns
+    -------
+    ndarray [2, K]
+        Two of the values themselves, without interpolation; NaN where no value is defined.
+    """
+    normal_quantile(level)  # refuses a level outside (0, 1)
+    ends = np.full((2, values.shape[1]), np.nan)
+    for k, column in enumerate(values.T):
+        given = np.sort(column[~np.isnan(column)])
+        if len(given):
+            rank = int(np.ceil((len(given) + 1) * (1 - level) / 2 - 1e-9)) - 1
+            ends[:, k] = given[rank], given[-1 - rank]
+    return ends
 
 
 def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]:
@@ -342,13 +454,12 @@ def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]
     2 l those between it and the level before.
     """
     y, s = films.labels[:, k], films.scores[:, k]
-    weight = np.ones(len(y)) if films.weight is None else films.weight
     level = np.unique(s[y])
     place = np.searchsorted(level, s, side="left") + np.searchsorted(level, s, side="right")
     shape = (2 * len(level) + 1, len(draws.drawn))
 
     def by_patient(rows: NDArray, row: NDArray, n_rows: int) -> coo_array:
-        entries = (weight[rows], (row, draws.code[rows]))
+        entries = (films.mass[rows], (row, draws.code[rows]))
         return coo_array(entries, shape=(n_rows, shape[1])).tocsr()
 
     return by_patient(~y, place[~y], shape[0]), by_patient(y, place[y] // 2, len(level))

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.metrics.bootstrap import RESAMPLES
-from chexlib.metrics.curves import auroc
 from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import OneClassWarning, check_films
-from chexlib.metrics.resampling import Bootstrap, draws_of, resampled
+from chexlib.metrics.ranking import auroc
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, resampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.metrics.resampling import Resamples
-
-__all__ = ["age_band", "by_subgroup"]
 
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 
@@ -117,7 +114,7 @@ def by_subgroup(
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
     n = len(films.kept)
-    draws, _who = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films, patient, resamples=resamples, seed=seed)
 
     def on(inside: NDArray[np.bool_]) -> tuple[Bootstrap, NDArray[np.bool_]]:
         """Resample some films; also say for which findings they are enough."""

@@ -1,37 +1,46 @@
-"""Where to draw the line: rules, and the threshold that a rule chooses on a set of films.
+"""Where to draw the line, and what the line does: rules, operating points, decision curves.
 
-What the threshold then does is reported on other patients (:mod:`chexlib.metrics.operating`): on
-the films it was chosen on, it looks better than it is. A film is called positive if its score is at
-least the threshold.
+A threshold is chosen on some patients and reported on others: on the films it was chosen on, it
+looks better than it is. A film is called positive if its score is at least the threshold.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from chexlib.metrics.curves import CountsByThreshold, counts_by_threshold
-from chexlib.metrics.inputs import check_films, warn_one_class
+from chexlib.metrics.agreement import TwoByTwo
+from chexlib.metrics.estimates import Estimate, UndefinedWarning
+from chexlib.metrics.inputs import check_films, check_share, warn_one_class
+from chexlib.metrics.ranking import CountsByThreshold, counts_by_threshold
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, proportions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Rule",
-    "at_sensitivity",
-    "at_specificity",
-    "check_thresholds",
-    "choose",
-    "max_f1",
-    "min_cost",
-    "youden",
-]
+    from chexlib.metrics.inputs import Films
+    from chexlib.metrics.resampling import Resamples
 
 Rule = Callable[[CountsByThreshold], "NDArray[np.float64]"]
 """What a threshold is worth: from the 2x2 tables at all thresholds to one number for each."""
+
+# Which films a figure counts, and among which, of labels y and calls c. The "f1" here is
+# J = tp / (tp + fp + fn), a proportion: F1 = 2 J / (1 + J) rises with it, and so has its interval.
+_FIGURES = {
+    "sensitivity": lambda y, c: (y & c, y),
+    "specificity": lambda y, c: (~y & ~c, ~y),
+    "ppv": lambda y, c: (y & c, c),
+    "npv": lambda y, c: (~y & ~c, ~c),
+    "f1": lambda y, c: (y & c, y | c),
+}
 
 
 def youden(counts: CountsByThreshold) -> NDArray[np.float64]:
@@ -53,13 +62,13 @@ def max_f1(counts: CountsByThreshold) -> NDArray[np.float64]:
 
 def at_sensitivity(value: float) -> Rule:
     """Make the rule: the highest specificity with a sensitivity of at least ``value``."""
-    check_share("sensitivity", value)
+    check_share("a sensitivity", value)
     return lambda counts: np.where(counts.sensitivity >= value - 1e-12, counts.specificity, -np.inf)
 
 
 def at_specificity(value: float) -> Rule:
     """Make the rule: the highest sensitivity with a specificity of at least ``value``."""
-    check_share("specificity", value)
+    check_share("a specificity", value)
     return lambda counts: np.where(counts.specificity >= value - 1e-12, counts.sensitivity, -np.inf)
 
 
@@ -80,7 +89,7 @@ def min_cost(*, miss: float, false_alarm: float, prevalence: float | None = None
     if not (0 <= miss < math.inf and 0 <= false_alarm < math.inf and miss + false_alarm > 0):
         raise ValueError(f"Expected finite costs of at least 0, got {miss} and {false_alarm}.")
     if prevalence is not None:
-        check_share("prevalence", prevalence)
+        check_share("a prevalence", prevalence)
 
     def rule(counts: CountsByThreshold) -> NDArray[np.float64]:
         share = counts.positives / (counts.positives + counts.negatives)
@@ -89,6 +98,10 @@ def min_cost(*, miss: float, false_alarm: float, prevalence: float | None = None
         return -(miss * missed + false_alarm * alarmed) / (miss + false_alarm)
 
     return rule
+
+
+RULES = {"youden": youden, "max_f1": max_f1, "sensitivity_0.90": at_sensitivity(0.9)}
+"""How ``chexlib train`` and ``evaluate`` choose thresholds, by the names in their tables."""
 
 
 def choose(
@@ -135,17 +148,375 @@ def choose(
     return films.squeeze(chosen)
 
 
-def check_share(name: str, value: float) -> None:
-    """Refuse what is not between 0 and 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"Expected a {name} between 0 and 1, got {value}.")
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a threshold does on a set of films.
+
+    Attributes
+    ----------
+    threshold : float
+    table : TwoByTwo
+        Films (or weight) by call and label.
+    sensitivity, specificity, ppv, npv, f1 : Estimate
+        With intervals; NaN where undefined, such as the ppv where no film is called.
+    """
+
+    threshold: float
+    table: TwoByTwo
+    sensitivity: Estimate
+    specificity: Estimate
+    ppv: Estimate
+    npv: Estimate
+    f1: Estimate
+
+    @property
+    def prevalence(self) -> float:
+        """Share of films with the finding."""
+        return (self.table.tp + self.table.fn) / self.table.n
+
+    @property
+    def called(self) -> float:
+        """Share of films called positive."""
+        return (self.table.tp + self.table.fp) / self.table.n
+
+    def per(self, films: float = 1000) -> TwoByTwo:
+        """Return the 2x2 table scaled to so many films."""
+        t, scale = self.table, films / self.table.n
+        return TwoByTwo(t.tp * scale, t.fp * scale, t.fn * scale, t.tn * scale)
+
+    def at_prevalence(self, prevalence: float, *, films: float = 1000) -> TwoByTwo:
+        """Return the 2x2 table of so many films elsewhere, sensitivity and specificity kept."""
+        check_share("a prevalence", prevalence)
+        positive, negative = prevalence * films, (1 - prevalence) * films
+        tp = self.sensitivity.estimate * positive
+        tn = self.specificity.estimate * negative
+        return TwoByTwo(tp, negative - tn, positive - tp, tn)
 
 
-def check_thresholds(thresholds: ArrayLike, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return thresholds as float ``[T]``, one number as ``[1]``; refuse what can be none.
+def operating_point(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    *,
+    patient: ArrayLike | Resamples | None = None,
+    sample_weight: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> OperatingPoint:
+    """Return what a threshold does on these films, with intervals.
 
-    NaN stays: no threshold could be chosen. Above 1 there is nothing to call among probabilities; a
-    percentage was meant, or ``inf``, which calls no film.
+    Parameters
+    ----------
+    labels, scores : array_like [N]
+    threshold : float
+        A film is called positive if its score is at least this; ``inf`` calls none.
+    patient : array_like [N] or Resamples, optional
+        Whom to resample; left out, films count as independent. Intervals are Wilson's where no
+        patient has two films that matter, else from resampling.
+    sample_weight : array_like [N], optional
+        Sampling weights. For a table of counts, make films of it with
+        :func:`chexlib.metrics.from_counts`.
+    level, resamples, seed
+        Confidence; number of resamples and where draws start.
+
+    Returns
+    -------
+    OperatingPoint
+
+    Examples
+    --------
+    >>> point = operating_point([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.6, 0.9], 0.3)
+    >>> point.table
+    TwoByTwo(tp=3, fp=1, fn=0, tn=2)
+    >>> print(point.sensitivity)
+    1.00 (0.44 to 1.00)
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight, one_finding=True)
+    if np.ndim(threshold):
+        raise ValueError(f"Expected one threshold, got shape {np.shape(threshold)}.")
+    cut = check_thresholds(threshold, films.scores, chosen=True)
+    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    cells, figures = _at(cut, films, draws, figures=_FIGURES, level=level)
+    table = TwoByTwo(*(cell[0].item() for cell in cells.values()))
+    return OperatingPoint(
+        float(cut[0]), table, **{name: found[0] for name, found in figures.items()}
+    )
+
+
+def operating_points(
+    labels: pd.DataFrame,
+    scores: pd.DataFrame,
+    thresholds: ArrayLike,
+    *,
+    patient: ArrayLike | Resamples | None = None,
+    sample_weight: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return operating points of several findings as a table, a row a finding.
+
+    Parameters
+    ----------
+    labels, scores : DataFrame [N, F]
+        With the findings' names as columns, in one order.
+    thresholds : array_like [F]
+        From :func:`choose`, on other films. NaN gives a row without figures.
+    patient, sample_weight, level, resamples, seed
+        As in :func:`operating_point`; one draw of patients serves all findings.
+
+    Returns
+    -------
+    DataFrame
+        ``finding threshold tp fp fn tn prevalence called`` and, for each of sensitivity,
+        specificity, ppv, npv and f1, its value, ``…_low`` and ``…_high``.
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight)
+    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    thresholds = check_thresholds(thresholds, films.scores)
+    if thresholds.shape != (len(films.names),):
+        raise ValueError(
+            f"Expected a threshold for each of {len(films.names)} findings, got shape "
+            f"{thresholds.shape}."
+        )
+    chosen = ~np.isnan(thresholds)
+    given = films._replace(labels=films.labels[:, chosen], scores=films.scores[:, chosen])
+    table = _table(thresholds[chosen], given, draws, figures=_FIGURES, level=level)
+    n = table[["tp", "fp", "fn", "tn"]].sum(axis=1)
+    table.insert(5, "prevalence", (table["tp"] + table["fn"]) / n)
+    table.insert(6, "called", (table["tp"] + table["fp"]) / n)
+    table = table.set_axis(np.flatnonzero(chosen)).reindex(range(len(chosen)))
+    table.insert(0, "finding", films.names)
+    return table.assign(threshold=thresholds)
+
+
+def threshold_sweep(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    thresholds: ArrayLike,
+    *,
+    patient: ArrayLike | Resamples | None = None,
+    sample_weight: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the 2x2 table and its figures at each of many thresholds.
+
+    One draw of patients serves all thresholds, so a row costs next to nothing; for one threshold
+    with every detail there is :func:`chexlib.metrics.operating_point`.
+
+    Parameters
+    ----------
+    labels, scores : array_like [N]
+    thresholds : float or array_like [T]
+        A film is called positive if its score is at least the threshold.
+    patient : array_like [N] or Resamples, optional
+        Resampled for the intervals; left out, films are.
+    sample_weight : array_like [N], optional
+        Sampling weights.
+    level, resamples, seed
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame [T]
+        ``threshold tp fp fn tn`` and, for each of sensitivity, specificity, ppv and f1, its value,
+        ``…_low`` and ``…_high``; NaN where undefined, such as the ppv where no film is called.
+        Where resampling cannot move a proportion (all or none of the films), the interval is
+        Wilson's with patients as trials, as in :func:`chexlib.metrics.agreement.assess`.
+
+    Raises
+    ------
+    ValueError
+        If labels or scores are of several findings, lengths differ, or a threshold is NaN.
+
+    Examples
+    --------
+    >>> found = threshold_sweep([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.6, 0.9], [0.3, 0.5])
+    >>> found[["threshold", "tp", "fp", "fn", "tn", "sensitivity"]].round(2)
+       threshold   tp   fp   fn   tn  sensitivity
+    0        0.3  3.0  1.0  0.0  2.0         1.00
+    1        0.5  2.0  0.0  1.0  3.0         0.67
+    """
+    films = check_films(labels, scores, sample_weight=sample_weight, one_finding=True)
+    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    cut = check_thresholds(thresholds, films.scores, chosen=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
+        figures = ("sensitivity", "specificity", "ppv", "f1")
+        table = _table(cut, films, draws, figures=figures, level=level)
+    return table.astype(float)
+
+
+def per_films(points: pd.DataFrame, *, films: float = 1000) -> pd.DataFrame:
+    """Return operating points as numbers of films, the way a day's work is counted.
+
+    Parameters
+    ----------
+    points : DataFrame
+        With columns ``tp fp fn tn``, as from :func:`threshold_sweep` or
+        :func:`chexlib.metrics.operating_points`.
+    films : float
+        How many.
+
+    Returns
+    -------
+    DataFrame, same index
+        ``found``, ``missed`` and ``false alarms`` among so many films, and ``calls per hit``:
+        all calls divided by the true ones, infinite where all are false, NaN where there are none.
+
+    Examples
+    --------
+    >>> per_films(pd.DataFrame({"tp": [8], "fp": [32], "fn": [2], "tn": [158]}))
+       found  missed  false alarms  calls per hit
+    0   40.0    10.0         160.0            5.0
+    """
+    cells = points[["tp", "fn", "fp", "tn"]].astype(float)
+    scaled = cells.div(cells.sum(axis=1), axis=0)[["tp", "fn", "fp"]] * films
+    scaled = scaled.set_axis(["found", "missed", "false alarms"], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effort = (cells["tp"] + cells["fp"]).to_numpy() / cells["tp"].to_numpy()
+    return scaled.assign(**{"calls per hit": effort})
+
+
+def net_benefit(
+    sensitivity: ArrayLike, specificity: ArrayLike, *, prevalence: ArrayLike, threshold: ArrayLike
+) -> NDArray[np.float64]:
+    r"""Return the net benefit of a film: true positives less false ones at their exchange rate.
+
+    .. math:: NB = \pi\,\mathrm{sens} - (1 - \pi)(1 - \mathrm{spec}) \frac{p}{1 - p}
+
+    Who acts at a probability p says that one film found is worth (1 - p) / p false alarms.
+
+    Parameters
+    ----------
+    sensitivity, specificity, prevalence : array_like
+        In [0, 1]; all broadcast.
+    threshold : array_like
+        Threshold probability p, in (0, 1).
+
+    Returns
+    -------
+    ndarray
+        In films found for each film read; at most the prevalence.
+
+    Raises
+    ------
+    ValueError
+        If a rate lies outside [0, 1], or a threshold probability outside (0, 1).
+
+    References
+    ----------
+    Vickers and Elkin, Medical Decision Making 26 (2006) 565-574.
+
+    Examples
+    --------
+    >>> round(float(net_benefit(0.9, 0.8, prevalence=0.1, threshold=0.1)), 3)
+    0.07
+    """
+    sens, spec, share, p = (
+        np.asarray(x, dtype=float) for x in (sensitivity, specificity, prevalence, threshold)
+    )
+    for name, rate in (("sensitivity", sens), ("specificity", spec), ("prevalence", share)):
+        check_share(f"a {name}", np.nan_to_num(rate))  # undefined is not wrong
+    check_share("threshold probabilities", p, strict=True)
+    return share * sens - (1 - share) * (1 - spec) * p / (1 - p)
+
+
+def decision_curve(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    thresholds: ArrayLike,
+    *,
+    prevalence: float | None = None,
+    patient: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the net benefit of acting on the score, on every film, and on none.
+
+    At each threshold probability p a film is acted on if its probability is at least p, so the
+    curve asks for calibrated probabilities.
+
+    Parameters
+    ----------
+    labels, probabilities : array_like [N]
+    thresholds : float or array_like [T]
+        In (0, 1).
+    prevalence : float, optional
+        Of the place of use; by default that of the films.
+    patient : array_like [N], optional
+        Resampled for the intervals; left out, films are.
+    sample_weight : array_like [N], optional
+        Sampling weights. For counts, repeat the rows or ignore the intervals.
+    level, resamples, seed
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame [T]
+        ``threshold model low high gain gain_low gain_high all``: net benefit of the model, its
+        interval, the gain over the better of acting on all films and on none (paired) with its
+        interval, and the net benefit of acting on all. Acting on none has 0.
+
+    Raises
+    ------
+    ValueError
+        If films are of one class, or as :func:`net_benefit`.
+    """
+    options = {"probabilities": True, "one_finding": True, "both_classes": True}
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **options)
+    cut = check_thresholds(thresholds, films.scores)
+    # Columns: weight called at each threshold among positives, among negatives, and all of each.
+    y, called = films.labels, films.scores >= cut
+    columns = np.hstack([called & y, called & ~y, y, ~y]) * films.mass[:, None]
+    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+
+    def benefits(sums: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+        t = len(cut)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Rounding of weighted sums must not lead out of [0, 1].
+            sens = np.minimum(sums[:, :t] / sums[:, -2:-1], 1)
+            spec = np.maximum(1 - sums[:, t : 2 * t] / sums[:, -1:], 0)
+            share = sums[:, -2:-1] / sums[:, -2:].sum(axis=1, keepdims=True)
+        share = share if prevalence is None else prevalence
+        model = net_benefit(sens, spec, prevalence=share, threshold=cut)
+        return model, net_benefit(1.0, 0.0, prevalence=share, threshold=cut) + 0 * model
+
+    (model, every), (models, everys) = (
+        benefits(columns.sum(axis=0)[None]),
+        benefits(draws.sums(columns)),
+    )
+    # Where no film is called the benefit is 0, and where all are it is that of acting on all.
+    low, high = Bootstrap(model[0], models, draws).interval(level=level, fixed=True)
+    gain = Bootstrap(model[0], models - np.maximum(everys, 0), draws)
+    gain_low, gain_high = gain.interval(level=level, fixed=True)
+    return pd.DataFrame(
+        {
+            "threshold": cut,
+            "model": model[0],
+            "low": low,
+            "high": high,
+            "gain": model[0] - np.maximum(every[0], 0),
+            "gain_low": gain_low,
+            "gain_high": gain_high,
+            "all": every[0],
+        }
+    )
+
+
+def check_thresholds(
+    thresholds: ArrayLike, scores: NDArray[np.float64], *, chosen: bool = False
+) -> NDArray[np.float64]:
+    """Return thresholds as float ``[T]``, one number as ``[1]``; refuse what cannot be one.
+
+    NaN says that no threshold could be chosen; it stays, unless all must be ``chosen``. Above 1
+    there is nothing to call among probabilities; a percentage was meant, or ``inf``, which calls no
+    film.
     """
     found = np.atleast_1d(np.asarray(thresholds))
     if found.ndim != 1 or found.dtype.kind not in "biuf":
@@ -157,4 +528,48 @@ def check_thresholds(thresholds: ArrayLike, scores: NDArray[np.float64]) -> NDAr
             f"Expected thresholds of at most 1 for scores between 0 and 1, got {found[above][0]}. "
             "Divide percentages by 100; inf calls no film."
         )
+    if chosen and np.isnan(found).any():
+        raise ValueError("Expected a threshold, got NaN: none could be chosen for this finding.")
     return found
+
+
+def _at(
+    cut: NDArray[np.float64],
+    films: Films,
+    draws: Resamples,
+    *,
+    figures: Iterable[str],
+    level: float,
+) -> tuple[dict[str, NDArray], dict[str, list[Estimate]]]:
+    """Return the four cells and the figures at thresholds: of one finding, or one a finding."""
+    y, call = films.labels, films.scores >= cut
+    kinds = {"tp": call & y, "fp": call & ~y, "fn": ~call & y, "tn": ~call & ~y}
+    # Without weights the cells stay whole numbers.
+    weight = np.ones(len(y), dtype=int) if films.weight is None else films.weight
+    cells = {name: weight @ kind for name, kind in kinds.items()}
+    found = {}
+    for name in figures:
+        counted, among = np.broadcast_arrays(*_FIGURES[name](y, call))
+        found[name] = proportions(
+            counted, among, draws, name=name, weight=films.weight, level=level
+        )
+    if "f1" in found:
+        found["f1"] = [
+            replace(j, **{end: 2 * x / (1 + x) for end, x in _ends(j).items()}) for j in found["f1"]
+        ]
+    return cells, found
+
+
+def _table(cut: NDArray[np.float64], *what: object, **how: object) -> pd.DataFrame:
+    """Return what :func:`_at` returns as a table, a row a threshold."""
+    cells, figures = _at(cut, *what, **how)
+    table = {"threshold": cut} | cells
+    for name, found in figures.items():
+        for end in ("estimate", "low", "high"):
+            column = name if end == "estimate" else f"{name}_{end}"
+            table[column] = [_ends(one)[end] for one in found]
+    return pd.DataFrame(table)
+
+
+def _ends(found: Estimate) -> dict[str, float]:
+    return {"estimate": found.estimate, "low": found.low, "high": found.high}

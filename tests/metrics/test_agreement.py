@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_score, recall_score
-from statsmodels.stats.inter_rater import cohens_kappa
-from statsmodels.stats.proportion import proportion_confint
 
 from chexlib.metrics import (
     TwoByTwo,
@@ -23,6 +21,7 @@ from chexlib.metrics import (
     share,
     specificity,
     two_by_two,
+    wilson,
 )
 
 PROPORTIONS = (ppv, npv, sensitivity, specificity)
@@ -73,7 +72,7 @@ def test_estimates_are_those_of_scikit_learn(drawn):
 
 
 @given(films())
-def test_intervals_of_independent_films_are_those_of_statsmodels(drawn):
+def test_intervals_of_independent_films_are_wilsons_and_for_kappa_the_delta_method(drawn):
     label, reference = drawn
     found = assess(label, reference)
     for name, counted, among in (
@@ -82,15 +81,20 @@ def test_intervals_of_independent_films_are_those_of_statsmodels(drawn):
         ("sensitivity", label & reference, reference),
         ("specificity", ~label & ~reference, ~reference),
     ):
-        k, n = int(counted.sum()), int(among.sum())
-        low, high = proportion_confint(k, n, method="wilson")
-        assert (found[name].k, found[name].n, found[name].method) == (k, n, "Wilson")
-        assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-12)
-    table = two_by_two(label, reference)
-    reference_kappa = cohens_kappa(np.array([[table.tp, table.fp], [table.fn, table.tn]]))
-    assert found["kappa"].estimate == pytest.approx(reference_kappa.kappa, abs=1e-12)
-    assert found["kappa"].low == pytest.approx(max(reference_kappa.kappa_low, -1), abs=1e-9)
-    assert found["kappa"].high == pytest.approx(min(reference_kappa.kappa_upp, 1), abs=1e-9)
+        assert found[name] == wilson(counted.sum(), among.sum())
+    # Fleiss, Cohen and Everitt's variance is that of kappa's gradient in the four shares.
+    n, table = len(label), two_by_two(label, reference)
+    shares = np.array([table.tp, table.fp, table.fn, table.tn]) / n
+
+    def of(p):
+        chance = (p[0] + p[1]) * (p[0] + p[2]) + (p[2] + p[3]) * (p[1] + p[3])
+        return (p[0] + p[3] - chance) / (1 - chance)
+
+    step = 1e-6 * np.eye(4)
+    gradient = np.array([(of(shares + h) - of(shares - h)) / 2e-6 for h in step])
+    error = np.sqrt((shares @ gradient**2 - (shares @ gradient) ** 2) / n)
+    ends = np.clip(of(shares) + np.array([-1, 1]) * 1.959964 * error, -1, 1)
+    assert (found["kappa"].low, found["kappa"].high) == pytest.approx(tuple(ends), abs=1e-5)
 
 
 @given(films(), st.integers(0, 5))
@@ -176,7 +180,7 @@ def test_all_films_alike_fall_back_to_patients_as_trials():
     found = share(np.ones(30), patient=np.repeat(np.arange(3), 10))
     assert (found.k, found.n, found.estimate, found.high) == (30, 30, 1, 1)
     assert found.method == "Wilson, 3 patients as trials"
-    assert found.low == pytest.approx(proportion_confint(3, 3, method="wilson")[0])
+    assert found.low == pytest.approx(wilson(3, 3).low)
 
 
 def test_a_weighted_share_without_patients_resamples_films():
@@ -281,7 +285,7 @@ def test_films_of_weight_0_are_no_trials():
     )
     assert found == alone
     assert (found.k, found.n, found.method) == (2, 2, "Wilson, 2 patients as trials")
-    assert found.low == pytest.approx(proportion_confint(2, 2, method="wilson")[0])
+    assert found.low == pytest.approx(wilson(2, 2).low)
 
 
 def test_likelihood_ratio_has_sensitivity_and_specificity_resampled_together():

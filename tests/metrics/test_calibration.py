@@ -10,7 +10,6 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from scored_films import clustered, films
 from sklearn.calibration import calibration_curve
-from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from chexlib.metrics import (
@@ -214,13 +213,14 @@ def test_temperature_finds_what_logits_were_multiplied_by_and_has_the_least_loss
     assert weighted.temperature == pytest.approx(found.temperature, rel=1e-6)
 
 
-def test_isotonic_is_scikit_learns():
+def test_isotonic_pools_neighbours_that_fall():
     labels, p = honest(500)
     weight = np.random.default_rng(0).integers(1, 4, 500)
     found = fit_isotonic(labels, p**2, sample_weight=weight)
-    theirs = IsotonicRegression(out_of_bounds="clip").fit(p**2, labels, sample_weight=weight)
     new = np.linspace(0, 1, 101)
-    assert found(new) == pytest.approx(theirs.predict(new))
+    # Neighbours that fall are pooled: 1 (weight 1) and 0 (weight 3) become 1/4.
+    worked = fit_isotonic([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4], sample_weight=[1, 1, 3, 1])
+    assert worked([0, 0.1, 0.2, 0.3, 0.35, 1]) == pytest.approx([0, 0, 0.25, 0.25, 0.625, 1])
     assert (np.diff(found(new)) >= 0).all()
     assert calibration_error(labels, found(p**2)) < calibration_error(labels, p**2)
 

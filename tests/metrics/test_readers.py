@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused():
         equal_skill(0.3, [0.4])
     with pytest.raises(ValueError, match="0 and 1"):
         f1_between([[0.5, 1.0]])
-    with pytest.raises(ValueError, match="call rates between"):
+    with pytest.raises(ValueError, match="call rates strictly between"):
         expected_f1([0.0, 0.2], 0.5)
     with pytest.raises(ValueError, match="one skill or 2"):
         expected_f1([0.1, 0.2], [0.5, 0.5, 0.5])

@@ -1,6 +1,7 @@
-"""The fast bootstrap: against scikit-learn on the same resamples, closed forms, and coverage."""
+"""The bootstrap: against scikit-learn on the same resamples, closed forms, and coverage."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,13 +14,18 @@ from chexlib.metrics import (
     OneClassWarning,
     Resamples,
     UndefinedWarning,
+    assess,
     auroc,
     average_precision,
     brier,
+    compare_scores,
     delong,
     holm,
+    reliability,
     resampled,
 )
+from chexlib.metrics.inputs import check_patients
+from chexlib.metrics.resampling import percentile_ends
 
 
 @settings(max_examples=40)
@@ -271,3 +277,52 @@ def test_intervals_by_patient_cover_the_truth_and_those_by_film_do_not():
     assert 0.88 <= by_bootstrap <= 0.99
     assert 0.88 <= by_patient <= 0.99
     assert by_film < by_patient - 0.03
+
+
+MISSING = {
+    "float": [1.0, np.nan],
+    "None": ["a", None],
+    "text beside NaN": ["a", np.nan],
+    "NA": pd.array([1, pd.NA], dtype="Int64"),
+    "text NA": pd.Series(["a", pd.NA], dtype="string"),
+    "NaT": pd.to_datetime(["2020-01-01", None]),
+    "category": pd.Categorical(["a", None]),
+}
+
+
+@pytest.mark.parametrize("patient", MISSING.values(), ids=MISSING)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Resamples,
+        lambda who: delong([0, 1], [1, 2], patient=who),
+        lambda who: assess([0, 1], [0, 1], patient=who),
+        lambda who: compare_scores([0, 1], [1, 2], [2, 1], patient=who),
+        lambda who: reliability([0, 1], [0.1, 0.2], patient=who),
+    ],
+)
+def test_films_of_nobody_are_refused(ask, patient):
+    with pytest.raises(ValueError, match="Expected a patient for each film, got a missing one"):
+        ask(patient)
+
+
+def test_patients_of_mixed_type_are_told_apart():
+    assert len(Resamples([1, "1", 2, "b"], resamples=1).drawn) == 4
+
+
+def test_the_order_of_patients_is_numpys():
+    for who in ([3, 1, 2, 1], ["b", "a", "c", "a"], np.array([2.5, -1, 7, -1])):
+        assert (check_patients(who) == np.unique(who, return_inverse=True)[1]).all()
+
+
+def test_sums_have_the_mean_and_variance_of_the_multinomial():
+    counts = np.random.default_rng(1).integers(0, 5, size=(60, 3)).astype(float)
+    totals = Resamples(np.arange(60), resamples=20_000, seed=3).sums(counts)
+    assert totals.mean(axis=0) == pytest.approx(counts.sum(axis=0), rel=0.01)
+    assert np.cov(totals.T) == pytest.approx(60 * np.cov(counts.T, bias=True), rel=0.1, abs=4)
+
+
+def test_ends_leave_out_resamples_without_a_value():
+    ends = percentile_ends(np.array([[1.0, np.nan], [np.nan, np.nan]]))
+    assert ends[:, 0].tolist() == [1, 1]
+    assert np.isnan(ends[:, 1]).all()

@@ -10,14 +10,16 @@ from sklearn.metrics import cohen_kappa_score
 from chexlib.data import load_adjudicated, load_labels, load_rsna, table
 from chexlib.data.splits import official_split
 from chexlib.findings import FINDINGS
-from chexlib.metrics import assess, label_quality, share
-from chexlib.metrics.figures import known_quality, layout, pick
-from chexlib.metrics.label_quality import (
+from chexlib.metrics import assess, share
+from figures import label_quality
+from figures.label_quality import (
     COLUMNS,
     OPACITY,
     google_evidence,
+    known_quality,
     label_columns,
     persistence_evidence,
+    pick,
     rsna_evidence,
     rsna_films,
     rsna_stratum,
@@ -195,15 +197,6 @@ def test_pick_wants_one_row(committed):
     chance = pick(committed, finding="Hernia", statistic="persistence_shuffled")
     assert chance.n == 0
     assert 0 < chance.low < chance.high < 1
-
-
-def test_layout_writes_intervals(committed):
-    rows = committed[(committed["finding"] == "Pneumothorax") & (committed["statistic"] == "ppv")]
-    wide = layout(rows, index="finding", columns="subset")
-    assert list(wide.columns) == ["google_val", "google_test", "google_all"]
-    assert wide.iloc[0, 0] == "0.32\N{NO-BREAK SPACE}(0.17–0.47)"
-    both = committed[committed["reference"] == "next film"].query("statistic == 'persistence'")
-    assert "Pleural thickening" in layout(both, index="finding", columns="statistic").index
 
 
 def test_what_is_known_has_a_line_a_finding(committed):

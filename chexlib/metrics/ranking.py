@@ -15,21 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chexlib.metrics.inputs import Films, check_films, warn_one_class
+from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-__all__ = [
-    "CountsByThreshold",
-    "PrecisionRecallCurve",
-    "RocCurve",
-    "auroc",
-    "average_precision",
-    "counts_by_threshold",
-    "precision_recall",
-    "roc",
-]
 
 
 @dataclass(frozen=True)
@@ -181,9 +170,8 @@ def roc(
     (array([0. , 0.5, 0.5, 1. , 1. ]), 0.75)
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    found = _all_counts(films)
-    warn_one_class("roc", films, np.array([not (c.positives and c.negatives) for c in found]))
-    curves = [RocCurve(_divide(c.fp, c.negatives), c.sensitivity, c.threshold) for c in found]
+    curves = [_roc(counts) for counts in _all_counts(films)]
+    warn_one_class("roc", films, np.isnan([curve.auroc for curve in curves]))
     return curves[0] if films.single else curves
 
 
@@ -196,11 +184,9 @@ def precision_recall(
     NaN, with a :class:`~chexlib.metrics.inputs.OneClassWarning`.
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    found = _all_counts(films)
-    warn_one_class("precision_recall", films, np.array([not c.positives for c in found]))
-    curves = [
-        PrecisionRecallCurve(c.precision[1:], c.sensitivity[1:], c.threshold[1:]) for c in found
-    ]
+    curves = [_precision_recall(counts) for counts in _all_counts(films)]
+    undefined = np.isnan([curve.average_precision for curve in curves])
+    warn_one_class("precision_recall", films, undefined)
     return curves[0] if films.single else curves
 
 
@@ -233,7 +219,7 @@ def auroc(
     0.75
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    values = np.array([_auroc(c) for c in _all_counts(films)])
+    values = np.array([_roc(counts).auroc for counts in _all_counts(films)])
     warn_one_class("auroc", films, np.isnan(values))
     return films.squeeze(values)
 
@@ -259,23 +245,73 @@ def average_precision(
     0.8333
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    values = np.array([_average_precision(c) for c in _all_counts(films)])
+    values = np.array([_precision_recall(c).average_precision for c in _all_counts(films)])
     warn_one_class("average_precision", films, np.isnan(values))
     return films.squeeze(values)
 
 
+def auroc_standard_error(
+    auroc: ArrayLike, *, n_positive: ArrayLike, n_negative: ArrayLike
+) -> np.ndarray | float:
+    r"""Return the standard error that an assumed AUROC has, by Hanley and McNeil's formula.
+
+    With :math:`Q_1 = A / (2 - A)` and :math:`Q_2 = 2 A^2 / (1 + A)`,
+
+    .. math:: SE^2 = \frac{A (1 - A) + (n_+ - 1)(Q_1 - A^2) + (n_- - 1)(Q_2 - A^2)}{n_+ n_-}.
+
+    It holds exactly for exponentially distributed scores and is close for others. It takes every
+    film as a new patient: where patients have several films it is too small
+    (:func:`chexlib.metrics.delong` with patients is not).
+
+    Parameters
+    ----------
+    auroc : array_like
+        Assumed AUROC, strictly between 0 and 1.
+    n_positive, n_negative : array_like
+        Films with and without the finding, at least 1; all three broadcast.
+
+    Returns
+    -------
+    float or ndarray
+        Standard error, in the unit of the AUROC.
+
+    Raises
+    ------
+    ValueError
+        If an AUROC is not between 0 and 1 or a count is below 1.
+
+    References
+    ----------
+    Hanley and McNeil, Radiology 143 (1982), 29-36, equations 1 and 2.
+
+    Examples
+    --------
+    Ten times the positives, a third of the error:
+
+    >>> errors = auroc_standard_error(0.9, n_positive=[50, 500], n_negative=50_000)
+    >>> [f"{error:.4f}" for error in errors]
+    ['0.0292', '0.0092']
+    """
+    a, pos, neg = (np.asarray(values, dtype=float) for values in (auroc, n_positive, n_negative))
+    check_share("an AUROC", a, strict=True)
+    if not ((pos >= 1).all() and (neg >= 1).all()):
+        raise ValueError(f"Expected counts of at least 1, got {n_positive} and {n_negative}.")
+    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
+    variance = (a * (1 - a) + (pos - 1) * (q1 - a**2) + (neg - 1) * (q2 - a**2)) / (pos * neg)
+    error = np.sqrt(variance)
+    return float(error) if error.ndim == 0 else error
+
+
 def _all_counts(films: Films) -> list[CountsByThreshold]:
-    columns = range(films.labels.shape[1])
-    return [_counts(films.labels[:, k], films.scores[:, k], films.weight) for k in columns]
+    return [_counts(y, s, films.mass) for y, s in zip(films.labels.T, films.scores.T, strict=True)]
 
 
 def _counts(
-    labels: NDArray[np.bool_], scores: NDArray[np.float64], weight: NDArray[np.float64] | None
+    labels: NDArray[np.bool_], scores: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> CountsByThreshold:
     order = np.argsort(-scores, kind="stable")
-    labels, scores = labels[order], scores[order]
+    labels, scores, weight = labels[order], scores[order], weight[order]
     last = np.flatnonzero(np.diff(scores, append=-np.inf))  # the last film of each distinct score
-    weight = np.ones(len(labels)) if weight is None else weight[order]
     tp, fp = np.cumsum(labels * weight), np.cumsum(~labels * weight)
     return CountsByThreshold(
         threshold=np.concatenate([[np.inf], scores[last]]),
@@ -286,17 +322,12 @@ def _counts(
     )
 
 
-def _auroc(counts: CountsByThreshold) -> float:
-    if not counts.positives or not counts.negatives:
-        return np.nan
-    area = np.trapezoid(counts.tp, counts.fp)
-    return float(area / counts.positives / counts.negatives)
+def _roc(c: CountsByThreshold) -> RocCurve:
+    return RocCurve(_divide(c.fp, c.negatives), c.sensitivity, c.threshold)
 
 
-def _average_precision(counts: CountsByThreshold) -> float:
-    if not counts.positives:
-        return np.nan
-    return float((np.diff(counts.tp) * counts.precision[1:]).sum() / counts.positives)
+def _precision_recall(c: CountsByThreshold) -> PrecisionRecallCurve:
+    return PrecisionRecallCurve(c.precision[1:], c.sensitivity[1:], c.threshold[1:])
 
 
 def _divide(above: ArrayLike, below: ArrayLike) -> NDArray[np.float64]:

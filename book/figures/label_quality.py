@@ -3,7 +3,7 @@
 Google's adjudication and RSNA's radiologists read some of the films again; films of one patient
 speak about one another. Each function returns rows of the same columns (:data:`COLUMNS`), so the
 three can be stacked, stored (``data/label_quality.csv``) and laid out for reading
-(:mod:`chexlib.metrics.figures`).
+(:func:`chexlib.text.layout`).
 
 A mapping says which NIH labels are held against which read. None is official: NIH's 14 words and
 the readers' words differ, so mappings are stated here and varied in the figures.
@@ -17,37 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.findings import FINDINGS
-from chexlib.metrics.agreement import assess, share
-from chexlib.metrics.persistence import (
+from chexlib.findings import FINDINGS, INFO
+from chexlib.metrics import (
+    Estimate,
+    assess,
     expected_persistence,
     film_pairs,
     persistence,
+    share,
     shuffled_persistence,
     simulate_chronic,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from chexlib.metrics.estimates import Estimate
-
-
-__all__ = [
-    "ANY_FINDING",
-    "COLUMNS",
-    "GOOGLE_READS",
-    "OPACITY",
-    "OPACITY_WIDE",
-    "RSNA_STRATA",
-    "WORST_MATCH",
-    "google_evidence",
-    "label_columns",
-    "persistence_evidence",
-    "rsna_evidence",
-    "rsna_films",
-    "rsna_stratum",
-]
 
 COLUMNS = (
     *("evidence", "finding", "label", "reference", "subset", "statistic"),
@@ -315,3 +298,65 @@ def _rows(where: tuple[str, ...], found: Mapping[str, Estimate], suffix: str = "
         )
         for name, one in found.items()
     ]
+
+
+def pick(rows: pd.DataFrame, **where: str) -> Estimate:
+    """Return the one figure that ``where`` names.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of :data:`COLUMNS`.
+    **where
+        Values of columns, such as ``finding="Pneumothorax", statistic="ppv"``.
+
+    Raises
+    ------
+    ValueError
+        If no row or several fit.
+    """
+    fits = np.logical_and.reduce([rows[name] == value for name, value in where.items()])
+    if fits.sum() != 1:
+        raise ValueError(f"Expected one row with {where}, got {fits.sum()}. Name more columns.")
+    row = rows[fits].iloc[0]
+    k, n = (0 if pd.isna(count) else int(count) for count in (row["k"], row["n"]))
+    return Estimate(k, n, row["estimate"], row["low"], row["high"], row["method"])
+
+
+def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of each finding's label, and who it is known from.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        All rows of ``data/label_quality.csv``.
+
+    Returns
+    -------
+    DataFrame, one line a finding
+        Its course; the share of its films in Google's test set that have the read of
+        :data:`GOOGLE_READS` (a dash where Google did not look for
+        it); the share that RSNA's radiologists call normal, weighted; the share of next films that
+        have it too.
+    """
+    out = []
+    for name in FINDINGS:
+        seen = {"finding": name, "label": name}
+        normal = {"reference": "RSNA radiologists: Normal", "statistic": "share_weighted"}
+        again = {"reference": "next film", "statistic": "persistence"}
+        read = next((one for one, (_, tried) in GOOGLE_READS.items() if name in tried), None)
+        held = {"finding": read, "label": name, "subset": "google_test", "statistic": "ppv"}
+        out.append(
+            {
+                "finding": INFO[name].english,
+                "course": "chronic" if INFO[name].chronic else "acute",
+                "Google confirms": "–" if read is None else _unbroken(pick(rows, **held)),
+                "RSNA calls normal": _unbroken(pick(rows, **seen, **normal)),
+                "next film agrees": _unbroken(pick(rows, **seen, **again)),
+            }
+        )
+    return pd.DataFrame(out).set_index("finding")
+
+
+def _unbroken(found: Estimate) -> str:
+    return f"{found}".replace(" to ", "–").replace(" ", "\N{NO-BREAK SPACE}")

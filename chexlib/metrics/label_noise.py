@@ -1,10 +1,17 @@
-"""Do labels persist? What a patient's next film says of a finding that this film has.
+r"""Labels with errors: what they are worth, which are wrong, and whether they persist.
+
+A labeller with sensitivity s and specificity t marks a film whose finding has probability p with
+probability
+
+.. math:: r = s p + (1 - t)(1 - p) = (1 - t) + (s + t - 1)\, p,
+
+if errors depend on the truth alone. It rises with p as long as s + t > 1, so whoever learns r ranks
+films as p would.
 
 A condition that does not go away should be found again on the next film. Of pairs of consecutive
 films of a patient whose first has the label, the share whose second has it too is its
-*persistence*. It tests labels against themselves, without a reader.
-
-For a condition that truly never goes away and labels that err independently from film to film,
+*persistence*. It tests labels against themselves, without a reader. For a condition that truly
+never goes away and labels that err independently from film to film,
 
     persistence = PPV * recall + (1 - PPV) * (1 - specificity)
 
@@ -23,20 +30,113 @@ import numpy as np
 import pandas as pd
 
 from chexlib.metrics.agreement import ppv
-from chexlib.metrics.inputs import check_patients
+from chexlib.metrics.inputs import check_patients, check_share
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.metrics.estimates import Estimate
 
-__all__ = [
-    "expected_persistence",
-    "film_pairs",
-    "persistence",
-    "shuffled_persistence",
-    "simulate_chronic",
-]
+
+def label_worth(
+    sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike
+) -> dict[str, NDArray[np.float64]]:
+    r"""Return what is left of a label with errors, for ranking and for learning.
+
+    Parameters
+    ----------
+    sensitivity, specificity, prevalence : array_like
+        Of the labels, and of the finding itself; prevalence between 0 and 1.
+
+    Returns
+    -------
+    dict
+        ``slope``, s + t - 1: how far the label's probability moves when the truth's does.
+        ``shrink``, PPV + NPV - 1: what is left of an AUROC's distance from one half (Menon et al.
+        2015). ``worth``, their product, the squared correlation of label and truth: how many films
+        with right labels one film with this label is worth, where effects are weak.
+
+    Notes
+    -----
+    Near no effect, the information in a label about the slope of a logistic model is
+    :math:`(dr/dp)^2\, p (1 - p) / (r (1 - r))` of what the truth gives, which is that square.
+
+    Examples
+    --------
+    >>> found = label_worth(0.5, 0.95, 0.2)
+    >>> {name: round(float(value), 2) for name, value in found.items()}
+    {'slope': 0.45, 'shrink': 0.6, 'worth': 0.27}
+    """
+    s, t = check_share("a sensitivity", sensitivity), check_share("a specificity", specificity)
+    p = check_share("prevalences", prevalence, strict=True)
+    r = s * p + (1 - t) * (1 - p)
+    slope = s + t - 1
+    shrink = slope * p * (1 - p) / (r * (1 - r))
+    return {"slope": slope, "shrink": shrink, "worth": slope * shrink}
+
+
+def undo_noise(
+    probabilities: ArrayLike, *, sensitivity: ArrayLike, specificity: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the probability of the finding, from that of a label with known errors.
+
+    Parameters
+    ----------
+    probabilities : array_like [N] or [N, F]
+        Of the label.
+    sensitivity, specificity : array_like [] or [F]
+        Of the labels, with sensitivity + specificity > 1.
+
+    Returns
+    -------
+    ndarray of float
+        (r - (1 - t)) / (s + t - 1), cut off at 0 and 1, since such a label cannot have a
+        probability below 1 - t, or above s.
+
+    Examples
+    --------
+    >>> undo_noise([0.05, 0.2, 0.5], sensitivity=0.5, specificity=0.95).round(2)
+    array([0.  , 0.33, 1.  ])
+    """
+    r = np.asarray(probabilities, dtype=float)
+    s, t = check_share("a sensitivity", sensitivity), check_share("a specificity", specificity)
+    if (s + t <= 1).any():
+        raise ValueError(
+            "Expected sensitivity + specificity above 1, or labels that say nothing, got "
+            f"{(s + t).tolist()}."
+        )
+    return np.clip((r - (1 - t)) / (s + t - 1), 0, 1)
+
+
+def find_issues(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.bool_]:
+    """Return which labels of one finding ``cleanlab`` calls wrong, by its default filter.
+
+    Parameters
+    ----------
+    labels : array_like of bool [N]
+    probabilities : array_like [N]
+        Of the label, from a model that was not trained on these films.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If ``cleanlab`` is not installed: it comes with the extra ``book``.
+
+    References
+    ----------
+    Northcutt, Jiang and Chuang, Confident learning: estimating uncertainty in dataset labels,
+    Journal of Artificial Intelligence Research 70 (2021) 1373-1411.
+    """
+    from cleanlab.filter import find_label_issues
+
+    labels = np.asarray(labels, dtype=int)
+    p = np.asarray(probabilities, dtype=float)
+    if labels.ndim != 1 or labels.shape != p.shape or len(np.unique(labels)) < 2:
+        raise ValueError(
+            "Expected labels of one finding, of both classes, and as many probabilities, got "
+            f"shapes {labels.shape} and {p.shape}."
+        )
+    return find_label_issues(labels, np.column_stack([1 - p, p]), n_jobs=1)
 
 
 def film_pairs(labels: pd.DataFrame, *, step: int = 1) -> pd.DataFrame:
@@ -215,13 +315,9 @@ def expected_persistence(
     >>> round(expected_persistence(recall=0.3, specificity=0.99, prevalence=0.05), 3)
     0.188
     """
-    for name, value in (
-        ("recall", recall),
-        ("specificity", specificity),
-        ("prevalence", prevalence),
-    ):
-        if not 0 <= value <= 1:
-            raise ValueError(f"Expected {name} between 0 and 1, got {value}.")
+    rates = {"recall": recall, "specificity": specificity, "prevalence": prevalence}
+    for name, value in rates.items():
+        check_share(name, value)
     true, false = prevalence * recall, (1 - prevalence) * (1 - specificity)
     if true + false == 0:
         raise ValueError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["contrast", "detectability", "radial_spectrum"]
-
 
 def contrast(present: ArrayLike, absent: ArrayLike, mask: ArrayLike) -> float:
     """Return by how much an object differs from its surroundings, in grey values.

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from chexlib.metrics.visibility import contrast, detectability, radial_spectrum
+from visibility import contrast, detectability, radial_spectrum
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((20, 20), bool)
