@@ -56,25 +56,25 @@ def evaluate(
     with one_line_errors():
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        from chexlib import report
         from chexlib.data import load_labels, match_labels, read_predictions
-        from chexlib.report.evaluation import STEPS
-        from chexlib.report.evaluation import evaluate as evaluate_predictions
-        from chexlib.report.page import check_folder, write_report
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
         inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
-        check_folder(folder, force=force, inputs=inputs.values())
+        report.check_folder(folder, force=force, inputs=inputs.values())
         columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("reading", total=len(STEPS) + 2)
+            task = bar.add_task("reading", total=len(report.STEPS) + 2)
             step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
             films = read_predictions(predictions)
             truth = match_labels(films, load_labels(labels), source=str(predictions))
-            found = evaluate_predictions(films, truth, resamples=resamples, seed=seed, step=step)
+            found = report.evaluate(films, truth, resamples=resamples, seed=seed, step=step)
             step("writing")
             settings = {"resamples": resamples, "seed": seed}
             settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
-            files = write_report(found, folder, inputs=inputs, settings=settings, force=force)
+            files = report.write_report(
+                found, folder, inputs=inputs, settings=settings, force=force
+            )
         mean, low, high = found.mean["auroc"]
         console = terminal()
         console.print(f"mean AUROC {mean:.3f} ({low:.3f} to {high:.3f}), {len(films):,} films")

@@ -14,8 +14,8 @@ from chexlib.cli import app
 from chexlib.data import load_labels
 from chexlib.findings import FINDINGS
 from chexlib.metrics import any_of, choose, youden
-from chexlib.report.evaluation import RULES, STEPS, evaluate
-from chexlib.report.page import render, write_report
+from chexlib.metrics.thresholds import RULES
+from chexlib.report import STEPS, evaluate, render, write_report
 
 TABLES = ("ranking", "operating_points", "calibration", "reliability", "subgroups")
 
@@ -99,7 +99,7 @@ def test_page_needs_nothing_else_says_what_it_shows_and_leaves_the_style_alone(f
 
 
 def test_report_is_whole_or_not_there(found, csv, tmp_path, monkeypatch):
-    monkeypatch.setattr("chexlib.report.page.render", lambda *_: "a page")  # drawn in another test
+    monkeypatch.setattr("chexlib.report.render", lambda *_: "a page")  # drawn in another test
     out = tmp_path / "report"
     options = {"inputs": {"predictions": csv}, "settings": {"seed": 0}}
     before = os.umask(0o077)
@@ -115,7 +115,7 @@ def test_report_is_whole_or_not_there(found, csv, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("chexlib.report.page.render", fail)
+    monkeypatch.setattr("chexlib.report.render", fail)
     with pytest.raises(RuntimeError, match="broken"):
         write_report(found, out, force=True, **options)
     assert (out / "report.html").is_file()

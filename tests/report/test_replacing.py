@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from chexlib import report as page
 from chexlib.data import load_labels
 from chexlib.findings import FINDINGS
-from chexlib.report import page
-from chexlib.report.evaluation import Evaluation
+from chexlib.report import Evaluation
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_command_replaces_its_own_files_alone(csv):
 
 def evaluation(k):
     """Return figures of no film, told apart by a number; drawing is tested elsewhere."""
-    return Evaluation(None, None, None, {"ranking": pd.DataFrame({"k": [k]})}, {}, (str(k),))
+    return Evaluation(None, None, {"ranking": pd.DataFrame({"k": [k]})}, {}, (str(k),))
 
 
 @pytest.fixture

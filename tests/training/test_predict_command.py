@@ -20,8 +20,8 @@ from chexlib.data import find_radiographs, read_predictions
 from chexlib.findings import FINDINGS, INFO
 from chexlib.inference import Preparation
 from chexlib.metrics import choose
+from chexlib.metrics.thresholds import RULES as REPORT_RULES
 from chexlib.models import load_checkpoint
-from chexlib.report.evaluation import RULES as REPORT_RULES
 from chexlib.training import fit
 from chexlib.training.evaluate import RULES, choose_thresholds, predict_files, read_thresholds
 

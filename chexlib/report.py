@@ -1,0 +1,543 @@
+"""What ``chexlib evaluate`` writes: one model's predictions as tables and a page of figures.
+
+The page needs nothing else: its text is ``report.html`` beside this module, its figures are inside.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import shutil
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from chexlib import metrics
+from chexlib.data.splits import patient_split
+from chexlib.data.tables import sha256
+from chexlib.files import draft_of, write_csv
+from chexlib.findings import FINDINGS
+from chexlib.metrics.thresholds import RULES
+from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
+from chexlib.text import estimate_text, p_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from matplotlib.axes import Axes
+
+__all__ = ["evaluate", "write_report"]
+
+STEPS = ("ranking", "thresholds", "calibration", "subgroups")
+NONE = "No_Finding"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Figures of one model on one set of films.
+
+    Attributes
+    ----------
+    labels, scores : DataFrame [N, 15]
+        The 14 findings and ``No_Finding``, whose score is the product of 1 - p over the findings.
+    tables : dict of str to DataFrame
+        ``ranking`` (AUROC and average precision of each finding), ``operating_points`` (a row a
+        rule and finding; thresholds chosen on half of the patients, reported on the others),
+        ``calibration``, ``reliability`` (a row a finding and bin), ``subgroups``.
+    mean : dict of str to tuple
+        ``auroc`` and ``average_precision``: mean over the findings that have a value, low, high.
+    notes : tuple of str
+        What could not be computed, and why.
+    """
+
+    labels: pd.DataFrame
+    scores: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    mean: dict[str, tuple[float, float, float]]
+    notes: tuple[str, ...]
+
+
+def evaluate(
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    step: Callable[[str], None] = lambda _name: None,
+) -> Evaluation:
+    """Compute ranking, thresholds, calibration and subgroups, with intervals by patient.
+
+    Parameters
+    ----------
+    predictions : DataFrame [N]
+        From :func:`chexlib.data.read_predictions`.
+    labels : DataFrame [N]
+        Row by row the labels of the same films: :func:`chexlib.data.match_labels`.
+    resamples, seed : int
+        Of the bootstrap by patient, and of the halves.
+    step : callable
+        Is told the name of each of :data:`STEPS` as it begins.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If rows do not belong together or all films are of one patient.
+    """
+    predictions, labels = (x.reset_index(drop=True) for x in (predictions, labels))
+    if not predictions["image"].equals(labels["image"]):
+        raise ValueError(
+            "Expected labels of the predicted films, row by row, got others. Use match_labels."
+        )
+    draws = metrics.Resamples(labels["patient"], resamples=resamples, seed=seed)
+    if not draws.code.any():
+        raise ValueError("Expected films of at least two patients, got one: no interval exists.")
+    truth = labels[list(FINDINGS)].assign(**{NONE: labels["no_finding"]})
+    p = predictions[list(FINDINGS)]
+    scores = p.assign(**{NONE: metrics.no_finding(p)})
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", metrics.UndefinedWarning)
+        step("ranking")
+        ranking, mean = _ranking(truth, scores, draws)
+        step("thresholds")
+        half = patient_split(labels, fractions={"choose": 0.5, "report": 0.5}, seed=seed)
+        points = _operating_points(truth, scores, half.to_numpy() == "report", draws)
+        step("calibration")
+        overall, bins = _calibration(truth, scores, draws)
+        step("subgroups")
+        groups = {
+            "sex": labels["sex"],
+            "view": labels["view"],
+            "age": metrics.age_band(labels["age"]),
+        }
+        subgroups = metrics.by_subgroup(truth, scores, groups, patient=draws)
+    notes = dict.fromkeys(
+        str(warning.message) for warning in caught if warning.category is not DeprecationWarning
+    )
+    names = ("ranking", "operating_points", "calibration", "reliability", "subgroups")
+    tables = dict(zip(names, (ranking, points, overall, bins, subgroups), strict=True))
+    return Evaluation(truth, scores, tables, mean, tuple(notes))
+
+
+def _ranking(
+    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples
+) -> tuple[pd.DataFrame, dict[str, tuple[float, float, float]]]:
+    table = pd.DataFrame(
+        {
+            "finding": truth.columns,
+            "n_images": len(truth),
+            "n_patients": len(np.unique(draws.code)),
+            "n_positive": truth.sum().to_numpy(),
+            "prevalence": truth.mean().to_numpy(),
+        }
+    )
+    mean = {}
+    for name, metric in (
+        ("auroc", metrics.auroc),
+        ("average_precision", metrics.average_precision),
+    ):
+        found = metrics.resampled(metric, truth, scores, draws)
+        table[name] = found.estimate
+        table[f"{name}_low"], table[f"{name}_high"] = found.interval()
+        # The mean of the literature is over the findings; "No Finding" is none.
+        findings = found[: len(FINDINGS)].mean()
+        mean[name] = tuple(float(x) for x in (findings.estimate, *findings.interval()))
+    table["method"] = f"bootstrap by patient, {len(draws)} resamples"
+    return table, mean
+
+
+def _operating_points(
+    truth: pd.DataFrame, scores: pd.DataFrame, reported: np.ndarray, draws: metrics.Resamples
+) -> pd.DataFrame:
+    parts = {}
+    for name, rule in RULES.items():
+        thresholds = metrics.choose(truth[~reported], scores[~reported], rule)
+        parts[name] = metrics.operating_points(
+            truth[reported], scores[reported], thresholds, patient=draws.select(reported)
+        )
+    return pd.concat(parts, names=["rule"]).reset_index("rule").reset_index(drop=True)
+
+
+def _calibration(
+    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    overall, bins = [], {}
+    for name in truth.columns:
+        y, p = truth[name].to_numpy(), scores[name].to_numpy()
+        prevalence = y.mean()
+        row = {
+            "finding": name,
+            "prevalence": prevalence,
+            "mean_probability": p.mean(),
+            "brier": metrics.brier(y, p),
+            "brier_of_prevalence": prevalence * (1 - prevalence),
+            "calibration_error": metrics.calibration_error(y, p),
+        }
+        if y.any() and not y.all():
+            line = metrics.fit_platt(y, p)
+            row |= {"slope": line.slope, "intercept": line.intercept}
+        overall.append(row)
+        bins[name] = metrics.reliability(y, p, patient=draws)
+    bins = pd.concat(bins, names=["finding"]).reset_index("finding").reset_index(drop=True)
+    return pd.DataFrame(overall), bins
+
+
+def write_report(
+    found: Evaluation,
+    folder: str | Path,
+    *,
+    inputs: Mapping[str, str | Path],
+    settings: Mapping[str, object],
+    force: bool = False,
+) -> list[Path]:
+    """Write ``report.html`` and the tables into a folder of their own, all or nothing.
+
+    Parameters
+    ----------
+    found : Evaluation
+    folder : path
+        Made here; its parent folder must exist.
+    inputs : mapping of str to path
+        What was read, such as ``{"predictions": "predictions.csv"}``; named with its SHA-256.
+    settings : mapping
+        What else to state, such as the seed.
+    force : bool
+        Whether to replace an earlier report: a folder that holds what this function wrote, as it
+        wrote it, and nothing else.
+
+    Returns
+    -------
+    list of path
+        The files, the page first; the last is ``manifest.json``, the SHA-256 of each.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder is there and ``force`` is not given; or, whatever is given, if a file in it
+        was added or changed since, or it holds an input or is the working folder or above it.
+
+    Notes
+    -----
+    The earlier report is set aside, then the new one put in its place: two renames. A call that
+    finds that a kill came between them puts the earlier one back first.
+    """
+    folder = Path(folder)
+    check_folder(folder, force=force, inputs=inputs.values())
+    facts = {name: f"{Path(path).name}, SHA-256 {sha256(path)}" for name, path in inputs.items()}
+    facts |= {name: str(value) for name, value in settings.items()}
+    facts["made with"] = f"chexlib {version('chexlib')}"
+    place = folder.resolve()
+    work = draft_of(place)
+    work.mkdir()
+    try:
+        names = ["report.html"]
+        (work / names[0]).write_text(render(found, facts), encoding="utf-8")
+        for name, table in found.tables.items():
+            names.append(f"{name}.csv")
+            write_csv(work / names[-1], table, lineterminator="\n")
+        hashes = {name: sha256(work / name) for name in names}
+        (work / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+        _swap(work, place)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return [folder / name for name in (*names, MANIFEST)]
+
+
+def _swap(work: Path, place: Path) -> None:
+    """Put a new report where none is or an earlier one was."""
+    earlier = _set_aside(place)
+    if place.exists():
+        place.rename(earlier)
+    try:
+        if earlier.exists():  # looked at again, where nobody adds to it any more
+            _written(earlier, place)
+        work.rename(place)
+    except BaseException:
+        if earlier.exists() and not place.exists():
+            earlier.rename(place)
+        raise
+    _remove(earlier)
+
+
+def _remove(earlier: Path) -> None:
+    """Remove a report that was replaced, the list of its files last: a kill may come between."""
+    if (earlier / MANIFEST).exists():
+        for file in sorted(_written(earlier, earlier), key=lambda file: file.name == MANIFEST):
+            file.unlink()
+    if earlier.exists():
+        earlier.rmdir()
+
+
+def _set_aside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.earlier")
+
+
+def _written(folder: Path, called: Path) -> list[Path]:
+    """Return a report's files; refuse a folder with anything else in it."""
+    try:
+        hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names = {MANIFEST, *hashes}
+    except (OSError, ValueError, TypeError):
+        raise FileExistsError(
+            f"Expected an earlier report in {called}, found no list of its files ({MANIFEST}); "
+            "nothing was replaced. Name another folder with --out."
+        ) from None
+    files = sorted(folder.iterdir())
+    for file in files:
+        ours = file.name in names and file.is_file() and not file.is_symlink()
+        if not ours or (file.name != MANIFEST and sha256(file) != hashes[file.name]):
+            raise FileExistsError(
+                f"Expected nothing but an earlier report in {called}, found {file.name}, which was "
+                f"{'changed' if file.name in names else 'added'} since; nothing was replaced. Move "
+                "it away, or name another folder with --out."
+            )
+    return files
+
+
+def check_folder(folder: Path, *, force: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse a folder that a report may not be written to; see :func:`write_report`."""
+    place = folder.resolve()
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"Expected a folder at {folder.parent}, found none. Make it first.")
+    earlier = _set_aside(place)
+    if earlier.exists() and not place.exists():  # killed between two renames
+        earlier.rename(place)
+    elif earlier.exists():  # or after them
+        _remove(earlier)
+    if not place.exists():
+        return
+    held = [f"holds {path}" for path in inputs if place in Path(path).resolve().parents]
+    if place in (Path.cwd(), *Path.cwd().parents):
+        held.append("is the working folder or above it")
+    if held:
+        raise FileExistsError(
+            f"Expected a folder for the report alone, got {folder}, which {held[0]}. Name another "
+            "with --out."
+        )
+    if not force:
+        raise FileExistsError(
+            f"Expected no folder {folder} yet, found one. Name another with --out, or replace "
+            "it with --force."
+        )
+    _written(place, folder)
+
+
+def render(found: Evaluation, facts: Mapping[str, str]) -> str:
+    """Return the page: text, tables, and figures as data URIs, with nothing to load."""
+    ranking, points, calibration, subgroups = (
+        found.tables[name] for name in ("ranking", "operating_points", "calibration", "subgroups")
+    )
+    standing = subgroups[subgroups["p_adjusted"] < 0.05]
+    order = ranking.dropna(subset="auroc").sort_values("auroc")
+    ends = [f"{row.auroc:.3f} ({row.finding})" for row in order.itertuples()]
+    notes = _items(found.notes)
+    parts = {
+        "n_films": f"{ranking['n_images'].iloc[0]:,}",
+        "n_patients": f"{ranking['n_patients'].iloc[0]:,}",
+        **{name: estimate_text(*ends, decimals=3) for name, ends in found.mean.items()},
+        "facts": _items(f"{name}: {value}" for name, value in facts.items()),
+        "notes": f"<p>Not computed:</p><ul>{notes}</ul>" if notes else "",
+        "range": f" AUROC runs from {ends[0]} to {ends[-1]}.".replace("_", " ") if ends else "",
+        "ranking": _table(
+            "Ranking",
+            ranking,
+            {
+                "Positive films": _whole(ranking["n_positive"]),
+                "Prevalence": ranking["prevalence"].map("{:.2%}".format),
+                "AUROC": _estimates(ranking, "auroc"),
+                "Average precision": _estimates(ranking, "average_precision"),
+            },
+        ),
+        "operating_points": "\n".join(
+            _operating_table(rule, part.dropna(subset="threshold"))
+            for rule, part in points.groupby("rule", sort=False)
+        ),
+        "calibration": _calibration_table(calibration),
+        "n_subgroups": len(subgroups),
+        "n_comparisons": subgroups["comparisons"].max(),
+        "n_standing": len(standing),
+        "subgroups": _subgroup_table(standing) if len(standing) else "",
+    }
+    for draw in (draw_ranking, draw_curves, draw_calibration, draw_subgroups):
+        png = io.BytesIO()
+        with rc_context():  # the house style, and the caller's settings left as they were
+            use_style()
+            draw(found).savefig(png, format="png", dpi=96)
+        parts[draw.__name__] = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    page = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    return Template(page).substitute(parts)
+
+
+def _operating_table(rule: str, part: pd.DataFrame) -> str:
+    titles = {"youden": "Youden", "max_f1": "Highest F1"}
+    figures = {"Sensitivity": "sensitivity", "Specificity": "specificity", "PPV": "ppv", "F1": "f1"}
+    return _table(
+        f"Rule: {titles.get(rule, rule.replace('_', ' of at least '))}",
+        part,
+        {
+            "Threshold": part["threshold"].map("{:.3g}".format),
+            "Called": part["called"].map("{:.1%}".format),
+            **{title: _estimates(part, name) for title, name in figures.items()},
+        },
+    )
+
+
+def _calibration_table(table: pd.DataFrame) -> str:
+    decimals = {
+        **{"mean_probability": 4, "prevalence": 4, "brier": 4, "brier_of_prevalence": 4},
+        **{"calibration_error": 4, "slope": 2, "intercept": 2},
+    }
+    columns = table.reindex(columns=list(decimals))
+    shown = {
+        name.replace("_", " ").capitalize(): columns[name].map(
+            lambda x, n=n: "undefined" if pd.isna(x) else f"{x:.{n}f}"
+        )
+        for name, n in decimals.items()
+    }
+    return _table("Calibration", table, shown)
+
+
+def _subgroup_table(table: pd.DataFrame) -> str:
+    figures = table.rename(columns={"low": "estimate_low", "high": "estimate_high"})
+    shown = {
+        "Group": table["attribute"] + ": " + table["group"],
+        "Positive films": _whole(table["n_positive"]),
+        "AUROC": _estimates(figures, "estimate"),
+        "Less films outside": _estimates(table, "difference"),
+        "p, adjusted": p_text(table["p_adjusted"]),
+    }
+    return _table("Differences that stay after adjustment", table, shown)
+
+
+def _table(caption: str, rows: pd.DataFrame, columns: Mapping[str, Iterable[str]]) -> str:
+    """Return an HTML table of texts, a line a finding."""
+    frame = pd.DataFrame({"Finding": rows["finding"].str.replace("_", " "), **columns})
+    with pd.option_context("display.max_colwidth", None):
+        text = frame.to_html(index=False, border=0).replace("<th>", '<th scope="col">')
+    inside = text.partition(">")[2]
+    return f'<div class="wide"><table><caption>{html.escape(caption)}</caption>{inside}</div>'
+
+
+def _estimates(table: pd.DataFrame, name: str) -> list[str]:
+    columns = table.reindex(columns=[name, f"{name}_low", f"{name}_high"])
+    return [
+        "undefined" if pd.isna(row[0]) else estimate_text(*row, decimals=3)
+        for row in columns.itertuples(index=False)
+    ]
+
+
+def _whole(counts: pd.Series) -> pd.Series:
+    return counts.map("{:,}".format)
+
+
+def _items(lines: Iterable[str]) -> str:
+    return "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+
+
+def draw_ranking(found: Evaluation) -> Figure:
+    """Draw AUROC and average precision of each finding with their intervals."""
+    figure = Figure(figsize=(9.5, 5.2))
+    table = found.tables["ranking"]
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, name, title in zip(
+        axes, ("auroc", "average_precision"), ("AUROC", "Average precision"), strict=True
+    ):
+        ends = (_around(table[name], table[f"{name}_{end}"]) for end in ("low", "high"))
+        forest(ax, list(table["finding"]), table[name], *ends)
+        ax.set(title=title, xlabel="with 95% interval by patient")
+    axes[0].axvline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axes[1].plot(table["prevalence"], range(len(table)), "|", color=INK, markersize=12)
+    axes[1].set_xlabel("with 95% interval by patient; tick: prevalence")
+    return figure
+
+
+def draw_curves(found: Evaluation) -> Figure:
+    """Draw the ROC and precision-recall curves, a panel a finding."""
+    figure = Figure(figsize=(9.5, 6.2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", metrics.OneClassWarning)  # an empty panel says it
+        curves = zip(
+            metrics.roc(found.labels, found.scores),
+            metrics.precision_recall(found.labels, found.scores),
+            strict=True,
+        )
+    for (ax, name), (one, other) in zip(_panels(figure, found), curves, strict=True):
+        ax.plot(*_thin(one.false_positive_rate, one.sensitivity), color=BLUE, linewidth=1.4)
+        ax.plot(*_thin(other.recall, other.precision), "--", color=ORANGE, linewidth=1.2)
+        ax.axhline(found.labels[name].mean(), color=GREY, linestyle=":", linewidth=1)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    figure.supxlabel("false-positive rate (solid), recall (dashed)", fontsize=10)
+    figure.supylabel("sensitivity (solid), precision (dashed)", fontsize=10)
+    return figure
+
+
+def draw_calibration(found: Evaluation) -> Figure:
+    """Draw the reliability curve of each finding on logarithmic axes."""
+    figure = Figure(figsize=(9.5, 6.2))
+    bins = found.tables["reliability"]
+    least = max(bins.loc[bins["predicted"] > 0, "predicted"].min() / 2, 1e-5)
+    for ax, name in _panels(figure, found):
+        part = bins[bins["finding"] == name]
+        x = part["predicted"].clip(lower=least)
+        ax.plot([least, 1], [least, 1], color=GREY, linestyle=":", linewidth=1)
+        low, high = part["low"].clip(lower=least), part["high"].clip(lower=least)
+        ax.vlines(x, low, high, color=BLUE, linewidth=1.4)
+        ax.plot(x, part["observed"].clip(lower=least), "o", color=BLUE, markersize=3.5)
+        ax.set(xscale="log", yscale="log", xlim=(least, 1.2), ylim=(least, 1.2))
+    figure.supxlabel("mean probability in the bin", fontsize=10)
+    figure.supylabel("share of positive films", fontsize=10)
+    return figure
+
+
+def draw_subgroups(found: Evaluation) -> Figure:
+    """Draw differences in AUROC by sex and by view."""
+    figure = Figure(figsize=(9.5, 5.2))
+    table = found.tables["subgroups"]
+    axes = figure.subplots(1, 2, sharey=True)
+    pairs = (("sex", "M", "Men less women"), ("view", "PA", "PA less AP"))
+    for ax, (attribute, group, title) in zip(axes, pairs, strict=True):
+        part = table[(table["attribute"] == attribute) & (table["group"] == group)]
+        part = part.set_index("finding").reindex(found.labels.columns)
+        ends = (_around(part["difference"], part[f"difference_{end}"]) for end in ("low", "high"))
+        forest(ax, list(part.index), part["difference"], *ends)
+        ax.axvline(0, color=GREY, linestyle=":", linewidth=1)
+        ax.set(title=title, xlabel="difference in AUROC, 95% interval")
+        ax.locator_params(axis="x", nbins=5)
+    return figure
+
+
+def _panels(figure: Figure, found: Evaluation) -> Iterator[tuple[Axes, str]]:
+    names = list(found.labels.columns)
+    axes = figure.subplots(3, -(-len(names) // 3), sharex=True, sharey=True)
+    for ax, name in zip(axes.flat, names, strict=False):
+        ax.set_title(name.replace("_", " "), fontsize=9)
+        ax.tick_params(labelsize=8)
+        yield ax, name
+
+
+def _around(estimate: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Let an estimate without an interval be drawn as a point."""
+    return np.where(np.isnan(end), estimate, end)
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out points that no eye could tell from the one before."""
+    moves = np.abs(np.diff(np.round(400 * np.stack([x, y])), axis=1)).any(axis=0)
+    kept = np.concatenate([[True], moves]) | (np.arange(len(x)) == len(x) - 1)
+    return x[kept], y[kept]
