@@ -11,15 +11,16 @@ import io
 import json
 import shutil
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chexlib import metrics
@@ -30,11 +31,6 @@ from chexlib.findings import FINDINGS
 from chexlib.metrics.thresholds import RULES
 from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
 from chexlib.text import estimate_text, p_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from matplotlib.axes import Axes
 
 __all__ = ["evaluate", "write_report"]
 

@@ -8,19 +8,15 @@ Otherwise patients are resampled (:mod:`chexlib.metrics.resampling`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.estimates import Estimate, normal_quantile, undefined
 from chexlib.metrics.inputs import as_bool, check_patients, check_share, check_weight
 from chexlib.metrics.resampling import RESAMPLES, Resamples, percentile_ends, proportions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike, NDArray
 
 TP, FP, FN, TN = range(4)
 # Of a proportion: the cell that counts, the other of its denominator, and why there may be none.

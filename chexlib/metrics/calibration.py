@@ -9,26 +9,19 @@ tie them), so AUROC stays.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, logit
 
 from chexlib.metrics.estimates import UndefinedWarning
-from chexlib.metrics.inputs import check_films, check_share, warn_one_class
-from chexlib.metrics.resampling import RESAMPLES, draws_of, proportions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from chexlib.metrics.inputs import Films
-    from chexlib.metrics.resampling import Resamples
+from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
+from chexlib.metrics.resampling import RESAMPLES, Resamples, draws_of, proportions
 
 _LOG_TEMPERATURE = 5.0  # temperatures are sought between exp(-5) and exp(5)
 _SMALLEST = np.finfo(float).tiny  # a probability of exactly 0 or 1 has no logit
@@ -138,18 +131,10 @@ def reliability(
         *np.broadcast_arrays(y, inside), draws, name="share", weight=films.weight, level=level
     )
     mass = np.bincount(member, weight)
-    return pd.DataFrame(
-        {
-            "lower": [p[column].min() for column in inside.T],
-            "upper": [p[column].max() for column in inside.T],
-            "n": [found.n for found in shares],
-            "positive": [found.k for found in shares],
-            "predicted": (np.bincount(member, weight * p)[used] / mass[used]),
-            "observed": [found.estimate for found in shares],
-            "low": [found.low for found in shares],
-            "high": [found.high for found in shares],
-        }
-    )
+    table = pd.DataFrame(shares).rename(columns={"k": "positive", "estimate": "observed"})
+    table["lower"], table["upper"] = zip(*((p[x].min(), p[x].max()) for x in inside.T), strict=True)
+    table["predicted"] = np.bincount(member, weight * p)[used] / mass[used]
+    return table[["lower", "upper", "n", "positive", "predicted", "observed", "low", "high"]]
 
 
 def calibration_error(

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
@@ -27,11 +28,6 @@ from chexlib.metrics.estimates import Estimate, UndefinedWarning, normal_quantil
 from chexlib.metrics.inputs import check_films, check_share, warn_one_class
 from chexlib.metrics.ranking import auroc, auroc_standard_error, roc
 from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, resampled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)

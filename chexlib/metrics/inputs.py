@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.estimates import UndefinedWarning
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 class OneClassWarning(UndefinedWarning):
@@ -208,9 +206,8 @@ def from_counts(
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts % 1 == 0).all()):
         raise ValueError("Expected whole counts of at least 0, got others.")
     counts = counts.astype(int)
-    return np.repeat(np.tile([False, True], len(scores)), counts), np.repeat(
-        np.repeat(scores, 2), counts
-    )
+    labels = np.tile([False, True], len(scores))
+    return np.repeat(labels, counts), np.repeat(np.repeat(scores, 2), counts)
 
 
 def warn_one_class(name: str, films: Films, undefined: NDArray[np.bool_]) -> None:

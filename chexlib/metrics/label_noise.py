@@ -24,18 +24,13 @@ it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.agreement import ppv
+from chexlib.metrics.estimates import Estimate
 from chexlib.metrics.inputs import check_patients, check_share
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from chexlib.metrics.estimates import Estimate
 
 
 def label_worth(

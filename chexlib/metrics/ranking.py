@@ -11,14 +11,11 @@ count: a row of a table of scores that stands for many films.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,12 @@ r his call rate.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from chexlib.metrics.inputs import check_share
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 _X, _WEIGHT = np.polynomial.hermite_e.hermegauss(120)  # integrals over a standard normal
 _WEIGHT = _WEIGHT / _WEIGHT.sum()

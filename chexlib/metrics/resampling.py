@@ -13,12 +13,13 @@ order. The bins' counts for all resamples are one sparse matrix product, and pos
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 
 from chexlib.metrics.estimates import (
@@ -29,15 +30,8 @@ from chexlib.metrics.estimates import (
     wilson,
     wilson_interval,
 )
-from chexlib.metrics.inputs import OneClassWarning, check_films, check_patients
+from chexlib.metrics.inputs import Films, OneClassWarning, check_films, check_patients
 from chexlib.metrics.ranking import auroc, average_precision
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from chexlib.metrics.inputs import Films
 
 RESAMPLES = 2000
 _CHUNK = 32  # resamples held at once: 32 weights of each patient stay in a core's cache

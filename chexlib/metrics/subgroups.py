@@ -8,22 +8,16 @@ differences by chance; the table says how many were looked at and adjusts for it
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.estimates import UndefinedWarning
 from chexlib.metrics.inputs import OneClassWarning, check_films
 from chexlib.metrics.ranking import auroc
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, resampled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from chexlib.metrics.resampling import Resamples
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, resampled
 
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 

@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.agreement import TwoByTwo
 from chexlib.metrics.estimates import Estimate, UndefinedWarning
-from chexlib.metrics.inputs import check_films, check_share, warn_one_class
+from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
 from chexlib.metrics.ranking import CountsByThreshold, counts_by_threshold
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, proportions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from chexlib.metrics.inputs import Films
-    from chexlib.metrics.resampling import Resamples
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, proportions
 
 Rule = Callable[[CountsByThreshold], "NDArray[np.float64]"]
 """What a threshold is worth: from the 2x2 tables at all thresholds to one number for each."""
@@ -553,23 +545,17 @@ def _at(
         found[name] = proportions(
             counted, among, draws, name=name, weight=films.weight, level=level
         )
-    if "f1" in found:
-        found["f1"] = [
-            replace(j, **{end: 2 * x / (1 + x) for end, x in _ends(j).items()}) for j in found["f1"]
-        ]
+    for k, j in enumerate(found["f1"]):
+        estimate, low, high = (2 * x / (1 + x) for x in (j.estimate, j.low, j.high))
+        found["f1"][k] = replace(j, estimate=estimate, low=low, high=high)
     return cells, found
 
 
 def _table(cut: NDArray[np.float64], *what: object, **how: object) -> pd.DataFrame:
     """Return what :func:`_at` returns as a table, a row a threshold."""
     cells, figures = _at(cut, *what, **how)
-    table = {"threshold": cut} | cells
+    table = pd.DataFrame({"threshold": cut} | cells)
     for name, found in figures.items():
-        for end in ("estimate", "low", "high"):
-            column = name if end == "estimate" else f"{name}_{end}"
-            table[column] = [_ends(one)[end] for one in found]
-    return pd.DataFrame(table)
-
-
-def _ends(found: Estimate) -> dict[str, float]:
-    return {"estimate": found.estimate, "low": found.low, "high": found.high}
+        columns = [name, f"{name}_low", f"{name}_high"]
+        table[columns] = [(one.estimate, one.low, one.high) for one in found]
+    return table
