@@ -19,16 +19,8 @@ from chexlib.data.sources import read_all, write_rejected
 from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
 from chexlib.findings import FINDINGS, INFO, NO_FINDING, normalise
 from chexlib.inference import Preparation
-from chexlib.metrics import (
-    OneClassWarning,
-    Resamples,
-    at_sensitivity,
-    auroc,
-    choose,
-    max_f1,
-    resampled,
-    youden,
-)
+from chexlib.metrics import OneClassWarning, Resamples, auroc, choose, resampled
+from chexlib.metrics.thresholds import RULES
 from chexlib.models import load_checkpoint
 from chexlib.training.run import write_json
 
@@ -41,7 +33,6 @@ if TYPE_CHECKING:
     from chexlib.training.recipes import Recipe
 
 __all__ = [
-    "RULES",
     "auroc_with_intervals",
     "choose_thresholds",
     "judge",
@@ -52,9 +43,6 @@ __all__ = [
     "read_thresholds",
     "rejected_of",
 ]
-
-RULES = {"youden": youden, "max_f1": max_f1, "sensitivity_0.90": at_sensitivity(0.9)}
-"""How thresholds are chosen, under the names that ``chexlib evaluate`` gives the rules as well."""
 
 
 def predict(
