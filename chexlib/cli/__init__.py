@@ -10,14 +10,7 @@ from typing import Annotated
 
 import typer
 
-from chexlib.cli.about import findings, info
-from chexlib.cli.cache import cache
-from chexlib.cli.evaluate import evaluate
-from chexlib.cli.explain import explain
-from chexlib.cli.fetch import fetch
-from chexlib.cli.localize import localize
-from chexlib.cli.predict import predict
-from chexlib.cli.train import train
+from chexlib.cli import about, cache, evaluate, explain, fetch, localize, predict, train
 
 __all__ = ["app"]
 
@@ -72,5 +65,8 @@ def main(
     """Hold the options of the program itself; its help text is that of ``app``."""
 
 
-for command in (fetch, cache, train, predict, evaluate, explain, localize, findings, info):
+for command in (
+    fetch.fetch, cache.cache, train.train, predict.predict, evaluate.evaluate, explain.explain,
+    localize.localize, about.findings, about.info,
+):  # fmt: skip
     app.command()(command)

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from chexlib.cli.fetch import state_of
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import one_line_errors, table, terminal
 
 __all__ = ["findings", "info"]
 
@@ -28,16 +27,12 @@ def findings(
     """
     from chexlib.findings import INFO
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("Column name", style="bold cyan", no_wrap=True)
-    table.add_column("English", no_wrap=True)
-    table.add_column("繁體中文", no_wrap=True)
-    table.add_column("Also written" if aliases else "On a frontal film", ratio=1)
-    for number, info in enumerate(INFO.values(), start=1):
-        last = ", ".join(info.aliases) if aliases else info.meaning
-        table.add_row(str(number), info.name, info.english, info.chinese, escape(last))
-    terminal().print(table)
+    last = "Also written" if aliases else "On a frontal film"
+    rows = [
+        (str(k), x.name, x.english, x.chinese, ", ".join(x.aliases) if aliases else x.meaning)
+        for k, x in enumerate(INFO.values(), start=1)
+    ]
+    terminal().print(table(">#", "Column name", "English", "繁體中文", last, rows=rows))
 
 
 def info() -> None:

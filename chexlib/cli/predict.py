@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from chexlib.cli.shell import (
+    NOTICE,
     films_bar,
     keep_what_is_there,
     one_line_errors,
+    table,
     tell_films,
     terminal,
 )
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
 __all__ = ["predict"]
-
-NOTICE = "Not for clinical use."
 
 
 def predict(
@@ -117,13 +116,8 @@ def predict(
             with films_bar("predicted", "rejected") as progress:
                 good, bad = predict_files(model, films, out, progress=progress)
             _several(out, good, chosen, console)
-            tell_films(
-                console,
-                read=good,
-                rejected=bad,
-                listed=rejected_of(out),
-                ignored=films.ignored,
-            )
+            listed = rejected_of(out)
+            tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
         if chosen is None:
             way = (
                 "the run has no thresholds.csv: give --thresholds FILE"
@@ -135,11 +129,7 @@ def predict(
 
 
 def _one(
-    model: CheXNet,
-    source: Path,
-    out: Path | None,
-    thresholds: np.ndarray | None,
-    console: Console,
+    model: CheXNet, source: Path, out: Path | None, thresholds: np.ndarray | None, console: Console
 ) -> None:
     import pandas as pd
 
@@ -152,23 +142,16 @@ def _one(
     film = preparation.shrunk(read_radiograph(source))
     batcher = preparation.batcher(film[None], device=next(model.parameters()).device)
     scores = preparation.logits(model, batcher, [0])[0].sigmoid().tolist()
-    table = Table(title=escape(source.name), title_justify="left", box=None, pad_edge=False)
-    table.add_column("Finding", style="cyan", no_wrap=True)
-    table.add_column("Probability", justify="right")
+    columns = ["Finding", ">Probability"]
+    rows = [[INFO[name].english, f"{p:.3f}"] for name, p in zip(FINDINGS, scores, strict=True)]
     if thresholds is not None:
-        table.add_column("Threshold", justify="right")
-        table.add_column("")
-    for k, name in enumerate(FINDINGS):
-        cells = [INFO[name].english, f"{scores[k]:.3f}"]
-        if thresholds is not None:
-            known = not math.isnan(thresholds[k])  # validation films had the finding
-            cells.append(f"{thresholds[k]:.3f}" if known else "none")
-            cells.append("[bold]at or above[/]" if known and scores[k] >= thresholds[k] else "")
-        table.add_row(*cells)
-    console.print(table)
+        columns += [">Threshold", ""]
+        for row, p, t in zip(rows, scores, thresholds, strict=True):
+            row += [_shown(t), "at or above" if p >= t else ""]
+    console.print(table(*columns, rows=rows, title=escape(source.name)))
     if out is not None:
-        row = [[source.name, *(f"{value:.6g}" for value in scores)]]
-        frame = pd.DataFrame(row, columns=["Image Index", *FINDINGS])
+        frame = pd.DataFrame([scores], columns=list(FINDINGS)).map("{:.6g}".format)
+        frame.insert(0, "Image Index", source.name)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_csv(out, frame)
         console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
@@ -182,12 +165,13 @@ def _several(out: Path, good: int, thresholds: np.ndarray | None, console: Conso
     if not good or thresholds is None:
         return
     scores = read_predictions(out)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Finding", style="cyan", no_wrap=True)
-    table.add_column("Threshold", justify="right")
-    table.add_column("Films at or above", justify="right")
-    for name, threshold in zip(FINDINGS, thresholds, strict=True):
-        known = not math.isnan(threshold)
-        count = f"{int((scores[name] >= threshold).sum()):,}" if known else ""
-        table.add_row(INFO[name].english, f"{threshold:.3f}" if known else "none", count)
-    console.print(table)
+    rows = [
+        (INFO[name].english, _shown(t), "" if math.isnan(t) else f"{(scores[name] >= t).sum():,}")
+        for name, t in zip(FINDINGS, thresholds, strict=True)
+    ]
+    console.print(table("Finding", ">Threshold", ">Films at or above", rows=rows))
+
+
+def _shown(threshold: float) -> str:
+    """Return a threshold as text; there is none for what no validation film had."""
+    return "none" if math.isnan(threshold) else f"{threshold:.3f}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from chexlib.files import legible
 
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_RESAMPLES",
+    "NOTICE",
     "as_json",
     "films_bar",
     "keep_what_is_there",
     "one_line_errors",
+    "table",
     "tell_films",
     "terminal",
 ]
 
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
+NOTICE = "Not for clinical use."
 
 LONGEST = 3000  # characters of an error
 
@@ -56,6 +60,21 @@ class _Log(logging.Handler):
 def terminal(*, stderr: bool = False) -> Terminal:
     """Give a console made now, so that it writes to the standard output of the moment."""
     return Terminal(highlight=False, soft_wrap=False, stderr=stderr)
+
+
+def table(*columns: str, rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """Return a table; a column whose name begins with ``>`` has its texts to the right."""
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for k, name in enumerate(columns):
+        shown.add_column(
+            name.removeprefix(">"),
+            justify="right" if name.startswith(">") else "left",
+            style=None if k else "cyan",
+            no_wrap=k < len(columns) - 1,
+        )
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    return shown
 
 
 def as_json(record: dict[str, Any]) -> str:
@@ -146,33 +165,23 @@ def films_bar(
 
     Yields what to call with the numbers of films done, of all, and of ``bad`` ones.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
 
     columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[bad]}"),
+        progress.TextColumn("  {task.description}"),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[bad]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
+    with progress.Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
         task = bars.add_task(verb, total=None, rate="", bad="")
 
         def report(done: int, total: int, wrong: int) -> None:
             speed = bars.tasks[0].speed
-            bars.update(
-                task,
-                completed=done,
-                total=total,
-                rate=f"{speed:,.0f} films/s" if speed else "",
-                bad=f"{wrong:,} {bad}" if wrong else "",
-            )
+            rate = f"{speed:,.0f} films/s" if speed else ""
+            count = f"{wrong:,} {bad}" if wrong else ""
+            bars.update(task, completed=done, total=total, rate=rate, bad=count)
 
         yield report

@@ -5,10 +5,9 @@
 CheXNet(densenet121, growth rate 12, 1,005,086 parameters)
 """
 
-from chexlib.models.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from chexlib.models.chexnet import ARCHITECTURES, CheXNet
-from chexlib.models.cost import Cost, cost
-from chexlib.models.shipped import phantom_checkpoint
+from chexlib.models.checkpoints import load_checkpoint, phantom_checkpoint, save_checkpoint
+from chexlib.models.chexnet import ARCHITECTURES, CheXNet, Cost, cost
+from chexlib.models.weights import CheckpointError
 
 __all__ = [
     "ARCHITECTURES",

@@ -4,33 +4,58 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+import chexlib
+from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
-from chexlib.models.chexnet import CheXNet
-from chexlib.models.contract import describe, hold_to, told_by, window_of
-from chexlib.models.files import CheckpointError, Contents, read_weights, write_safetensors
-from chexlib.models.formats import (
-    XRV_FINDINGS,
-    XRV_WINDOW,
-    Translated,
-    account_for,
-    shape_options,
-    take_rows,
-    translate,
+from chexlib.models.chexnet import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, CheXNet
+from chexlib.models.weights import (
+    STEM,
+    CheckpointError,
+    Contents,
+    Named,
+    read_weights,
+    write_safetensors,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CheckpointError", "describe", "load_checkpoint", "save_checkpoint"]
+__all__ = ["describe", "load_checkpoint", "phantom_checkpoint", "save_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
-IMAGENET_OUTPUTS = 1000
+LAYER = re.compile(r"features\.denseblock([1-4])\.denselayer([0-9]{1,3})\.")
+# What the tensors of a checkpoint take: CheXNet makes it of films in [0, 1].
+INPUT = {
+    "channels": 3,
+    "range": "grey from 0 (black) to 1 (white), copied to the channels, minus mean, divided by std",
+    "mean": list(IMAGENET_MEAN),
+    "std": list(IMAGENET_STD),
+}
+# The outputs of torchxrayvision's DenseNets (torchxrayvision.datasets.default_pathologies) and the
+# values it gives black and white (torchxrayvision.utils.normalize).
+XRV_FINDINGS = (
+    "Atelectasis", "Consolidation", "Infiltration", "Pneumothorax", "Edema", "Emphysema",
+    "Fibrosis", "Effusion", "Pneumonia", "Pleural_Thickening", "Cardiomegaly", "Nodule", "Mass",
+    "Hernia", "Lung Lesion", "Fracture", "Lung Opacity", "Enlarged Cardiomediastinum",
+)  # fmt: skip
+XRV_WINDOW = (-1024.0, 1024.0)
+
+
+def phantom_checkpoint() -> Path:
+    """Return the path of the book's own weights, for :func:`chexlib.models.load_checkpoint`.
+
+    A narrow DenseNet-121 trained on simulated films of 112 px by ``data/train_runs.py``; what it
+    reaches on simulated test patients is in its metadata, and a test holds it to that. Not for
+    clinical use: no film of a patient was seen.
+    """
+    return table_folder() / "phantom_chexnet.safetensors"
 
 
 def load_checkpoint(path: str | Path) -> CheXNet:
@@ -39,7 +64,7 @@ def load_checkpoint(path: str | Path) -> CheXNet:
     Read are: this project's safetensors and Lightning checkpoints; ``torch.save`` files, old and
     new, of zoogzog's, arnoweng's and similar networks, with any prefix and DenseNet's first names;
     state dicts of torchvision's DenseNet-121, 169 and 201 with 14 outputs, of any growth rate; and
-    state dicts of torchxrayvision's DenseNets. Whatever the source, the network takes images as
+    state dicts of torchxrayvision's DenseNets. Whatever the source, the network takes films as
     every :class:`~chexlib.models.CheXNet` does and gives logits, before any sigmoid or
     remapping, in the order of :data:`chexlib.findings.FINDINGS`.
 
@@ -90,42 +115,36 @@ def load_checkpoint(path: str | Path) -> CheXNet:
             )
         path /= "best.safetensors"
     contents = read_weights(path)
-    found = translate(contents.tensors, path)
-    options, channels = shape_options(found.state, path)
-    if found.outputs == IMAGENET_OUTPUTS:
+    found = Named(contents.tensors, path)
+    shape, channels = _shape(found)
+    if found.outputs == 1000:
         raise CheckpointError(
             f"Expected a network trained on radiographs in {path}, got one of ImageNet's 1000 "
-            "classes. To train from it: CheXNet(weights=path)."
+            "classes. To train from it: CheXNet.from_imagenet(path)."
         )
-    told = told_by(contents, path)
     if channels == 1 and found.outputs == len(XRV_FINDINGS):
-        name, options["window"] = "torchxrayvision", XRV_WINDOW
-        notes, warnings = _keep_our_rows(found)
-    else:
-        notes, warnings = [], []
-        if found.outputs not in (None, len(FINDINGS)):
-            raise CheckpointError(
-                f"Expected {len(FINDINGS)} outputs in {path}, or torchxrayvision's "
-                f"{len(XRV_FINDINGS)} with one input channel, got {found.outputs} with {channels}. "
-                "Keep the rows of the head that are the 14 findings, in their order."
-            )
+        name, window = "torchxrayvision", XRV_WINDOW
+        notes, warnings = _from_xrv(found)
+    elif found.outputs in (None, len(FINDINGS)):
         name = _format(contents, found)
-        options["window"] = window_of(told, channels, path)
-        if told is None:
-            note = "its outputs have no names: assumed to be in CheXNet's order"
-            (notes if found.wrapped_head else warnings).append(note)
-        else:
-            notes += hold_to(told, found, options, path)
+        window, notes, warnings = _held_to(_told(contents, path), found, shape, channels)
+    else:
+        raise CheckpointError(
+            f"Expected {len(FINDINGS)} outputs in {path}, or torchxrayvision's "
+            f"{len(XRV_FINDINGS)} with one input channel, got {found.outputs} with {channels}. "
+            "Keep the rows of the head that are the 14 findings, in their order."
+        )
     if contents.kind == "lightning":  # the constants of a loss are no part of the network
         losses = [key for key in found.outside if key.startswith("loss.")]
         for key in losses:
             del found.outside[key]
         notes += [f"left out {losses}"] if losses else []
     with torch.device("meta"):  # neither computed nor drawn: every value comes from the file
-        model = CheXNet(**options)
-    state, filled = account_for(found, model.densenet.state_dict(), path)
+        model = CheXNet(**shape, window=window)
+    state, filled = found.account_for(model.densenet.state_dict())
     model.densenet.load_state_dict(state, assign=True)
-    for level, lines in ((logging.INFO, notes + filled), (logging.WARNING, warnings)):
+    notes += filled
+    for level, lines in ((logging.INFO, notes), (logging.WARNING, warnings)):
         for line in lines:
             logger.log(level, "%s (%s): %s.", path.name, name, line)
     model.provenance = {
@@ -133,7 +152,7 @@ def load_checkpoint(path: str | Path) -> CheXNet:
         "file": path.name,
         "sha256": contents.sha256,
         "metadata": contents.metadata,
-        "notes": [*warnings, *notes, *filled],
+        "notes": [*warnings, *notes],
     }
     return model.eval()
 
@@ -188,10 +207,17 @@ def save_checkpoint(
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected a path ending in .safetensors, got {path}. Rename it.")
     said = describe(model)
-    extra = metadata or {}
-    if taken := sorted(set(said) & set(extra)):
+    if taken := sorted(set(said) & set(metadata or {})):
         raise ValueError(f"Expected other names in metadata, got {taken}, which the model gives.")
-    said |= {key: v if isinstance(v, str) else _json(key, v) for key, v in extra.items()}
+    for key, value in (metadata or {}).items():
+        try:  # NumPy's and torch's numbers know how to become Python's
+            text = json.dumps(value, ensure_ascii=False, default=lambda v: v.tolist())
+        except (AttributeError, TypeError) as error:
+            raise ValueError(
+                f"Expected a text or what JSON can hold as metadata {key!r}, got "
+                f"{type(value).__name__}. Convert it: {error}."
+            ) from error
+        said[key] = value if isinstance(value, str) else text
     tensors = {}
     for key, tensor in model.densenet.state_dict().items():
         value = tensor.detach().cpu()
@@ -203,21 +229,112 @@ def save_checkpoint(
     write_safetensors(tensors, path, metadata=said)
 
 
-def _json(key: str, value: object) -> str:
-    try:  # NumPy's and torch's numbers know how to become Python's
-        return json.dumps(value, ensure_ascii=False, default=lambda v: v.tolist())
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f"Expected a text or what JSON can hold as metadata {key!r}, got "
-            f"{type(value).__name__}. Convert it: {error}."
+def describe(model: CheXNet) -> dict[str, str]:
+    """Return what a checkpoint must say of a network, as texts; most are JSON.
+
+    Training puts it into its checkpoints under the key ``chexlib``, where :func:`load_checkpoint`
+    looks for it.
+
+    Examples
+    --------
+    >>> said = describe(CheXNet(growth_rate=12))
+    >>> said["options"]
+    '{"arch": "densenet121", "growth_rate": 12, "window": null}'
+    >>> list(said)
+    ['format', 'chexlib', 'findings', 'input', 'options']
+    """
+    return {
+        "format": "pt",  # by convention: tensors as PyTorch lays them out
+        "chexlib": chexlib.__version__,
+        "findings": json.dumps(list(model.findings)),
+        "input": json.dumps(INPUT),
+        "options": json.dumps(model.options),
+    }
+
+
+def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
+    """Return what :func:`describe` wrote into a file, decoded; None if it did not write it."""
+    said = contents.metadata
+    if contents.kind != "safetensors":
+        said = said.get("chexlib")
+    if not isinstance(said, dict) or "chexlib" not in said:
+        return None
+    try:
+        told = {key: json.loads(said[key]) for key in ("findings", "input", "options")}
+        taken = {key: told["input"][key] for key in ("channels", "mean", "std")}
+        window = told["options"]["window"]
+        if window is not None:
+            black, white = map(float, window)
+            told["options"]["window"] = (black, white)
+        told["findings"] = [str(name) for name in told["findings"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"Expected findings, input and options as JSON in the metadata of {where}, got "
+            f"{type(error).__name__}: {error}. Save it again with save_checkpoint."
         ) from error
+    if not taken.items() <= INPUT.items():
+        raise CheckpointError(
+            f"Expected a network for images normalised as {INPUT} in {where}, got one for "
+            f"{taken}. Use the version of chexlib that wrote it: {said['chexlib']}."
+        )
+    return told
 
 
-def _keep_our_rows(found: Translated) -> tuple[list[str], list[str]]:
+def _held_to(
+    told: dict[str, Any] | None, found: Named, shape: dict[str, Any], channels: int
+) -> tuple[tuple[float, float] | None, list[str], list[str]]:
+    """Hold tensors to what their file says, rows in our order; return window, notes, warnings."""
+    where, window = found.where, told and told["options"]["window"]
+    if (window is None) != (channels == 3):
+        raise CheckpointError(
+            "Expected three input channels, or one with the values of black and white, in "
+            f"{where}, got {channels} and window {window}. Build CheXNet(window=(black, white)), "
+            "load the state dict into its .densenet and save it with save_checkpoint."
+        )
+    if told is None:
+        note = ["its outputs have no names: assumed to be in CheXNet's order"]
+        return (window, note, []) if found.wrapped_head else (window, [], note)
+    said = {key: told["options"].get(key) for key in shape}
+    if said != shape:
+        raise CheckpointError(
+            f"Expected tensors of {said} in {where}, as it says, got those of {shape}. Save it "
+            "again with save_checkpoint."
+        )
+    names = told["findings"]
+    if sorted(names) != sorted(FINDINGS):
+        raise CheckpointError(
+            f"Expected the 14 findings in {where}, each once, got {names}: unknown "
+            f"{[name for name in names if name not in FINDINGS]}, missing "
+            f"{[name for name in FINDINGS if name not in names]}. Save it again with names of "
+            "chexlib.findings.FINDINGS."
+        )
+    if names == list(FINDINGS):
+        return window, [], []
+    found.take_rows([names.index(name) for name in FINDINGS], of=len(names))
+    return window, [f"outputs reordered from {', '.join(names)}"], []
+
+
+def _shape(found: Named) -> tuple[dict[str, Any], int]:
+    """Tell arch and growth rate by a network's tensors, and its input channels, 1 or 3."""
+    stem = found.state[STEM]
+    layers = [(int(m[1]), int(m[2])) for name in found.state if (m := LAYER.match(name))]
+    blocks = tuple(max((n for b, n in layers if b == block), default=0) for block in range(1, 5))
+    known = {name: layers_of for name, (layers_of, *_) in ARCHITECTURES.items()}
+    arch = next((name for name in known if known[name] == blocks), None)
+    if arch is None or stem.ndim != 4 or stem.shape[1] not in (1, 3) or len(stem) < 2:
+        raise CheckpointError(
+            f"Expected blocks of layers as in {known} and 1 or 3 input channels in {found.where}, "
+            f"got blocks {blocks} and a first convolution {list(stem.shape)}. Train that network "
+            "with the code it is from."
+        )
+    return {"arch": arch, "growth_rate": len(stem) // 2}, stem.shape[1]
+
+
+def _from_xrv(found: Named) -> tuple[list[str], list[str]]:
     """Make torchxrayvision's head ours; return notes and warnings."""
     rows = [XRV_FINDINGS.index(finding) for finding in FINDINGS]
     others = [finding for finding in XRV_FINDINGS if finding not in FINDINGS]
-    take_rows(found, rows, of=len(XRV_FINDINGS))
+    found.take_rows(rows, of=len(XRV_FINDINGS))
     low, high = XRV_WINDOW
     notes = [
         f"one input channel from {low:g} to {high:g}: images are converted to it",
@@ -233,7 +350,7 @@ def _keep_our_rows(found: Translated) -> tuple[list[str], list[str]]:
     return notes, [f"not trained on {', '.join(untrained)}"] if untrained else []
 
 
-def _format(contents: Contents, found: Translated) -> str:
+def _format(contents: Contents, found: Named) -> str:
     if contents.kind == "lightning":
         return "PyTorch Lightning"
     if contents.kind == "safetensors":

@@ -1,4 +1,4 @@
-"""CheXNet: torchvision's DenseNet with a linear head of 14 logits.
+"""CheXNet: torchvision's DenseNet with a linear head of 14 logits, and what an image costs it.
 
 References
 ----------
@@ -8,21 +8,35 @@ networks, CVPR 2017, Table 1 (the architectures).
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
-from torchvision.models import DenseNet
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import DenseNet, get_model_weights
 
 from chexlib.findings import FINDINGS
+from chexlib.models.weights import CheckpointError, Named, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "IMAGENET_MEAN", "IMAGENET_STD", "CheXNet", "check_films", "evaluating"]
+__all__ = [
+    "ARCHITECTURES",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CheXNet",
+    "Cost",
+    "check_films",
+    "cost",
+    "evaluating",
+]
 
 # Layers of each dense block, growth rate, channels of the first convolution.
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
@@ -58,20 +72,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def check_films(images: torch.Tensor) -> None:
+def check_films(images: torch.Tensor, *, values: bool = True) -> None:
     """Refuse what is no batch of grey films [B, 1 or 3, H, W] in [0, 1].
 
     Raises
     ------
     ValueError
-        If the shape is another one, or a value is not finite or not in [0, 1].
+        If the shape is another one, or, with ``values``, one is not finite or not in [0, 1].
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
             f"Expected images [B, 1 or 3, H, W] in [0, 1], got {list(images.shape)}. "
             "chexlib.data.Batcher makes them of grey films."
         )
-    if images.is_meta or not images.numel():
+    if not values or images.is_meta or not images.numel():
         return
     low, high = torch.aminmax(images.detach())
     if not bool((low >= -ROUNDING) & (high <= 1 + ROUNDING)):  # nor is NaN
@@ -94,10 +108,6 @@ class CheXNet(nn.Module):
     growth_rate : int, optional
         Channels that each layer adds; by default the architecture's own, 32. The first convolution
         has twice as many. With 12, DenseNet-121 has 1.0 million parameters and trains on a CPU.
-    weights : "imagenet" or path, optional
-        Start from torchvision's ImageNet weights, fetched by torchvision or from a file of them;
-        the head starts at random. Random by default. For a trained CheXNet, see
-        :func:`chexlib.models.load_checkpoint`.
     window : (float, float), optional
         For a network that was trained on one grey channel: the values it expects of black and of
         white, such as (-1024, 1024). Images are given to it all the same as to any other, in
@@ -116,11 +126,12 @@ class CheXNet(nn.Module):
     ------
     ValueError
         If an option is unknown or does not fit.
-    RuntimeError
-        If ImageNet weights cannot be fetched; it says where to put the file by hand.
 
     Notes
     -----
+    Weights are random. For a trained CheXNet see :func:`chexlib.models.load_checkpoint`; to train
+    from ImageNet's weights, :meth:`from_imagenet`.
+
     The logits are ``classifier(mean over positions of features)``: the head is linear and comes
     after the mean, so that it can be applied at every position instead (class activation maps).
 
@@ -143,7 +154,6 @@ class CheXNet(nn.Module):
         *,
         arch: str = "densenet121",
         growth_rate: int | None = None,
-        weights: str | Path | None = None,
         window: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
@@ -154,11 +164,6 @@ class CheXNet(nn.Module):
             if growth_rate < 1:
                 raise ValueError(f"Expected a growth rate from 1 up, got {growth_rate}.")
             growth, first = growth_rate, 2 * growth_rate
-        if weights is not None and (growth_rate not in (None, 32) or window is not None):
-            raise ValueError(
-                "Expected ImageNet weights with three channels and the architecture's own growth "
-                f"rate, got growth_rate={growth_rate} and window={window}."
-            )
         self.arch, self.growth_rate, self.window = arch, growth, window
         self.provenance: dict = {"format": "random initialisation"}
         self.densenet = DenseNet(growth, blocks, first, num_classes=len(FINDINGS))
@@ -169,10 +174,63 @@ class CheXNet(nn.Module):
         if window is not None:
             self.densenet.features.conv0 = nn.Conv2d(1, first, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(self.densenet.features.conv0.weight)
-        if weights is not None:
-            from chexlib.models.imagenet import load_imagenet
 
-            self.provenance = load_imagenet(self.densenet, arch, weights)
+    @classmethod
+    def from_imagenet(
+        cls, weights: str | Path = "imagenet", *, arch: str = "densenet121"
+    ) -> CheXNet:
+        """Return a network with ImageNet's weights in all but its head, which is random.
+
+        Parameters
+        ----------
+        weights : "imagenet" or path
+            torchvision's, from torch's own cache folder or fetched to it; or a file of them, under
+            today's names or those of DenseNet's first release.
+        arch : {"densenet121", "densenet169", "densenet201"}
+
+        Raises
+        ------
+        RuntimeError
+            If they cannot be fetched; it says where to put the file by hand.
+        FileNotFoundError
+            If the file is not there.
+        ValueError
+            If the architecture is unknown, the file is damaged or holds another network, or a file
+            of torchvision's name has not torchvision's hash.
+        """
+        model = cls(arch=arch)
+        url = get_model_weights(arch).IMAGENET1K_V1.url
+        name = url.rsplit("/", 1)[1]
+        # torchvision's names end in the first digits of the SHA-256.
+        digits = re.fullmatch(r".+-([0-9a-f]{8,})\.pth", name)[1]
+        path = Path(weights)
+        if weights == "imagenet":
+            path = Path(torch.hub.get_dir()) / "checkpoints" / name
+            if not path.is_file():
+                _fetch(url, path, digits)
+        contents = read_weights(path)
+        if path.name == name and not contents.sha256.startswith(digits):
+            raise CheckpointError(
+                f"Expected a file whose SHA-256 begins with {digits} at {path}, got "
+                f"{contents.sha256}. Remove it and fetch {url} again."
+            )
+        found = Named(contents.tensors, f"{path} for {arch}")
+        if found.outputs == len(FINDINGS):
+            raise CheckpointError(
+                f"Expected a network trained on ImageNet in {path}, got one with {len(FINDINGS)} "
+                "outputs. For a trained CheXNet: chexlib.models.load_checkpoint(path)."
+            )
+        head = {f"classifier.{key}": v for key, v in model.classifier.state_dict().items()}
+        found.state = {key: v for key, v in found.state.items() if key not in head}
+        whole = model.densenet.state_dict()
+        state, _ = found.account_for({key: v for key, v in whole.items() if key not in head})
+        model.densenet.load_state_dict(state | head)
+        model.provenance = {
+            "format": "ImageNet, torchvision",
+            "file": path.name,
+            "sha256": contents.sha256,
+        }
+        return model
 
     @property
     def classifier(self) -> nn.Linear:
@@ -205,8 +263,8 @@ class CheXNet(nn.Module):
             If the shape is another one, or values are not in [0, 1].
         """
         # A look at values is a wait for a GPU, and cannot be compiled.
-        if not (torch.compiler.is_compiling() or (self.training and images.is_cuda)):
-            check_films(images)
+        fast = torch.compiler.is_compiling() or (self.training and images.is_cuda)
+        check_films(images, values=not fast)
         if min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"Expected images of at least {SMALLEST} px a side, got {list(images.shape)}. "
@@ -241,3 +299,73 @@ class CheXNet(nn.Module):
         """Name the architecture and its size, not its 430 parts; ``densenet`` shows them."""
         n = sum(p.numel() for p in self.parameters())
         return f"CheXNet({self.arch}, growth rate {self.growth_rate}, {n:,} parameters)"
+
+
+def _fetch(url: str, path: Path, digits: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
+    # The network's failures, the disk's, a broken transfer, and torch's word for a wrong hash.
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise RuntimeError(
+            f"Expected to fetch ImageNet weights from {url}, got: {error}. Bring that file by "
+            f"other means and pass weights='…/{path.name}', or put it at {path}; or train from "
+            "random weights with weights=None."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs an image.
+
+    Attributes
+    ----------
+    parameters : int
+    forward : int
+        Floating-point operations of convolutions and matrix products of one image; a multiply and
+        an add are two.
+    training : int
+        The same of a forward and a backward pass: three times as many, less the first
+        convolution's gradient with respect to the image, which nobody needs.
+    """
+
+    parameters: int
+    forward: int
+    training: int
+
+
+def cost(model: CheXNet, *, size: int = 224) -> Cost:
+    """Count what one image costs, without computing anything.
+
+    Parameters
+    ----------
+    model : CheXNet
+    size : int
+        Pixels a side, from 29 up.
+
+    Returns
+    -------
+    Cost
+        Exact for convolutions and matrix products; normalisation, ReLU and pooling, which cost
+        memory traffic rather than arithmetic, do not count.
+
+    Raises
+    ------
+    ValueError
+        If images of that size are too small.
+
+    Examples
+    --------
+    >>> counted = cost(CheXNet())
+    >>> counted.parameters, round(counted.forward / 1e9, 2), round(counted.training / 1e9, 2)
+    (6968206, 5.67, 16.76)
+    """
+    with torch.device("meta"):
+        twin = type(model)(**model.options).to("meta")
+        images = torch.empty(2, 1, size, size)  # of one, 32 px leave nothing to normalise
+    with FlopCounterMode(display=False) as forward:
+        twin.eval()(images)
+    with FlopCounterMode(display=False) as training:
+        twin(images).sum().backward()
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, forward.get_total_flops() // 2, training.get_total_flops() // 2)

@@ -136,7 +136,7 @@ def _open_zip(file: BinaryIO, size: int) -> tuple[Any, Callable[[Storage], bytes
         raise ValueError("its bytes are in another order than here")
     if parts["data.pkl"].file_size > MOST_PICKLE:
         raise ValueError("it says too much beside its numbers")
-    saved = _Unpickler(io.BytesIO(archive.read(parts["data.pkl"]))).load()
+    saved = _Unpickler(archive.read(parts["data.pkl"])).load()
 
     def place(storage: Storage) -> bytes:
         part = parts[f"data/{storage.key}"]
@@ -150,21 +150,19 @@ def _open_zip(file: BinaryIO, size: int) -> tuple[Any, Callable[[Storage], bytes
 def _open_old(file: BinaryIO, size: int) -> tuple[Any, Callable[[Storage], bytes]]:
     """Read five pickles in a row; then follow, for each key, a number of elements and these."""
 
-    def load(**options: Any) -> Any:
-        start = file.tell()
-        window = io.BytesIO(file.read(MOST_PICKLE))
-        value = _Unpickler(window, **options).load()
-        file.seek(start + window.tell())
-        return value
+    def load() -> tuple[Any, dict[str, Storage]]:
+        start, reader = file.tell(), _Unpickler(file.read(MOST_PICKLE))
+        value = reader.load()
+        file.seek(start + reader.file.tell())
+        return value, reader.storages
 
-    if load() != MAGIC:
+    if load()[0] != MAGIC:
         raise ValueError("it does not begin as torch.save begins")
-    if load() != PROTOCOL or load().get("little_endian") is not True:
+    if load()[0] != PROTOCOL or load()[0].get("little_endian") is not True:
         raise ValueError("it is of another version, or its bytes are in another order than here")
-    declared: dict[str, Storage] = {}
-    saved = load(storages=declared)
+    saved, declared = load()
     places = {}
-    for key in load():
+    for key in load()[0]:
         if type(key) is not str:
             raise TypeError("numbers without a name")
         storage = declared[key]
@@ -188,9 +186,10 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPCODES}  # noqa: RUF012
 
-    def __init__(self, file: BinaryIO, *, storages: dict[str, Storage] | None = None) -> None:
-        super().__init__(file, encoding="latin1")
-        self.storages = {} if storages is None else storages
+    def __init__(self, data: bytes) -> None:
+        self.file = io.BytesIO(data)
+        super().__init__(self.file, encoding="latin1")
+        self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a function of this module, or None for what is harmless and of no use."""
@@ -241,7 +240,7 @@ class _Unpickler(pickle._Unpickler):
 
 def _counts(values: Sequence) -> tuple[int, ...]:
     if len(values) > 64 or not all(type(n) is int and 0 <= n < 1 << 60 for n in values):
-        raise pickle.UnpicklingError("a size or a place that is none")
+        raise pickle.UnpicklingError("a size or an offset that is no whole number from 0 up")
     return tuple(values)
 
 

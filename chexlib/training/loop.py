@@ -261,9 +261,10 @@ class Training:
         gpu = fabric.device.type == "cuda"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            model = CheXNet(
-                arch=recipe.arch, growth_rate=recipe.growth_rate, weights=recipe.weights
-            )
+            if recipe.weights is None:
+                model = CheXNet(arch=recipe.arch, growth_rate=recipe.growth_rate)
+            else:
+                model = CheXNet.from_imagenet(recipe.weights, arch=recipe.arch)
         if gpu if recipe.channels_last == "auto" else recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # images follow at the first convolution
         if recipe.sync_batchnorm and gpu and fabric.world_size > 1:

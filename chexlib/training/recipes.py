@@ -44,7 +44,8 @@ class Recipe:
     cache_size, size : int
         Pixels a side of the image cache, and of the network's input.
     arch, growth_rate, weights
-        As for :class:`chexlib.models.CheXNet`; weights are ``imagenet``, a file, or None.
+        As for :class:`chexlib.models.CheXNet`; weights are None, or ``imagenet`` or a file, as for
+        its ``from_imagenet``.
     loss, loss_options
         As for :func:`chexlib.training.make_loss`.
     augment : {"none", "chexnet", "inception", "positioning"}

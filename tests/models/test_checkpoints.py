@@ -26,9 +26,8 @@ from torchvision.transforms.functional import normalize
 import chexlib
 from chexlib.findings import FINDINGS
 from chexlib.models import CheckpointError, CheXNet, load_checkpoint, save_checkpoint
-from chexlib.models.contract import describe
-from chexlib.models.files import read_weights, write_safetensors
-from chexlib.models.formats import XRV_FINDINGS, XRV_WINDOW
+from chexlib.models.checkpoints import XRV_FINDINGS, XRV_WINDOW, describe
+from chexlib.models.weights import read_weights, write_safetensors
 
 PREFIX = "module.densenet121."
 ON_A_FOLDER = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

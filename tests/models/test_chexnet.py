@@ -103,8 +103,6 @@ def test_options_make_the_same_shape():
     [
         ({"arch": "resnet50"}, "Expected an architecture among"),
         ({"growth_rate": 0}, "growth rate from 1 up, got 0"),
-        ({"weights": "imagenet", "growth_rate": 12}, "own growth rate"),
-        ({"weights": "imagenet", "window": (0, 1)}, "three channels"),
     ],
 )
 def test_options_are_checked(options, said):

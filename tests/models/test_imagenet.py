@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import chexlib.models.imagenet
+import chexlib.models.chexnet
 from chexlib.models import CheXNet, load_checkpoint
 
 BLOCKS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32)}
@@ -48,7 +48,7 @@ def test_a_file_loads_exactly(saved, images, monkeypatch, seen):
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_download)
     source, path = saved
     torch.manual_seed(4)
-    model = CheXNet(weights=path).eval()
+    model = CheXNet.from_imagenet(path).eval()
     torch.manual_seed(4)
     head = CheXNet().classifier
     torch.testing.assert_close(
@@ -64,27 +64,27 @@ def test_a_file_loads_exactly(saved, images, monkeypatch, seen):
 
 def test_another_architecture_is_refused(saved):
     with pytest.raises(ValueError, match=r"Expected every tensor.*for densenet169.*missing") as got:
-        CheXNet(arch="densenet169", weights=saved[1])
+        CheXNet.from_imagenet(saved[1], arch="densenet169")
     assert "features.denseblock3.denselayer25" in str(got.value)
 
 
 def test_a_trained_network_is_for_load_checkpoint(tmp_path, make):
     torch.save(make(growth=32).state_dict(), tmp_path / "chest.pth")
     with pytest.raises(ValueError, match="load_checkpoint"):
-        CheXNet(weights=tmp_path / "chest.pth")
+        CheXNet.from_imagenet(tmp_path / "chest.pth")
 
 
 def test_load_checkpoint_sends_imagenet_here(saved):
-    with pytest.raises(ValueError, match=r"1000 classes.*CheXNet\(weights=path\)"):
+    with pytest.raises(ValueError, match=r"1000 classes.*CheXNet\.from_imagenet\(path\)"):
         load_checkpoint(saved[1])
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
-        CheXNet(weights=tmp_path / "nowhere.pth")
+        CheXNet.from_imagenet(tmp_path / "nowhere.pth")
     (tmp_path / "half.pth").write_bytes(b"\x80\x02\x8a")
     with pytest.raises(ValueError, match=r"truncated.*half\.pth"):
-        CheXNet(weights=str(tmp_path / "half.pth"))
+        CheXNet.from_imagenet(str(tmp_path / "half.pth"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_failed_fetch_says_which_file_and_what_to_do(folder, monkeypatch, fail
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(RuntimeError, match="Expected to fetch ImageNet weights") as got:
-        CheXNet(weights="imagenet")
+        CheXNet.from_imagenet()
     text = str(got.value)
     assert "https://download.pytorch.org/models/densenet121-a639ec97.pth" in text
     assert str(folder / "densenet121-a639ec97.pth") in text
@@ -122,13 +122,13 @@ def test_a_fetched_file_loads_and_is_not_fetched_again(folder, saved, images, mo
         Path(target).write_bytes(path.read_bytes())
 
     monkeypatch.setattr(
-        chexlib.models.imagenet,
+        chexlib.models.chexnet,
         "get_model_weights",
         lambda _: types.SimpleNamespace(IMAGENET1K_V1=entry),
     )
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):
-        model = CheXNet(weights="imagenet").eval()
+        model = CheXNet.from_imagenet().eval()
         torch.testing.assert_close(
             model.features(images), source.features(seen).relu(), atol=1e-4, rtol=1e-4
         )
@@ -142,4 +142,4 @@ def test_a_file_of_torchvisions_name_has_its_hash(folder, saved, monkeypatch):
     damaged = saved[1].rename(folder / "densenet121-a639ec97.pth")
     for weights in ("imagenet", damaged):
         with pytest.raises(ValueError, match=r"begins with a639ec97.*Remove it and fetch"):
-            CheXNet(weights=weights)
+            CheXNet.from_imagenet(weights)
