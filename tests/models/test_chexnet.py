@@ -1,7 +1,13 @@
-"""CheXNet: its sizes, its features and what the head makes of them."""
+"""CheXNet: its sizes, its features, its costs, and ImageNet's weights in it."""
 
+import hashlib
+import http.client
+import re
 import subprocess
 import sys
+import types
+import urllib.error
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +16,7 @@ from hypothesis import strategies as st
 from torchvision.models import get_model_weights
 
 from chexlib.findings import FINDINGS
-from chexlib.models import ARCHITECTURES, CheXNet
+from chexlib.models import ARCHITECTURES, CheXNet, chexnet, cost, load_checkpoint
 
 SMALL = CheXNet(growth_rate=4).eval()
 
@@ -137,3 +143,189 @@ def test_a_compiled_network_is_one_graph(images):
 def test_the_package_alone_does_not_load_torch():
     program = "import sys, chexlib, chexlib.data; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# ---- costs, against a count by hooks on every layer of a network that runs
+
+
+def counted_by_hooks(model, size):
+    """Return operations of one image: of all layers, and of the first convolution."""
+    counts = {}
+
+    def hook(module, _, output):
+        if isinstance(module, torch.nn.Conv2d):
+            counts[module] = 2 * module.weight.numel() * output.shape[2] * output.shape[3]
+        else:
+            counts[module] = 2 * module.weight.numel()
+
+    kinds = torch.nn.Conv2d | torch.nn.Linear
+    handles = [m.register_forward_hook(hook) for m in model.modules() if isinstance(m, kinds)]
+    model.eval()(torch.zeros(1, 3, size, size))
+    for handle in handles:
+        handle.remove()
+    return sum(counts.values()), counts[model.densenet.features.conv0]
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"growth_rate": 12}, 64),
+        ({"growth_rate": 12}, 100),
+        ({"growth_rate": 5, "window": (0.0, 1.0)}, 32),
+        ({"arch": "densenet169", "growth_rate": 8}, 64),
+    ],
+)
+def test_counts_are_those_of_a_network_that_runs(options, size):
+    model = CheXNet(**options)
+    forward, first = counted_by_hooks(model, size)
+    counted = cost(model, size=size)
+    assert counted.forward == forward
+    # Backward: gradients of weights and of inputs; nobody needs that of the image.
+    assert counted.training == 3 * forward - first
+    assert counted.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_counting_leaves_the_network_and_chance_alone():
+    model = CheXNet(growth_rate=4)
+    modes, chance = [m.training for m in model.modules()], torch.get_rng_state()
+    cost(model, size=64)
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), chance)
+
+
+def test_small_images_are_refused():
+    with pytest.raises(ValueError, match="at least 29 px"):
+        cost(CheXNet(growth_rate=4), size=28)
+
+
+# ---- ImageNet's weights: from a file, from torch's folder, from a server that is not there
+
+
+def legacy(state):
+    """Name tensors as torchvision's files do, which are older than the counters, too."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name): value
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Torch's cache of downloads, empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def saved(tmp_path, make):
+    """A network of ImageNet's 1000 classes and a file of it."""
+    source = make(growth=32, outputs=1000, seed=1)
+    torch.save(legacy(source.state_dict()), tmp_path / "mine.pth")
+    return source, tmp_path / "mine.pth"
+
+
+def no_download(*_, **__):
+    raise AssertionError("Nothing is to be fetched here.")
+
+
+def test_a_file_loads_exactly(saved, images, monkeypatch, seen):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_download)
+    source, path = saved
+    torch.manual_seed(4)
+    model = CheXNet.from_imagenet(path).eval()
+    torch.manual_seed(4)
+    head = CheXNet().classifier
+    torch.testing.assert_close(
+        model.features(images), source.features(seen).relu(), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(model.classifier.weight, head.weight, atol=0, rtol=0)
+    assert model.provenance == {
+        "format": "ImageNet, torchvision",
+        "file": "mine.pth",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+
+
+def test_another_architecture_is_refused(saved):
+    with pytest.raises(ValueError, match=r"Expected every tensor.*for densenet169.*missing") as got:
+        CheXNet.from_imagenet(saved[1], arch="densenet169")
+    assert "features.denseblock3.denselayer25" in str(got.value)
+
+
+def test_a_trained_network_is_for_load_checkpoint(tmp_path, make):
+    torch.save(make(growth=32).state_dict(), tmp_path / "chest.pth")
+    with pytest.raises(ValueError, match="load_checkpoint"):
+        CheXNet.from_imagenet(tmp_path / "chest.pth")
+
+
+def test_load_checkpoint_sends_imagenet_here(saved):
+    with pytest.raises(ValueError, match=r"1000 classes.*CheXNet\.from_imagenet\(path\)"):
+        load_checkpoint(saved[1])
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        CheXNet.from_imagenet(tmp_path / "nowhere.pth")
+    (tmp_path / "half.pth").write_bytes(b"\x80\x02\x8a")
+    with pytest.raises(ValueError, match=r"truncated.*half\.pth"):
+        CheXNet.from_imagenet(str(tmp_path / "half.pth"))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        urllib.error.URLError("no route to host"),
+        TimeoutError("timed out"),
+        http.client.IncompleteRead(b""),
+        RuntimeError("invalid hash value"),
+    ],
+)
+def test_a_failed_fetch_says_which_file_and_what_to_do(folder, monkeypatch, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(RuntimeError, match="Expected to fetch ImageNet weights") as got:
+        CheXNet.from_imagenet()
+    text = str(got.value)
+    assert "https://download.pytorch.org/models/densenet121-a639ec97.pth" in text
+    assert str(folder / "densenet121-a639ec97.pth") in text
+    assert "weights='…/densenet121-a639ec97.pth'" in text
+    assert "weights=None" in text
+
+
+def test_a_fetched_file_loads_and_is_not_fetched_again(folder, saved, images, monkeypatch, seen):
+    source, path = saved
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    url = f"https://example.org/densenet121-{digits}.pth"
+    entry = types.SimpleNamespace(url=url)
+    asked = []
+
+    def download(address, target, *, hash_prefix, progress):
+        asked.append((address, hash_prefix))
+        Path(target).write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(
+        chexnet,
+        "get_model_weights",
+        lambda _: types.SimpleNamespace(IMAGENET1K_V1=entry),
+    )
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        model = CheXNet.from_imagenet().eval()
+        torch.testing.assert_close(
+            model.features(images), source.features(seen).relu(), atol=1e-4, rtol=1e-4
+        )
+    assert asked == [(url, digits)]
+    assert [file.name for file in folder.iterdir()] == [f"densenet121-{digits}.pth"]
+
+
+def test_a_file_of_torchvisions_name_has_its_hash(folder, saved, monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_download)
+    folder.mkdir(parents=True)
+    damaged = saved[1].rename(folder / "densenet121-a639ec97.pth")
+    for weights in ("imagenet", damaged):
+        with pytest.raises(ValueError, match=r"begins with a639ec97.*Remove it and fetch"):
+            CheXNet.from_imagenet(weights)
