@@ -21,7 +21,7 @@ import torch
 from common import interleaved
 
 from chexlib.findings import FINDINGS
-from chexlib.interpret import class_activation_maps, normalise, positive, to_pixels
+from chexlib.interpret import HeatMap, class_activation_maps, normalise
 from chexlib.models import CheXNet
 
 
@@ -46,9 +46,8 @@ def grad_cam(model: CheXNet) -> Callable[[torch.Tensor], np.ndarray] | None:
 
 def enlarged(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     """Return what `grad-cam` gives: positive maps in pixels, each scaled to [0, 1]."""
-    maps = positive(class_activation_maps(model, images))
     size = images.shape[-1]
-    return normalise(to_pixels(maps, size, input_size=size))
+    return normalise(HeatMap(class_activation_maps(model, images).clip(0), size).pixels(size))
 
 
 def main() -> None:

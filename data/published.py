@@ -1,4 +1,4 @@
-"""AUROCs as published: who, on which split, how sure the figure is, and where it stands.
+"""AUROCs and localisation as published: who, on which films, how sure, and where it stands.
 
 Certainty: A, read in the primary text or computed from released files; B, quoted by another source.
 """
@@ -91,3 +91,35 @@ def published() -> pd.DataFrame:
     rows += [(source, split, MEAN, v, sure, key) for source, split, sure, key, v in MEANS]
     columns = ["source", "split", "finding", "value", "certainty", "citation"]
     return pd.DataFrame(rows, columns=columns)
+
+
+# Tables 4 and 7 of Wang et al., ChestX-ray8, arXiv:1705.02315 v5.
+EIGHT = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+)
+ACCURACY = {
+    "IoBB > 0.1": (0.728, 0.993, 0.712, 0.789, 0.435, 0.165, 0.750, 0.459),
+    "IoBB > 0.25": (0.550, 0.979, 0.542, 0.577, 0.282, 0.051, 0.558, 0.347),
+    "IoBB > 0.5": (0.283, 0.877, 0.333, 0.423, 0.141, 0.013, 0.383, 0.184),
+    "IoU > 0.1": (0.689, 0.938, 0.660, 0.707, 0.400, 0.139, 0.633, 0.378),
+    "IoU > 0.3": (0.244, 0.459, 0.301, 0.276, 0.153, 0.038, 0.167, 0.133),
+    "IoU > 0.5": (0.050, 0.178, 0.111, 0.065, 0.012, 0.013, 0.033, 0.031),
+}
+
+
+def localization() -> pd.DataFrame:
+    """Return localisation accuracies of ChestX-ray8's network on the boxes of one radiologist.
+
+    The network for 14 labels is in another table of the same paper (Table 19), which is not here.
+    Accuracy is all that is returned: the paper prints false positives beside it, and a map that
+    draws many boxes passes the accuracy alone. IoBB is the intersection over the detected box.
+    """
+    wide = pd.DataFrame(ACCURACY, index=pd.Index(EIGHT, name="finding"))
+    return wide.melt(var_name="metric", value_name="estimate", ignore_index=False).reset_index()

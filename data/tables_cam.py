@@ -11,27 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from builders import LUNGS, Built, builds, by_finding, described, ratio, simulated
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from chexlib.data import Batcher, open_dataset
 from chexlib.data.phantom import Film, films_of, render
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
-    Heat,
+    HeatMap,
     case_maps,
     cell_centres,
     controls,
     find_cases,
-    heat_of,
     localization_table,
     maps_of,
     normalise,
     score_cases,
     to_levels,
     truth_mask,
-    upsample,
-    verdicts,
 )
 from chexlib.metrics import Bootstrap, Resamples, auroc, choose, resampled, youden
 from chexlib.models import load_checkpoint, phantom_checkpoint
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chexlib.data.dataset import Dataset
-    from chexlib.interpret import Cases
     from chexlib.models import CheXNet
 
 SIZE = 112  # pixels a side that the network was trained on
@@ -60,7 +56,7 @@ class _Seen:
 
     model: CheXNet
     data: Dataset
-    cases: Cases
+    cases: pd.DataFrame
     maps: NDArray[np.float32]  # [N, 14, h, w]
     logits: NDArray[np.float32]  # [N, 14]
     thresholds: NDArray[np.float64]  # [14], of the logit
@@ -69,7 +65,7 @@ class _Seen:
     @property
     def column(self) -> NDArray[np.int64]:
         """The finding of each case, as a column."""
-        return np.array([FINDINGS.index(name) for name in self.cases.finding])
+        return self.cases["finding"].map(FINDINGS.index).to_numpy()
 
     @property
     def called(self) -> NDArray[np.bool_]:
@@ -78,7 +74,7 @@ class _Seen:
 
 
 @cache
-def _test_films() -> tuple[Dataset, Cases]:
+def _test_films() -> tuple[Dataset, pd.DataFrame]:
     data = open_dataset("phantom", "test", size=SIZE)
     return data, find_cases(data.boxes, data.films["image"].tolist(), data.patients)
 
@@ -97,8 +93,8 @@ def _seen() -> _Seen:
 def _judged() -> pd.DataFrame:
     """Return a row for each case: where its map points, how wide it is, whether it is called."""
     seen = _seen()
-    maps = seen.maps[seen.cases.film, seen.column]
-    own = Heat(maps, SIZE)
+    maps = seen.maps[seen.cases["film"], seen.column]
+    own = HeatMap(maps, SIZE)
     other = _other_film(own, seen.cases)
     scores, others = (
         score_cases(heat, seen.cases, size=SIDE, cuts=(HOT,)) for heat in (own, other)
@@ -106,19 +102,43 @@ def _judged() -> pd.DataFrame:
     everywhere = np.ones(len(scores), bool)
     return scores.assign(
         place=verdicts(scores, everywhere),
-        called=seen.called[seen.cases.film, seen.column],
-        logit=seen.logits[seen.cases.film, seen.column],
+        called=seen.called[seen.cases["film"], seen.column],
+        logit=seen.logits[seen.cases["film"], seen.column],
         warm=_warm(maps),
         right_cell=_right_cell(maps, seen.cases),
         other_place=verdicts(others, everywhere),
-        other_cell=_right_cell(other.maps, seen.cases),
+        other_cell=_right_cell(other.values, seen.cases),
     )
+
+
+def verdicts(scores: pd.DataFrame, called: ArrayLike) -> pd.Series:
+    """Return what became of each case: the three pictures of a heat map, counted not picked.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Of :func:`chexlib.interpret.score_cases`, with the cut 180.
+    called : array_like of bool [M]
+        Whether the network calls the finding, at the threshold in use.
+
+    Returns
+    -------
+    Series of str
+        "missed": not called. Of those called, "on the lesion": the hottest pixel is in a box;
+        "off-centre": it is not, but a box drawn at 180 of 255 touches a true one; "elsewhere".
+    """
+    called = np.asarray(called, bool)
+    if len(called) != len(scores):
+        raise ValueError(f"Expected a call for each of {len(scores)} cases, got {len(called)}.")
+    where = np.where(scores["iou_180"] > 0, "off-centre", "elsewhere")
+    where = np.where(scores["hit"] >= 0.5, "on the lesion", where)
+    return pd.Series(np.where(called, where, "missed"), index=scores.index, name="verdict")
 
 
 def _warm(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the share of the film on which a map, drawn by its own range, is above half of it."""
     parts = [
-        (to_levels(upsample(maps[i : i + 256], 96, input_size=SIZE)) >= HALF).mean(axis=(1, 2))
+        (HeatMap(maps[i : i + 256], SIZE).levels(96) >= HALF).mean(axis=(1, 2))
         for i in range(0, len(maps), 256)
     ]
     return np.concatenate(parts)
@@ -177,14 +197,14 @@ def verdict_shares() -> Built:
     return frame[columns], _provenance(note)
 
 
-def _right_cell(maps: NDArray[np.float32], cases: Cases) -> NDArray[np.bool_]:
+def _right_cell(maps: NDArray[np.float32], cases: pd.DataFrame) -> NDArray[np.bool_]:
     """Return whether the hottest cell is the nearest to a box's middle, or its middle is in a box.
 
     What can be asked of so coarse a map: the best cell for the lesion, not a point inside it.
     """
     places = cell_centres(maps.shape[-1]) / SIZE
     right = []
-    for one, boxes in zip(maps, cases.truth, strict=True):
+    for one, boxes in zip(maps, cases["truth"], strict=True):
         row, column = np.unravel_index(one.argmax(), one.shape)
         start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         nearest = np.abs((start + end)[..., None] / 2 - places).argmin(axis=2)  # x and y
@@ -269,30 +289,28 @@ def examples() -> Built:
 def methods() -> Built:
     """Score finer maps, the copied ones, and the lesion's own effect on the same cases."""
     model, (data, every) = load_checkpoint(phantom_checkpoint()), _test_films()
-    finding = pd.Series(every.finding)
-    shuffled = finding.sample(frac=1, random_state=0)
+    shuffled = every["finding"].sample(frac=1, random_state=0)
     chosen = shuffled.groupby(shuffled).head(MOST).index
-    cases = every.select(np.sort(chosen))
+    cases = every.iloc[np.sort(chosen)]
     films = films_of(data.films)
-    column = np.array([FINDINGS.index(name) for name in cases.finding])
-    batcher, which = Batcher(data.cache), np.unique(cases.film)
-    place = np.searchsorted(which, cases.film)
+    film, column = cases["film"].to_numpy(), cases["finding"].map(FINDINGS.index).to_numpy()
+    batcher, which = Batcher(data.cache), np.unique(film)
+    place = np.searchsorted(which, film)
     seen, logits = maps_of(model, batcher, data.rows[which])
     maps = seen[place, column]
     twins, _ = _rendered(
         model,
-        [_without(films[i], name) for i, name in zip(cases.film, cases.finding, strict=True)],
+        [_without(films[i], name) for i, name in zip(film, cases["finding"], strict=True)],
         SIZE,
     )
     heats = {
-        "cam": Heat(maps, SIZE),
-        "other film": _other_film(Heat(maps, SIZE), cases),
-        "twin": Heat(maps - twins[np.arange(len(cases)), column], SIZE),
+        "cam": HeatMap(maps, SIZE),
+        "other film": _other_film(HeatMap(maps, SIZE), cases),
+        "twin": HeatMap(maps - twins[np.arange(len(cases)), column], SIZE),
     }
-    rows = data.rows[cases.film]
     for method in ("copied", "layercam", "fine"):
-        found = case_maps(model, batcher, rows, cases.finding, method=method)
-        heats[method] = heat_of(found, method=method, input_size=SIZE)
+        given = data.rows[film], cases["finding"]
+        heats[method] = case_maps(model, batcher, *given, method=method)
     frames = {
         name: score_cases(heat, cases, size=SIDE, cuts=(HOT,)) for name, heat in heats.items()
     }
@@ -302,14 +320,14 @@ def methods() -> Built:
         larger, answers[size] = _rendered(model, [films[i] for i in which], size)
         cells[size] = larger.shape[-1]
         frames[_name(size)] = score_cases(
-            Heat(larger[place, column], size), cases, size=SIDE, cuts=(HOT,)
+            HeatMap(larger[place, column], size), cases, size=SIDE, cuts=(HOT,)
         )
     for size, n in cells.items():
         frames[f"best cell {size}"] = frames["cam"].assign(
             hit=_best_cell(cases, n, size), overlap=np.nan, iou_best=np.nan
         )
     table = localization_table(
-        frames, metrics={m: lambda s, m=m: s[m] for m in ("hit", "overlap", "iou_best")}
+        frames, metrics={name: name for name in ("hit", "overlap", "iou_best")}
     )
     aurocs = _aurocs(truth, answers, patients)
     columns = ["source", "group", "metric", "n_cases", "n_patients", "estimate"]
@@ -326,7 +344,7 @@ def methods() -> Built:
     return frame, _provenance(note)
 
 
-def _other_film(heat: Heat, cases: Cases) -> Heat:
+def _other_film(heat: HeatMap, cases: pd.DataFrame) -> HeatMap:
     return controls(heat, cases, names=("other film",), size=SIDE)["other film"]
 
 
@@ -346,13 +364,13 @@ def _rendered(model: CheXNet, films: list[Film], size: int) -> tuple[NDArray, ND
     return np.concatenate(maps), np.concatenate(logits)
 
 
-def _best_cell(cases: Cases, cells: int, size: int) -> NDArray[np.float64]:
+def _best_cell(cases: pd.DataFrame, cells: int, size: int) -> NDArray[np.float64]:
     """Return the hit of the best cell: of the pixels it makes hottest, the share in the boxes."""
     single = np.eye(cells**2, dtype=np.float32).reshape(-1, cells, cells)
-    hottest = upsample(single, SIDE, input_size=size).reshape(cells**2, -1)
+    hottest = HeatMap(single, size).pixels(SIDE).reshape(cells**2, -1)
     hottest = hottest >= hottest.max(axis=1, keepdims=True) * (1 - 1e-6)
     weights = hottest / hottest.sum(axis=1, keepdims=True)
-    return np.array([(weights @ truth_mask(boxes, SIDE).ravel()).max() for boxes in cases.truth])
+    return np.array([(weights @ truth_mask(boxes, SIDE).ravel()).max() for boxes in cases["truth"]])
 
 
 def _aurocs(
@@ -388,7 +406,7 @@ def scales() -> Built:
     known = {"bias": bias, "prevalence": seen.prevalence}
     hot = {"map": [], "shared": [], "ratio": []}
     for start in range(0, len(seen.maps), 128):
-        part = upsample(seen.maps[start : start + 128], 48, input_size=SIZE)
+        part = HeatMap(seen.maps[start : start + 128], SIZE).pixels(48)
         hot["map"].append((to_levels(part) >= HOT).any((2, 3)))
         hot["shared"].append((normalise(part, how="shared") * 255 >= HOT).any((2, 3)))
         hot["ratio"].append((normalise(part, how="ratio", **known) >= TWICE).any((2, 3)))

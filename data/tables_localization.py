@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from builders import BOXES, LABELS, LUNGS, Built, builds, ratio, simulated
+import published
+from builders import BOXES, LABELS, LUNGS, Built, builds, quoted, ratio, simulated
 from train_runs import SHORTCUT, folder_of
 
 from chexlib.data import Batcher, load_boxes, open_dataset
@@ -20,21 +21,21 @@ from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     CONTROLS,
     BoxedFilms,
-    Heat,
+    HeatMap,
+    attribute,
     cascade,
     case_maps,
     cell_centres,
     compare_models,
     controls,
     find_cases,
-    heat_of,
     localization_table,
+    maps_and_logits,
     maps_of,
     open_boxed,
     perturbation_curves,
     score_cases,
-    shift_equivariance,
-    to_pixels,
+    similarity,
     truth_mask,
 )
 from chexlib.metrics import Resamples, auroc, resampled
@@ -42,9 +43,10 @@ from chexlib.models import load_checkpoint, phantom_checkpoint
 from chexlib.training.evaluate import auroc_with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from chexlib.interpret import Cases
+    import torch
+
     from chexlib.models import CheXNet
 
 SIZE = 112
@@ -87,24 +89,29 @@ def _boxed() -> BoxedFilms:
     return open_boxed("phantom", size=SIZE)
 
 
-def _sample(cases: Cases, per_finding: int, findings: tuple[str, ...] = FINDINGS) -> Cases:
+def _sample(
+    cases: pd.DataFrame, per_finding: int, findings: tuple[str, ...] = FINDINGS
+) -> pd.DataFrame:
     """Return some cases of each finding, drawn at random, in the order of the book's findings."""
-    rng, name = np.random.default_rng(0), np.array(cases.finding)
+    rng = np.random.default_rng(0)
     chosen = []
     for finding in findings:
-        mine = np.flatnonzero(name == finding)
+        mine = np.flatnonzero(cases["finding"] == finding)
         chosen.append(np.sort(rng.permutation(mine)[:per_finding]))
-    return cases.select(np.concatenate(chosen))
+    return cases.iloc[np.concatenate(chosen)]
 
 
 def _scores(
-    model: CheXNet, films: BoxedFilms, cases: Cases, methods: Mapping[str, dict], *, names: tuple
+    model: CheXNet,
+    films: BoxedFilms,
+    cases: pd.DataFrame,
+    methods: Mapping[str, dict],
+    *,
+    names: tuple,
 ) -> dict[str, pd.DataFrame]:
     """Return scores of methods and of controls (those of the first method's maps)."""
-    every: dict[str, Heat] = {}
-    for method, options in methods.items():
-        maps = case_maps(model, films.batcher, cases.film, cases.finding, method=method, **options)
-        every[method] = heat_of(maps, method=method, input_size=films.batcher.size)
+    given = model, films.batcher, cases["film"], cases["finding"]
+    every = {name: case_maps(*given, method=name, **how) for name, how in methods.items()}
     first = next(iter(every.values()))
     every |= controls(first, cases, names=names, prior=_boxed().cases)
     return {name: score_cases(heat, cases) for name, heat in every.items()}
@@ -138,7 +145,7 @@ def blind() -> Built:
     images = sorted(boxes["image"].unique())
     # The first part of NIH's file names is the patient.
     cases = find_cases(boxes, images, [int(name.split("_")[0]) for name in images])
-    cells = Heat(np.zeros((len(cases), 32, 32), np.float32))
+    cells = HeatMap(np.zeros((len(cases), 32, 32), np.float32))
     made = controls(cells, cases, names=("position", "centre", "random"))
     scores = {name: score_cases(heat, cases) for name, heat in made.items()}
     frame = localization_table(scores).drop(columns=["gain", "gain_low", "gain_high", "p_adjusted"])
@@ -148,6 +155,14 @@ def blind() -> Built:
     )
     about = {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)", "inputs": [BOXES]}
     return frame.round(4), _provenance("", "default") | about | {"note": note}
+
+
+@builds("published_localization")
+def published_localization() -> Built:
+    """Return accuracies of ChestX-ray8's network, by the names of this chapter's metrics."""
+    source = "Wang et al., ChestX-ray8, arXiv:1705.02315 v5, Tables 4 and 7"
+    note = "no intervals were published; IoBB: intersection over the detected box"
+    return published.localization(), quoted(source, note=note)
 
 
 @builds("localization_methods")
@@ -248,13 +263,9 @@ def _cell(place: np.ndarray, cells: int, stride: int) -> np.ndarray:
 def _cue_cases() -> dict:
     """Return the films with a nodule whose marker is seen, and the cells of both."""
     marked, pool = _marked(), _boxed().cases
-    of = {
-        image: truth
-        for image, name, truth in zip(pool.image, pool.finding, pool.truth, strict=True)
-        if name == "Nodule"
-    }
+    of = pool[pool["finding"] == "Nodule"].set_index("image")["truth"]
     images = marked["films"]["image"]
-    chosen = np.flatnonzero(images.isin(of) & ~np.isnan(marked["place"][:, 0]))
+    chosen = np.flatnonzero(images.isin(of.index) & ~np.isnan(marked["place"][:, 0]))
     middles = [
         [((y + h / 2) * SIZE - 0.5, (x + w / 2) * SIZE - 0.5) for x, y, w, h in of[images[i]]]
         for i in chosen
@@ -277,7 +288,7 @@ def shortcut_maps() -> Built:
         if method != "cam":
             names = ["Nodule"] * len(rows)
             seen, hidden = (
-                case_maps(_model(run), Batcher(marked[kind]), rows, names, method=method)
+                case_maps(_model(run), Batcher(marked[kind]), rows, names, method=method).values
                 for kind in ("with", "without")
             )
         cells = seen.shape[-1]
@@ -331,11 +342,74 @@ def shortcut_films() -> Built:
     return pd.DataFrame(out).round(4), _provenance(note, "default", "shortcut")
 
 
-def _few(per_finding: int) -> dict[str, Cases]:
+def _few(per_finding: int) -> dict[str, pd.DataFrame]:
     """Return films with each of the findings that are checked."""
     cases = _sample(_boxed().cases, per_finding, CHECKED)
-    name = np.array(cases.finding)
-    return {finding: cases.select(np.flatnonzero(name == finding)) for finding in CHECKED}
+    return {finding: cases[cases["finding"] == finding] for finding in CHECKED}
+
+
+def shift_equivariance(
+    model: CheXNet,
+    images: torch.Tensor,
+    finding: str,
+    *,
+    shifts: Sequence[int] = (4, 8, 16, 32),
+    method: str = "cam",
+) -> pd.DataFrame:
+    """Return whether maps of a finding move with what they show.
+
+    A film is seen through two windows, one of them further down and to the right. Nothing is
+    padded: where they overlap, both see the same film, and an equivariant map is the same.
+
+    Parameters
+    ----------
+    model : CheXNet
+    images : Tensor float32 [B, 1 or 3, H, W]
+    finding : str
+    shifts : sequence of int
+        Pixels, from 1 up and less than half of the film. All windows have the film's side less the
+        largest shift.
+    method : str
+        As for :func:`chexlib.interpret.attribute`.
+
+    Returns
+    -------
+    DataFrame
+        A row a film and shift: ``film``, ``shift``; ``spearman``, of the maps in pixels where
+        windows overlap; ``peak``, the distance in pixels between the hottest places there, 0 for an
+        equivariant map; and ``logit``, how far the logit changes.
+
+    Raises
+    ------
+    ValueError
+        If a shift does not fit.
+    """
+    height, width = images.shape[2:]
+    if not shifts or min(shifts) < 1 or max(shifts) > min(height, width) // 2:
+        raise ValueError(
+            f"Expected shifts from 1 to half of the film's side, got {list(shifts)} for films of "
+            f"{height} x {width} px."
+        )
+    inner = (height - max(shifts), width - max(shifts))
+    row = FINDINGS.index(finding)
+
+    def seen(by: int) -> tuple[np.ndarray, np.ndarray]:
+        window = images[:, :, by : by + inner[0], by : by + inner[1]].contiguous()
+        maps = attribute(model, window, finding, method=method).pixels(inner)[:, 0]
+        return maps.cpu().numpy(), maps_and_logits(model, window)[1][:, row].cpu().numpy()
+
+    def peak(maps: np.ndarray) -> np.ndarray:
+        return np.array(np.divmod(maps.reshape(len(maps), -1).argmax(-1), maps.shape[-1]))
+
+    still, logit = seen(0)
+    tables = []
+    for by in shifts:
+        moved, other = seen(by)
+        a, b = still[:, by:, by:], moved[:, : inner[0] - by, : inner[1] - by]
+        table = {"film": np.arange(len(a)), "shift": by, "spearman": similarity(a, b)}
+        table |= {"peak": np.hypot(*(peak(a) - peak(b))), "logit": other - logit}
+        tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
 
 
 @builds("localization_sanity")
@@ -347,9 +421,9 @@ def sanity() -> Built:
     ways["smoothgrad"] = {"samples": 8}
     parts = []
     for finding, cases in _few(4).items():
-        images, patient = batcher(cases.film), cases.patient
+        images, patient = batcher(cases["film"]), cases["patient"].to_numpy()
         for method, options in ways.items():
-            given = {"method": method, "kinds": ("spearman",), **options}
+            given = {"method": method, **options}
             fallen = cascade(model, images, finding, **given).assign(check="layers drawn anew")
             other = compare_models(model, shuffled, images, finding, **given)
             other = other.assign(stage="random labels", check="random labels")
@@ -357,7 +431,7 @@ def sanity() -> Built:
             both["patient"] = patient[both["film"]]
             parts.append(both.rename(columns={"spearman": "value"}).assign(measure="spearman"))
         for method in ("cam", "layercam"):
-            moved = shift_equivariance(model, images, finding, method=method, shifts=(4, 8, 16, 32))
+            moved = shift_equivariance(model, images, finding, method=method)
             moved["logit"] = moved["logit"].abs()
             for measure in ("spearman", "peak", "logit"):
                 one = moved.rename(columns={measure: "value"})[["film", "shift", "value"]]
@@ -387,18 +461,18 @@ def perturbation() -> Built:
     model, batcher = _model("default"), _boxed().batcher
     rng, curves, areas = np.random.default_rng(0), [], []
     for finding, some in _few(8).items():
-        images, heat = batcher(some.film), {}
-        for method in ("cam", "layercam"):
-            maps = case_maps(model, batcher, some.film, some.finding, method=method)
-            heat[method] = to_pixels(maps, SIZE, method=method, input_size=SIZE)
+        images, given = batcher(some["film"]), (model, batcher, some["film"], some["finding"])
+        heat = {name: case_maps(*given, method=name).pixels(SIZE) for name in ("cam", "layercam")}
         noise = rng.random((len(some), SIZE, SIZE))
-        truth = np.stack([truth_mask(boxes, SIZE) for boxes in some.truth])
+        truth = np.stack([truth_mask(boxes, SIZE) for boxes in some["truth"]])
         heat |= {"random": noise, "truth": truth + 0.5 * noise}
         for (source, maps), kind in product(heat.items(), ("deletion", "insertion")):
             found = perturbation_curves(model, images, maps, finding, kind=kind, steps=14)
+            share, probability = found
             where = {"source": source, "kind": kind}
-            areas.append(pd.DataFrame(where | {"patient": some.patient, "area": found.area}))
-            curve = {"share": found.share, "probability": found.probability.mean(0)}
+            area = np.trapezoid(probability, share, axis=1)
+            areas.append(pd.DataFrame(where | {"patient": some["patient"], "area": area}))
+            curve = {"share": share, "probability": probability.mean(0)}
             curves.append(pd.DataFrame(where | curve))
     mean = pd.concat(curves).groupby(["source", "kind", "share"], sort=False)["probability"]
     lines = mean.mean().rename("estimate").reset_index().assign(what="curve")
@@ -454,7 +528,7 @@ def _run_rows(run: str) -> list[tuple]:
         judged = json.loads((folder_of(run) / "metrics.json").read_text())["truth"]
     films = BoxedFilms(batcher, cases, "")
     scores = _scores(_model(run), films, cases, {"cam": {}}, names=("other film",))
-    metrics = {"overlap": lambda s: s["overlap"], "hit": lambda s: s["hit"]}
+    metrics = {"overlap": "overlap", "hit": "hit"}
     table = localization_table(scores, metrics=metrics)
     table = table[table["group"] == "mean of findings"].set_index(["source", "metric"])
     rows = []

@@ -9,7 +9,7 @@ import pytest
 from chexlib.data import Batcher, table
 from chexlib.data.phantom import Film, render
 from chexlib.findings import FINDINGS
-from chexlib.interpret import Heat, find_cases, maps_of, score_cases, verdicts
+from chexlib.interpret import HeatMap, find_cases, maps_of, score_cases
 from chexlib.models import load_checkpoint, phantom_checkpoint
 
 MEAN = "mean of findings"
@@ -64,8 +64,23 @@ def test_on_its_own_scale_every_map_is_hot():
     assert hot["ratio", "absent, unlikely"] < hot["ratio", "present, called"]
 
 
+@pytest.fixture
+def verdicts():
+    from tables_cam import verdicts
+
+    return verdicts
+
+
+def test_verdicts_count_the_three_pictures(verdicts):
+    scores = pd.DataFrame({"hit": [1, 0, 0, 1.0], "iou_180": [0.4, 0.1, 0, 0.9]})
+    said = verdicts(scores, [True, True, True, False])
+    assert said.tolist() == ["on the lesion", "off-centre", "elsewhere", "missed"]
+    with pytest.raises(ValueError, match="Expected a call"):
+        verdicts(scores, [True])
+
+
 @pytest.mark.parametrize("finding", ["Mass", "Nodule", "Effusion"])
-def test_examples_are_what_their_rules_say(finding):
+def test_examples_are_what_their_rules_say(finding, verdicts):
     rows = table("cam_examples").query("finding == @finding")
     model, column = load_checkpoint(phantom_checkpoint()), FINDINGS.index(finding)
     films = [Film(**json.loads(text)) for text in rows["film"]]
@@ -79,7 +94,7 @@ def test_examples_are_what_their_rules_say(finding):
         columns=["image", "finding", "x", "y", "width", "height"],
     )
     cases = find_cases(boxes, range(len(films)), [film.patient for film in films])
-    scores = score_cases(Heat(maps[:, column], 112), cases, size=128, cuts=(180,))
+    scores = score_cases(HeatMap(maps[:, column], 112), cases, size=128, cuts=(180,))
     called = probability >= rows["threshold"].to_numpy() - 1e-9
     found = verdicts(scores, called)
     expected = {"right and off-centre": "off-centre", "right and on the lesion": "on the lesion"}

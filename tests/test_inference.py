@@ -17,7 +17,7 @@ from chexlib.data import ImageCache, find_radiographs, load_boxes, package_file,
 from chexlib.data.dataset import Dataset
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
-from chexlib.interpret import explain_film, find_cases, heat_of, score_cases
+from chexlib.interpret import explain_film, find_cases, score_cases
 from chexlib.models import CheXNet, load_checkpoint, save_checkpoint
 from chexlib.training import RECIPES, predict
 
@@ -120,8 +120,7 @@ def test_every_command_says_the_same(name, network, pixels, folder, tmp_path):
     call("localize", folder, "--checkpoint", weights, *options)
     cases = pd.read_csv(tmp_path / "localized" / "cases.csv").query("source == 'cam'")
     truth = find_cases(load_boxes(), [BOXED], [1])
-    maps = np.stack([explained.maps[FINDINGS.index(name)] for name in truth.finding])
-    scores = score_cases(heat_of(maps, input_size=way.size), truth)
+    scores = score_cases(explained.maps[[*map(FINDINGS.index, truth["finding"])]], truth)
     for column in ("energy", "overlap", "iou_best"):
         np.testing.assert_allclose(cases[column], scores[column], atol=1e-3)
     about = json.loads((tmp_path / "localized" / "about.json").read_text())

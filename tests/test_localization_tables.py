@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from chexlib.data import load_boxes, package_file, table
 from chexlib.files import sha256
 from chexlib.findings import FINDINGS
-from chexlib.interpret import CONTROLS
+from chexlib.interpret import CONTROLS, METRICS
+from chexlib.models import CheXNet
 
 
 def test_every_finding_is_scored_beside_every_control():
@@ -105,3 +107,62 @@ def test_a_cell_is_that_of_the_nearest_centre():
 
     places = np.array([[0.0, 111.0], [15.5, 50.0]])
     np.testing.assert_array_equal(_cell(places, 3, 32), [[0, 2], [0, 1]])
+
+
+def test_published_numbers_carry_the_names_of_ours():
+    frame = table("published_localization")
+    assert len(frame) == 48
+    assert set(frame["metric"]) <= set(METRICS)
+    assert set(frame["finding"]) <= set(FINDINGS)
+    wide = frame.pivot(index="finding", columns="metric", values="estimate")
+    for kind, cuts in (("IoBB", (0.1, 0.25, 0.5)), ("IoU", (0.1, 0.3, 0.5))):
+        values = wide[[f"{kind} > {t:g}" for t in cuts]].to_numpy()
+        assert (np.diff(values, axis=1) <= 0).all()
+    # A box of IoU above T has an IoBB above T.
+    assert (wide["IoBB > 0.1"] >= wide["IoU > 0.1"]).all()
+
+
+class TestShift:
+    """Whether maps move with what they show."""
+
+    @pytest.fixture
+    def shift(self):
+        from tables_localization import shift_equivariance
+
+        return shift_equivariance
+
+    FILMS = torch.nn.functional.interpolate(
+        torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(1)), 224, mode="bilinear"
+    )
+
+    def test_a_network_without_padding_effects_is_equivariant(self, shift):
+        # Dense blocks that add nothing: cells see the stem and the poolings only.
+        torch.manual_seed(0)
+        model = CheXNet(growth_rate=12).eval()
+        with torch.no_grad():
+            for name, module in model.named_modules():
+                if isinstance(module, torch.nn.Conv2d) and "denselayer" in name:
+                    module.weight.zero_()
+        found = shift(model, self.FILMS, "Mass", shifts=(32,))
+        assert found["shift"].tolist() == [32, 32]
+        assert found["spearman"].min() > 0.7
+
+    def test_logits_are_the_networks(self, shift):
+        """Not those of a probability, which is 1 from a logit of 17 on."""
+        torch.manual_seed(0)
+        model, films = CheXNet(growth_rate=12).eval(), self.FILMS[:, :, :96, :96]
+        before = shift(model, films, "Mass", shifts=(8,))
+        with torch.no_grad():
+            model.classifier.bias[4] += 40
+        after = shift(model, films, "Mass", shifts=(8,))
+        np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-4)
+
+    def test_columns_and_shifts(self, shift):
+        model, films = CheXNet(growth_rate=12).eval(), self.FILMS[:, :, :96, :96]
+        found = shift(model, films, "Mass", shifts=(8, 32))
+        assert found.columns.tolist() == ["film", "shift", "spearman", "peak", "logit"]
+        assert found.groupby("shift").size().to_dict() == {8: 2, 32: 2}
+        assert (found["peak"] >= 0).all()
+        for shifts in ((), (0,), (49,)):
+            with pytest.raises(ValueError, match="Expected shifts"):
+                shift(model, films, "Mass", shifts=shifts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,10 +11,7 @@ import numpy as np
 
 from chexlib.data.phantom import Film, render
 from chexlib.findings import INFO, normalise
-from chexlib.interpret import heat_boxes, upsample
-from chexlib.interpret.attribution import attribute, to_pixels
-from chexlib.interpret.geometry import STRIDE, cell_centres
-from chexlib.interpret.maps import positive
+from chexlib.interpret import HeatMap, attribute, heat_boxes
 from chexlib.plots import GREY, MARKERS, PALETTE, marks, panels
 from chexlib.plots.images import colour_bar, overlay
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame, Series
 
-    from chexlib.interpret import BoxedFilms, Cases
+    from chexlib.interpret import BoxedFilms
     from chexlib.models import CheXNet
 
 __all__ = [
@@ -47,10 +45,8 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 def cells(
     ax: Axes,
     image: ArrayLike,
-    values: ArrayLike,
+    heat: HeatMap,
     *,
-    input_size: int,
-    stride: int = STRIDE,
     title: str = "",
     form: str = "{:+.1f}",
     truth: Sequence[tuple[float, float, float, float]] = (),
@@ -61,22 +57,18 @@ def cells(
     ----------
     ax : Axes
     image : array_like uint8 [S, S]
-    values : array_like [h, w]
-    input_size : int
-        Pixels a side that the network saw.
-    stride : int
-        Pixels of the network's input from cell to cell.
+    heat : HeatMap
+        One map [h, w], with the size that the network saw.
     title : str
     form : str
         How a value is written.
     truth : sequence of (x, y, width, height)
         In pixels of the image; drawn dashed and blue.
     """
-    image, values = np.asarray(image), np.asarray(values)
-    scale = image.shape[0] / input_size
+    image, values = np.asarray(image), np.asarray(heat.values)
     overlay(ax, image, np.zeros(image.shape), title=title, truth=truth)
-    down, across = (cell_centres(n, stride=stride) * scale for n in values.shape)
-    side = stride * scale
+    down, across = heat.places(image.shape)
+    side = heat.stride * image.shape[0] / heat.input_size
     for i, y in enumerate(down):
         for j, x in enumerate(across):
             corner = (x - side / 2 - 0.5, y - side / 2 - 0.5)
@@ -102,7 +94,7 @@ def method_heats(
     Parameters
     ----------
     model : CheXNet
-    images : Tensor float32 [1, 1 or 3, S, S]
+    images : Tensor float32 [1, 1, S, S]
         One film.
     finding : str
     methods : mapping of title to method
@@ -117,18 +109,17 @@ def method_heats(
     """
     heats = {}
     for title, method in methods.items():
-        found = attribute(model, images, finding, method=method)[0, 0].cpu().numpy()
-        found = (
-            found if method == "copied" else positive(found)
-        )  # the zero of `copied` means nothing
-        heats[title] = to_pixels(found, size, method=method, input_size=images.shape[-1])
+        found = attribute(model, images, finding, method=method)
+        if method != "copied":  # whose zero means nothing
+            found = replace(found, values=found.values.clip(0))
+        heats[title] = found.pixels(size)[0, 0].cpu().numpy()
     return heats
 
 
 def case_sheet(
     films: BoxedFilms,
-    cases: Cases,
-    maps: NDArray[np.float32],
+    cases: DataFrame,
+    maps: HeatMap,
     *,
     titles: Sequence[str] | None = None,
     width: float = 8.6,
@@ -138,10 +129,10 @@ def case_sheet(
     Parameters
     ----------
     films : BoxedFilms
-    cases : Cases
+    cases : DataFrame
         M of its cases.
-    maps : float32 array [M, h, w]
-        Class activation maps. Clear is 0 or less, strongest is a map's own maximum.
+    maps : HeatMap
+        Class activation maps, arrays [M, h, w]. Clear is 0 or less, strongest a map's own maximum.
     titles : sequence of str, optional
         By default the findings.
     width : float
@@ -154,14 +145,14 @@ def case_sheet(
     """
     if len(maps) != len(cases):
         raise ValueError(f"Expected a map for each of {len(cases)} cases, got {len(maps)}.")
-    titles = titles or [INFO[normalise(name)].english for name in cases.finding]
-    grey = films.batcher(cases.film)[:, 0].numpy()
+    titles = titles or [INFO[normalise(name)].english for name in cases["finding"]]
+    grey = films.batcher(cases["film"])[:, 0].numpy()
     n = len(cases)
     figure, axes = panels(n, columns=n, width=width, height=width / n + 0.3)
-    for ax, film, heat, truth, title in zip(axes, grey, maps, cases.truth, titles, strict=True):
+    shown = zip(axes, grey, maps.pixels(_SHOWN), cases["truth"], titles, strict=True)
+    for ax, film, large, truth, title in shown:
         image = cv2.resize(film, (_SHOWN, _SHOWN), interpolation=cv2.INTER_LINEAR)
         image = np.round(255 * image.clip(0, 1)).astype(np.uint8)
-        large = upsample(heat, _SHOWN, input_size=films.batcher.size)
         limits = (0.0, max(float(large.max()), 1e-6))
         boxes = {"boxes": heat_boxes(large, cut=180), "truth": truth * _SHOWN}
         overlay(ax, image, large, limits=limits, title=title, **boxes)
@@ -209,7 +200,7 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
         for ax, (_, row) in zip(line, part.iterrows(), strict=True):
             image = render(film_of(row, marker=row["marker"] == "with")).image
             heat = row[places].to_numpy(np.float32).reshape(side, side) / side**2
-            heat = upsample(heat, len(image), input_size=input_size)
+            heat = HeatMap(heat, input_size).pixels(len(image))
             truth = [row[["x", "y", "width", "height"]].to_numpy(float) * len(image)]
             title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
             shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import as_json, keep_what_is_there, one_line_errors, terminal
-from chexlib.files import write_atomically
+from chexlib.cli.shell import (
+    NOTICE,
+    Checkpoint,
+    Force,
+    Method,
+    Size,
+    as_json,
+    keep_what_is_there,
+    one_line_errors,
+    terminal,
+)
+from chexlib.files import sha256, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-NOTICE = "Not for clinical use."
-
 
 def explain(
     image: Annotated[Path, typer.Argument(help="A frontal radiograph: PNG, JPEG or DICOM.")],
     *,
-    checkpoint: Annotated[
-        Path,
-        typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
-    ],
+    checkpoint: Checkpoint,
     finding: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,19 +47,8 @@ def explain(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="cam, gradcam, layercam, fine, integrated_gradients, smoothgrad or occlusion."
-        ),
-    ] = "cam",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels a side for the network. Default: as it was trained, or 224.",
-            show_default=False,
-        ),
-    ] = None,
+    method: Method = "cam",
+    size: Size = None,
     cut: Annotated[
         str, typer.Option(help="Where maps are cut for boxes: wang, otsu, or 0 to 254.")
     ] = "180",
@@ -64,7 +58,7 @@ def explain(
             "--dicom", help="Write DICOM secondary captures, too, of the study IMAGE is from."
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
+    force: Force = False,
 ) -> None:
     """Show where a network looks in a film: overlays, boxes, and a JSON with what they are.
 
@@ -82,34 +76,28 @@ def explain(
     with one_line_errors():
         from chexlib.data import read_radiograph
         from chexlib.findings import FINDINGS, normalise
-        from chexlib.interpret import METHODS, explain_film
+        from chexlib.interpret import explain_film
         from chexlib.models import load_checkpoint
 
-        names = [normalise(name) for name in finding or ()]
-        if method not in METHODS:
-            raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+        names = list(dict.fromkeys(normalise(name) for name in finding or ()))
         folder = out if out is not None else Path(f"{image.stem}-explained")
         summary = folder / f"{image.stem}.json"
         keep_what_is_there([summary], force=force)
         pixels = read_radiograph(image)
         model = load_checkpoint(checkpoint)
-        found = explain_film(
-            model,
-            pixels,
-            list(dict.fromkeys(names)) or 3,
-            method=method,
-            size=size,
-            cut=int(cut) if cut.isdecimal() else cut,
-        )
-        files = _names(image, found, dicom=dicom)
+        edge = int(cut) if cut.isdecimal() else cut
+        found = explain_film(model, pixels, names or 3, method=method, size=size, cut=edge)
+        kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
+        files = {
+            name: {kind: f"{image.stem}-{name}-{method}.{end}" for kind, end in kinds.items()}
+            for name in found.findings
+        }
         pictures = [folder / name for named in files.values() for name in named.values()]
         keep_what_is_there([summary, *pictures], force=force, inputs=[image, checkpoint])
         folder.mkdir(parents=True, exist_ok=True)
         _write_pictures(folder, image, pixels, found, files)
-        size = {"height": pixels.shape[0], "width": pixels.shape[1]}
-        record = _record(image, found, files, size) | {
-            "checkpoint": {"path": checkpoint.name, **model.provenance}
-        }
+        record = _record(image, pixels, found, files)
+        record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
         text = as_json(record)
         write_atomically(summary, lambda draft: draft.write_text(text, "utf-8"))
         console = terminal()
@@ -126,15 +114,6 @@ def explain(
         console.print(f"[bold]{NOTICE}[/]")
 
 
-def _names(image: Path, found: Explanation, *, dicom: bool) -> dict[str, dict[str, str]]:
-    """Return the files of each finding: a figure, and a secondary capture."""
-    kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
-    return {
-        name: {kind: f"{image.stem}-{name}-{found.method}.{end}" for kind, end in kinds.items()}
-        for name in found.findings
-    }
-
-
 def _write_pictures(
     folder: Path,
     image: Path,
@@ -142,7 +121,7 @@ def _write_pictures(
     found: Explanation,
     files: dict[str, dict[str, str]],
 ) -> None:
-    """Write a figure of each finding, and a secondary capture."""
+    """Write a figure of each finding, and a secondary capture where it has a name."""
     import dataclasses
     import functools
 
@@ -150,70 +129,57 @@ def _write_pictures(
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
-    from pydicom.uid import generate_uid
+    import pydicom
 
     from chexlib.interpret import secondary_capture
     from chexlib.plots import images
 
-    dicom = any("dicom" in named for named in files.values())
-    source, series = (_header(image), generate_uid()) if dicom else (None, None)
-    for k, name in enumerate(found.findings):
-        one = dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
-        figure = images.explanation(pixels, one)
+    with image.open("rb") as file:
+        source = None
+        if file.read(132)[128:] == b"DICM":
+            source = pydicom.dcmread(image, stop_before_pixels=True)
+    series = pydicom.uid.generate_uid()
+    for k, (name, named) in enumerate(files.items()):
+        figure = images.explanation(
+            pixels, dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
+        )
         save = functools.partial(figure.savefig, format="png", dpi=120)
-        write_atomically(folder / files[name]["png"], save)
+        write_atomically(folder / named["png"], save)
         plt.close(figure)
-        if dicom:
+        if "dicom" in named:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
-            title = f"{found.method} {name.replace('_', ' ')}"
-            overlay = images.overlay_picture(
-                pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
-            )
             data = secondary_capture(
-                overlay,
-                title=title,
+                images.overlay_picture(
+                    pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
+                ),
+                title=f"{found.method} {name.replace('_', ' ')}",
                 derivation=f"Heat map of a neural network over the film: {said}. {NOTICE}",
                 source=source,
                 series_uid=series,
                 number=k + 1,
             )
             write_atomically(
-                folder / files[name]["dicom"], lambda draft, data=data: draft.write_bytes(data)
+                folder / named["dicom"], lambda draft, data=data: draft.write_bytes(data)
             )
-    return files
-
-
-def _header(image: Path) -> Any:
-    """Return the header of a DICOM file, None for any other."""
-    with image.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
-    import pydicom
-
-    return pydicom.dcmread(image, stop_before_pixels=True)
 
 
 def _record(
-    image: Path, found: Explanation, files: dict[str, dict[str, str]], size: dict[str, int]
+    image: Path, pixels: np.ndarray, found: Explanation, files: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     """Return what is to be known of the pictures."""
     import dataclasses
     import datetime
-    import hashlib
     from importlib.metadata import version
 
-    def entry(row: int, name: str) -> dict[str, Any]:
-        values = found.maps[row]
-        return {
+    entries = {
+        name: {
             "probability": found.probabilities[name],
             "logit": found.logits[name],
             "map": {
                 "of": "the whole film in one view",
                 "logit": found.map_logits[name],
                 "cells": list(values.shape),
-                "min": float(values.min()),
-                "mean": float(values.mean()),
-                "max": float(values.max()),
+                **{of: float(getattr(values, of)()) for of in ("min", "mean", "max")},
             },
             "hottest": {k: round(v, 1) for k, v in zip("xy", found.peaks[name], strict=True)},
             "boxes": [
@@ -222,14 +188,14 @@ def _record(
             ],
             "files": files[name],
         }
-
+        for name, values in zip(found.findings, found.maps.values, strict=True)
+    }
+    size = dict(zip(("height", "width"), pixels.shape, strict=True))
+    versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
         "notice": NOTICE,
-        "image": {
-            "file": image.name,
-            "sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
-            **size,
-        },
+        "image": {"file": image.name, "sha256": sha256(image), **size},
         "method": found.method,
         "preparation": dataclasses.asdict(found.preparation),
         "cut": found.cut,
@@ -237,10 +203,7 @@ def _record(
         "map, mean of the map + bias = that logit"
         + "; probability and logit are of ten crops: mean probability, and its log odds"
         * found.preparation.ten_crop,
-        "findings": {name: entry(k, name) for k, name in enumerate(found.findings)},
+        "findings": entries,
         "probabilities": found.probabilities,
-        "made": {
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **{name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")},
-        },
+        "made": {"time": time, **versions},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +11,11 @@ from rich.markup import escape
 
 from chexlib.cli.shell import (
     MOST_RESAMPLES,
+    NOTICE,
+    Checkpoint,
+    Force,
+    Method,
+    Size,
     as_json,
     keep_what_is_there,
     one_line_errors,
@@ -19,12 +24,9 @@ from chexlib.cli.shell import (
 )
 from chexlib.files import write_atomically, write_csv
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["localize"]
 
-SHOWN = ("hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3")
+SHOWN = ["hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3"]
 
 
 def localize(
@@ -36,10 +38,7 @@ def localize(
         ),
     ],
     *,
-    checkpoint: Annotated[
-        Path,
-        typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
-    ],
+    checkpoint: Checkpoint,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,19 +46,8 @@ def localize(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="cam, gradcam, layercam, fine, integrated_gradients, smoothgrad or occlusion."
-        ),
-    ] = "cam",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels a side for the network. Default: as it was trained, or 224.",
-            show_default=False,
-        ),
-    ] = None,
+    method: Method = "cam",
+    size: Size = None,
     patients: Annotated[
         int | None,
         typer.Option(min=1, help="Simulated patients; of the phantom only.", show_default=False),
@@ -69,7 +57,7 @@ def localize(
         int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace earlier files.")] = False,
+    force: Force = False,
 ) -> None:
     """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
 
@@ -89,16 +77,16 @@ def localize(
         from importlib.metadata import version
 
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Table
 
+        from chexlib import interpret
         from chexlib.data.sources import write_rejected
         from chexlib.inference import Preparation
-        from chexlib.interpret import METHODS
-        from chexlib.interpret.pipeline import localize as run
-        from chexlib.interpret.pipeline import open_boxed
         from chexlib.models import load_checkpoint
 
-        if method not in METHODS:
-            raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+        if method not in interpret.METHODS:
+            known = sorted(interpret.METHODS)
+            raise ValueError(f"Expected a method among {known}, got {method!r}.")
         if patients is not None and source != "phantom":
             raise ValueError("Expected --patients with the phantom only. Leave it out.")
         folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
@@ -107,6 +95,7 @@ def localize(
         keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
         model = load_checkpoint(checkpoint)
         preparation = Preparation.of(model, size=size)
+        sizes = {"size": preparation.size, "cache_size": preparation.cache_size}
         columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             tasks: dict[str, int] = {}
@@ -116,43 +105,39 @@ def localize(
                     tasks[step] = bar.add_task(step)
                 bar.update(tasks[step], completed=done, total=total)
 
-            films = open_boxed(
-                source,
-                size=preparation.size,
-                cache_size=preparation.cache_size,
-                n_patients=patients,
-                progress=progress,
-            )
-            found = run(
-                model,
-                films,
-                method=method,
-                batch_size=batch_size,
-                resamples=resamples,
-                seed=seed,
-                progress=progress,
+            films = interpret.open_boxed(source, **sizes, n_patients=patients, progress=progress)
+            asked = {"method": method, "resamples": resamples, "seed": seed}
+            table, cases = interpret.localize(
+                model, films, **asked, batch_size=batch_size, progress=progress
             )
         folder.mkdir(parents=True, exist_ok=True)
         about = {
-            "notice": "Not for clinical use.",
+            "notice": NOTICE,
             "films": films.about,
             "cases": len(films.cases),
-            "method": method,
             "maps": "of the whole film in one view",
-            "cache_size": preparation.cache_size,
-            "size": preparation.size,
-            "resamples": resamples,
-            "seed": seed,
+            **sizes,
+            **asked,
             "checkpoint": {"path": checkpoint.name, **model.provenance},
             "chexlib": version("chexlib"),
         }
-        for name, table in (("localization", found.table), ("cases", found.cases)):
-            write_csv(folder / f"{name}.csv", table)
+        write_csv(files[0], table)
+        write_csv(files[1], cases)
         text = as_json(about)
-        write_atomically(folder / "about.json", lambda draft: draft.write_text(text, "utf-8"))
+        write_atomically(files[2], lambda draft: draft.write_text(text, "utf-8"))
         write_rejected(listed, films.rejected)
         console = terminal()
-        _show(found.table, films.about, folder, console)
+        console.print(escape(films.about), soft_wrap=True)
+        shown = Table(box=None, pad_edge=False, title="mean of findings", title_justify="left")
+        shown.add_column("", no_wrap=True)
+        for metric in SHOWN:
+            shown.add_column(escape(metric), justify="right", no_wrap=True)
+        mean = table[table["group"] == "mean of findings"]
+        for name, rows in mean.groupby("source", sort=False):
+            values = rows.set_index("metric")["estimate"][SHOWN]
+            shown.add_row(str(name), *values.map("{:.2f}".format))
+        console.print(shown)
+        console.print(f"[green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
         tell_films(
             console,
             read=films.read,
@@ -160,22 +145,4 @@ def localize(
             listed=listed,
             ignored=films.ignored,
         )
-        console.print("[bold]Not for clinical use.[/]")
-
-
-def _show(table: pd.DataFrame, about: str, folder: Path, console: Console) -> None:
-    from rich.table import Table
-
-    from chexlib.interpret.table import ALL
-
-    console.print(escape(about), soft_wrap=True)
-    mean = table[table["group"] == ALL]
-    shown = Table(box=None, pad_edge=False, title="mean of findings", title_justify="left")
-    shown.add_column("", no_wrap=True)
-    for metric in SHOWN:
-        shown.add_column(escape(metric), justify="right", no_wrap=True)
-    for name, rows in mean.groupby("source", sort=False):
-        value = rows.set_index("metric")["estimate"]
-        shown.add_row(str(name), *(f"{value[metric]:.2f}" for metric in SHOWN))
-    console.print(shown)
-    console.print(f"[green]ready[/] {escape(str(folder / 'localization.csv'))}", soft_wrap=True)
+        console.print(f"[bold]{NOTICE}[/]")

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_RESAMPLES",
     "NOTICE",
+    "Checkpoint",
+    "Force",
+    "Method",
+    "Size",
     "as_json",
     "films_bar",
     "keep_what_is_there",
@@ -36,6 +40,26 @@ MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that
 NOTICE = "Not for clinical use."
 
 LONGEST = 3000  # characters of an error
+
+# Options that several commands have.
+Checkpoint = Annotated[
+    Path,
+    typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="cam, gradcam, layercam, fine, integrated_gradients, smoothgrad or occlusion."
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels a side for the network. Default: as it was trained, or 224.",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace earlier files.")]
 
 
 class Terminal(Console):

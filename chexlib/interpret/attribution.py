@@ -5,14 +5,20 @@ method                     map                                               res
 =========================  ================================================  ===========
 ``cam``                    what a position adds to the logit                 H/32, W/32
 ``gradcam``                the same, negative values cut, divided by hw      H/32, W/32
-``layercam``, ``fine``     :mod:`chexlib.interpret.fine`                     H/16, W/16
+``layercam``               before dense block 4, what speaks for it          H/16, W/16
+``fine``                   the two multiplied: hot in both                   H/16, W/16
 ``integrated_gradients``   what a pixel adds, from a blank film on           H, W
 ``smoothgrad``             size of the gradient, mean over noisy copies      H, W
 ``occlusion``              what the logit loses when a square is blank       H, W
-``copied``                 the bug, :mod:`chexlib.interpret.copied_bug`      H/32, W/32
+``copied``                 the bug of many repositories                      H/32, W/32
 =========================  ================================================  ===========
 
-Methods that look at pixels see the grey film in [0, 1], in one channel.
+Methods that look at pixels see the grey film in one channel, whatever the network takes, so that
+their noise and their blank squares are grey.
+
+The last map of a 224 px film has 7 x 7 cells, each larger than most nodules. The one before dense
+block 4 has 14 x 14. It does not lead to the logits by a linear step, so gradients say what each of
+its positions adds (LayerCAM); and it knows less about findings. ``fine`` multiplies the two.
 
 Grad-CAM++ is left out. Captum has none; the package that keeps one needs a second OpenCV; and it is
 "practically equivalent to Grad-CAM with positive gradients" (Lerma and Lucas, arXiv:2205.10838). Of
@@ -20,68 +26,47 @@ this architecture that is the CAM computed with the positive weights of the head
 
 References
 ----------
-Selvaraju et al., Grad-CAM, ICCV 2017. Sundararajan et al., Axiomatic attribution for deep networks,
-ICML 2017. Smilkov et al., SmoothGrad, arXiv:1706.03825. Zeiler and Fergus, Visualizing and
-understanding convolutional networks, ECCV 2014 (occlusion). Kokhlikyan et al., Captum,
-arXiv:2009.07896.
+Selvaraju et al., Grad-CAM, ICCV 2017. Jiang et al., LayerCAM, IEEE Transactions on Image Processing
+30 (2021) 5875-5888, equations 6 to 8: the maps, and their combination by the maximum; that by the
+geometric mean is this project's. Sundararajan et al., Axiomatic attribution for deep networks, ICML
+2017. Smilkov et al., SmoothGrad, arXiv:1706.03825. Zeiler and Fergus, Visualizing and understanding
+convolutional networks, ECCV 2014 (occlusion). Kokhlikyan et al., Captum, arXiv:2009.07896.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.functional import linear, relu
 
-from chexlib.interpret.cam import class_activation_maps, maps_of
-from chexlib.interpret.captum_methods import (
-    grad_cam,
-    integrated_gradients,
-    occlusion,
-    smooth_grad,
-)
-from chexlib.interpret.copied_bug import copied_heat_maps
-from chexlib.interpret.fine import FINE_STRIDE, fine_maps, layer_maps
-from chexlib.interpret.geometry import STRIDE, cell_centres, upsample
-from chexlib.interpret.inside import rows_of
-from chexlib.interpret.localization import Heat
-from chexlib.models.chexnet import evaluating
+from chexlib.interpret.cam import last_map, layers_of, maps_of, rows_of
+from chexlib.interpret.heatmap import HeatMap, cell_centres
+from chexlib.models.chexnet import CheXNet, check_films, evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from chexlib.data.batches import Batcher
-    from chexlib.models.chexnet import CheXNet
 
-__all__ = ["METHODS", "attribute", "case_maps", "cell_places", "heat_of", "to_pixels"]
-
-METHODS: dict[str, Callable[..., torch.Tensor]] = {
-    "cam": lambda model, images, rows: class_activation_maps(model, images)[:, rows],
-    "gradcam": grad_cam,
-    "layercam": layer_maps,
-    "fine": fine_maps,
-    "integrated_gradients": integrated_gradients,
-    "smoothgrad": smooth_grad,
-    "occlusion": occlusion,
-    "copied": lambda model, images, rows: copied_heat_maps(model, images)[:, rows],
-}
-_STRIDES = dict.fromkeys(("cam", "gradcam", "copied"), STRIDE) | dict.fromkeys(
-    ("layercam", "fine"), FINE_STRIDE
-)
+__all__ = ["METHODS", "attribute", "case_maps"]
 
 
 def attribute(
     model: CheXNet,
-    images: torch.Tensor,
+    images: Tensor,
     findings: str | int | Sequence[str | int] | None = None,
     *,
     method: str = "cam",
     batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> torch.Tensor:
+) -> HeatMap:
     """Return heat maps of images for findings, by any method.
 
     Parameters
@@ -100,16 +85,16 @@ def attribute(
         One of :data:`METHODS`; see :mod:`chexlib.interpret.attribution`.
     batch_size : int
         Images in the network at once, whatever B is and however many copies a method makes of each.
-    progress : callable, optional
-        Called with the numbers of images done and of all.
     **options
-        Of the method: ``steps`` and ``baseline`` (integrated gradients), ``samples``, ``noise`` and
-        ``seed`` (SmoothGrad), ``window``, ``stride`` and ``baseline`` (occlusion), ``how`` (fine).
+        Of the method: ``steps`` (integrated gradients); ``samples``, ``noise`` and ``seed``
+        (SmoothGrad); ``window`` and ``stride`` (occlusion).
 
     Returns
     -------
-    Tensor float32 [B, F, h, w]
-        In the resolution of the method; :func:`to_pixels` enlarges it.
+    HeatMap
+        Its ``values`` are a Tensor float32 [B, F, h, w] in the resolution of the method; its
+        :meth:`~HeatMap.pixels` enlarges them. The maps of another network than a DenseNet are taken
+        to cover the image evenly.
 
     Raises
     ------
@@ -121,119 +106,23 @@ def attribute(
     --------
     >>> from chexlib.models import CheXNet
     >>> model, images = CheXNet(growth_rate=12), torch.zeros(1, 1, 64, 64)
-    >>> attribute(model, images, "Mass", method="gradcam").shape
+    >>> attribute(model, images, "Mass", method="gradcam").values.shape
     torch.Size([1, 1, 2, 2])
     """
-    function = _method(method)
+    known = _check(method, options)
     rows = rows_of(findings, model)
     if images.ndim != 4 or not len(images) or batch_size < 1:
         raise ValueError(
             f"Expected images [B, 1 or 3, H, W] and a batch size from 1 up, got "
             f"{list(images.shape)} and {batch_size}."
         )
-    if method in ("integrated_gradients", "smoothgrad", "occlusion"):
+    if "batch_size" in known:
         options["batch_size"] = batch_size
-    done = []
+    function = METHODS[method].maps
     with evaluating(model):
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            try:
-                done.append(function(model, part, rows, **options).detach().float())
-            except TypeError as error:
-                if "unexpected keyword" not in str(error):
-                    raise
-                raise ValueError(
-                    f"Expected options of {method}, got {sorted(options)} ({error})."
-                ) from None
-            if progress:
-                progress(start + len(part), len(images))
-    return torch.cat(done)
-
-
-def to_pixels(
-    maps: torch.Tensor | NDArray,
-    size: int | tuple[int, int],
-    *,
-    method: str = "cam",
-    input_size: int | tuple[int, int],
-) -> torch.Tensor | NDArray:
-    """Enlarge maps of a method to the size of an image, each cell to its place.
-
-    Parameters
-    ----------
-    maps : Tensor or ndarray [..., h, w]
-        Of :func:`attribute`.
-    size : int or (height, width)
-        Pixels wanted.
-    method : str
-        That made them.
-    input_size : int or (height, width)
-        Of the images that the network saw.
-    """
-    _method(method)
-    if method in _STRIDES:
-        return upsample(maps, size, input_size=input_size, stride=_STRIDES[method])
-    return upsample(maps, size)
-
-
-def heat_of(maps: NDArray[np.float32], *, method: str = "cam", input_size: int) -> Heat:
-    """Return maps of cases with the places of their cells, for scoring.
-
-    Parameters
-    ----------
-    maps : float32 array [M, h, w]
-        Of :func:`case_maps`.
-    method : str
-        That made them.
-    input_size : int
-        Pixels a side that the network saw.
-    """
-    _method(method)
-    if method in _STRIDES:
-        return Heat(maps, input_size, _STRIDES[method])
-    return Heat(maps)
-
-
-def cell_places(
-    cell: Sequence[int],
-    cells: Sequence[int],
-    size: Sequence[int],
-    *,
-    method: str = "cam",
-    input_size: int,
-) -> tuple[float, ...]:
-    """Return where the middle of a cell is in an image.
-
-    Parameters
-    ----------
-    cell : (row, column)
-    cells : (h, w)
-        How many the map has.
-    size : (height, width)
-        Of the image, in pixels.
-    method : str
-        That made the map.
-    input_size : int
-        Pixels a side that the network saw.
-
-    Returns
-    -------
-    (y, x) : float
-        Pixels from the upper left corner of the image.
-
-    Examples
-    --------
-    >>> cell_places((0, 6), (7, 7), (2048, 1024), method="cam", input_size=224)
-    (132.57142857142858, 944.0)
-    """
-    places = []
-    for i, n, pixels in zip(cell, cells, size, strict=True):
-        if method in _STRIDES:
-            share = cell_centres(n, stride=_STRIDES[method])[i] / input_size
-        else:
-            share = (i + 0.5) / n
-        places.append(float(share * pixels))
-    return tuple(places)
+        parts = [function(model, part, rows, **options) for part in images.split(batch_size)]
+    maps = torch.cat([part.detach().float() for part in parts])
+    return _placed(model, maps, method, tuple(images.shape[2:]))
 
 
 def case_maps(
@@ -246,7 +135,7 @@ def case_maps(
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> NDArray[np.float32]:
+) -> HeatMap:
     """Return one map for each of many pairs of a film and a finding.
 
     Parameters
@@ -265,8 +154,8 @@ def case_maps(
 
     Returns
     -------
-    ndarray float32 [M, h, w]
-        For :func:`heat_of`.
+    HeatMap
+        Its ``values`` are an ndarray float32 [M, h, w].
 
     Raises
     ------
@@ -278,28 +167,287 @@ def case_maps(
         raise ValueError(
             f"Expected a finding for each film, got {len(findings)} for {len(rows)} films."
         )
-    _method(method)
+    _check(method, options)
     column = np.array(rows_of(findings, model))
     if method == "cam":
         films, place = np.unique(rows, return_inverse=True)
         maps, _ = maps_of(model, batcher, films, batch_size=batch_size, progress=progress)
-        return maps[place, column]
-    plain, maps, done = batcher.without_augmentation(), None, 0
+        return _placed(model, maps[place, column], method, batcher.size)
+    plain, order, maps = batcher.without_augmentation(), [], []
     for finding in np.unique(column):
         mine = np.flatnonzero(column == finding)
         for part in np.split(mine, range(batch_size, len(mine), batch_size)):
             given = {"method": method, "batch_size": batch_size, **options}
             found = attribute(model, plain(rows[part]), int(finding), **given)
-            if maps is None:
-                maps = np.empty((len(rows), *found.shape[2:]), np.float32)
-            maps[part] = found[:, 0].cpu().numpy()
-            done += len(part)
+            maps.extend(found.values[:, 0].cpu().numpy())
+            order.extend(part)
             if progress:
-                progress(done, len(rows))
-    return maps
+                progress(len(order), len(rows))
+    return _placed(model, np.stack(maps)[np.argsort(order)], method, batcher.size)
 
 
-def _method(name: str) -> Callable[..., torch.Tensor]:
-    if name not in METHODS:
-        raise ValueError(f"Expected a method among {sorted(METHODS)}, got {name!r}.")
-    return METHODS[name]
+def _check(method: str, options: dict[str, Any]) -> set[str]:
+    """Refuse a method or an option that is unknown; return those that the method has."""
+    if method not in METHODS:
+        raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
+    known = set(inspect.signature(METHODS[method].maps).parameters) - {"model", "images", "rows"}
+    own = sorted(known - {"batch_size"})
+    if not set(options) <= set(own):
+        raise ValueError(
+            f"Expected options of {method} ({', '.join(own) or 'it has none'}), got "
+            f"{sorted(options)}."
+        )
+    for name, value in options.items():
+        if name != "seed" and value is not None and not value > 0:
+            raise ValueError(f"Expected {name} above 0, got {value}.")
+    return known
+
+
+def _placed(model: Module, values: Any, method: str, size: int | tuple[int, int]) -> HeatMap:
+    stride = METHODS[method].stride
+    if stride is None or layers_of(model) is None:
+        return HeatMap(values)
+    return HeatMap(values, size, stride)
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """Return grey films [B, 1, H, W] of images [B, 1 or 3, H, W] in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a value is not in [0, 1], or three channels are not copies of one film.
+    """
+    check_films(images)
+    grey = images[:, :1]
+    if not torch.allclose(images, grey.expand_as(images), atol=1e-3):
+        raise ValueError(
+            "Expected grey films, got images whose three channels differ. chexlib.data.Batcher "
+            "makes grey ones."
+        )
+    return grey.contiguous()
+
+
+def blank(grey: Tensor) -> Tensor:
+    """Return films of one grey value, each film's mean."""
+    return grey.mean((1, 2, 3), keepdim=True).expand_as(grey)
+
+
+def _of_grey(model: Module, images: Tensor, *, noisy: bool = False) -> Callable[[Tensor], Tensor]:
+    """Return a network as a function of one grey channel, with as many copies as images have."""
+    if noisy and isinstance(model, CheXNet):  # which refuses values outside [0, 1]
+        return lambda grey: model.densenet(model.normalised(grey))
+    return lambda grey: model(grey.expand(-1, images.shape[1], -1, -1))
+
+
+@torch.no_grad()
+def _cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+    return last_map(model, images).maps[:, rows]
+
+
+def _grad_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return Grad-CAM at the last feature map, after its ReLU.
+
+    The gradient of a logit there is the head's weight divided by the number of cells at every
+    position, so this is the class activation map, cut at 0 and divided by their number; a test
+    holds it to that.
+    """
+    with torch.no_grad():
+        found = last_map(model, images)
+    with torch.enable_grad():
+        features = found.features.detach().requires_grad_()
+        logits = linear(features.mean((2, 3)), found.weight, found.bias)
+        weights = _gradients(logits, features, rows)
+    return relu((weights.mean((3, 4), keepdim=True) * features[:, None]).sum(2))
+
+
+def _gradients(logits: Tensor, features: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return the gradients of logits [B, F, C, h, w] with respect to features [B, C, h, w]."""
+    sums = [logits[:, row].sum() for row in rows]
+    found = [torch.autograd.grad(one, features, retain_graph=True)[0] for one in sums]
+    return torch.stack(found, dim=1)
+
+
+def _layers(model: Module, images: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return LayerCAM before dense block 4 and the CAM, of findings."""
+    kept = []
+
+    def cut(_module: object, _inputs: object, output: Tensor) -> Tensor:
+        """Begin the gradient here: what is before costs no more than a forward pass."""
+        kept.append(output.detach().requires_grad_())
+        return kept[0]
+
+    hook = _blocks(model).transition3.relu.register_forward_hook(cut)
+    try:
+        with torch.enable_grad():
+            found = last_map(model, images)
+    finally:
+        hook.remove()
+    maps = (relu(_gradients(found.logits, kept[0], rows)) * kept[0].detach()[:, None]).sum(2)
+    return maps.float(), found.maps.detach()[:, rows]
+
+
+def _layer_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+    r"""Return :math:`\sum_c \max(\partial z_f / \partial A_{cij}, 0) A_{cij}` before block 4."""
+    return _layers(model, images, rows)[0]
+
+
+def _fine(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return maps in [0, 1] of twice the resolution: the geometric mean of LayerCAM and CAM.
+
+    Both are cut at 0 and divided by their maximum; the CAM is interpolated to the cells of the
+    finer.
+    """
+    fine, coarse = _layers(model, images, rows)
+    places = (cell_centres(n, stride=16) for n in fine.shape[2:])
+    coarse = HeatMap(relu(coarse), tuple(images.shape[2:])).at(*places)
+    fine, coarse = (
+        maps / torch.where((highest := maps.amax((2, 3), keepdim=True)) > 0, highest, 1)
+        for maps in (fine, coarse)
+    )
+    return (fine * coarse).sqrt()
+
+
+@torch.no_grad()
+def _copied(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+    r"""Return the "class activation map" that was copied from repository to repository.
+
+    ``HeatmapGenerator`` of zoogzog/chexnet (``HeatmapGenerator.py``, commit bbe30b5) takes
+    ``list(model.features.parameters())[-2]`` for the weights of the class. Those are the last
+    parameters but one of the *features*, which do not include the head: the scales
+    :math:`\gamma` of the final batch normalisation. So it is :math:`\sum_c \gamma_c N_c`, with the
+    output :math:`N` of that normalisation before the ReLU, which the head never sees. No finding
+    occurs in it: the map is the same for all 14, in units of nothing. Reported in issue 13 of that
+    repository; here to be compared, not to be used.
+    """
+    kept, layers = [], _blocks(model)
+    # A copy, since the network applies its ReLU in place.
+    hook = layers.norm5.register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
+    try:
+        model(images)
+    finally:
+        hook.remove()
+    scales = list(layers.parameters())[-2].detach()
+    one = torch.einsum("c,bchw->bhw", scales.float(), kept[0].float())
+    return one[:, None].repeat(1, len(rows), 1, 1)
+
+
+def _blocks(model: Module) -> Module:
+    layers = layers_of(model)
+    if layers is None:
+        raise ValueError(
+            f"Expected a DenseNet for a method that looks at its blocks, got "
+            f"{type(model).__name__}. Take cam, or a method of pixels, such as occlusion."
+        )
+    return layers
+
+
+def _integrated_gradients(
+    model: Module, images: Tensor, rows: Sequence[int], *, steps: int = 32, batch_size: int = 8
+) -> Tensor:
+    """Return integrated gradients of the grey film.
+
+    A map sums to the difference between the logit of the film and that of a blank film of its mean
+    grey, up to the error of ``steps`` points of Gauss-Legendre quadrature.
+    """
+    from captum.attr import IntegratedGradients
+
+    grey = to_grey(images)
+    method, at_once = IntegratedGradients(_of_grey(model, images)), max(batch_size, len(grey))
+    given = {"baselines": blank(grey), "n_steps": steps, "internal_batch_size": at_once}
+    return torch.cat([method.attribute(grey, target=row, **given) for row in rows], dim=1)
+
+
+def _smooth_grad(
+    model: Module,
+    images: Tensor,
+    rows: Sequence[int],
+    *,
+    samples: int = 16,
+    noise: float = 0.1,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> Tensor:
+    """Return the absolute mean gradient over noisy copies of the grey film.
+
+    Absolute, since the sign of a gradient says whether a pixel should be brighter, not whether what
+    is there speaks for the finding. Noise is normal, of ``noise`` times the range from black to
+    white. Films of one batch share no noise; a film's noise depends on its place in the batch.
+    """
+    from captum.attr import NoiseTunnel, Saliency
+
+    grey = to_grey(images)
+    method = NoiseTunnel(Saliency(_of_grey(model, images, noisy=True)))
+    given = {"nt_samples": samples, "nt_samples_batch_size": max(1, batch_size // len(grey))}
+    given |= {"stdevs": float(noise), "abs": False}
+    maps = []
+    for row in rows:
+        # Captum draws from the global generator: the caller's stays as it was.
+        with torch.random.fork_rng(devices=[grey.device] if grey.is_cuda else []):
+            torch.manual_seed(seed)
+            maps.append(method.attribute(grey, target=row, **given).abs())
+    return torch.cat(maps, dim=1)
+
+
+@torch.no_grad()
+def _occlusion(
+    model: Module,
+    images: Tensor,
+    rows: Sequence[int],
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 8,
+) -> Tensor:
+    """Return what each logit loses when a square of the film is blank, mean over its squares.
+
+    The square has a seventh of the film's side and moves by half of its own, unless said otherwise.
+    All findings are read from the same passes.
+    """
+    from captum.attr import Occlusion
+
+    grey = to_grey(images)
+    side = max(1, min(grey.shape[2:]) // 7) if window is None else window
+    step = max(1, side // 2) if stride is None else stride
+    if side > min(grey.shape[2:]) or step > side:
+        raise ValueError(
+            f"Expected a window inside the film and a stride of at most the window, got a window "
+            f"of {side} and a stride of {step} for {list(grey.shape[2:])} pixels."
+        )
+    of_grey = _of_grey(model, images)
+    method = Occlusion(lambda film: of_grey(film)[:, rows])
+    given = {"sliding_window_shapes": (1, side, side), "strides": (1, step, step)}
+    given["perturbations_per_eval"] = batch_size
+    # One film at a time: Captum then takes the logits for several outputs of that film.
+    pairs = zip(grey.split(1), blank(grey).split(1), strict=True)
+    maps = [method.attribute(film, baselines=ground, **given) for film, ground in pairs]
+    return torch.stack(maps)[:, :, 0]
+
+
+class Method(NamedTuple):
+    """A way to make maps.
+
+    Attributes
+    ----------
+    maps : callable
+        Of model, images [B, C, H, W] and rows of the head [F], with the method's own options, to
+        maps [B, F, h, w].
+    stride : int or None
+        Pixels from cell to cell in a DenseNet; None for maps in pixels.
+    """
+
+    maps: Callable[..., Tensor]
+    stride: int | None = None
+
+
+METHODS: dict[str, Method] = {
+    "cam": Method(_cam, 32),
+    "gradcam": Method(_grad_cam, 32),
+    "layercam": Method(_layer_cam, 16),
+    "fine": Method(_fine, 16),
+    "integrated_gradients": Method(_integrated_gradients),
+    "smoothgrad": Method(_smooth_grad),
+    "occlusion": Method(_occlusion),
+    "copied": Method(_copied, 32),
+}
+"""Ways to make maps, by name."""

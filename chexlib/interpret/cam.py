@@ -21,39 +21,31 @@ Zhou et al., Learning deep features for discriminative localization, CVPR 2016, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import difflib
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, linear
+from torch.overrides import TorchFunctionMode
 
-from chexlib.interpret.inside import last_map
+from chexlib.findings import normalise
 from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.data.batches import Batcher
     from chexlib.models.chexnet import CheXNet
 
-__all__ = ["Maps", "class_activation_maps", "maps_and_logits", "maps_of"]
+__all__ = ["class_activation_maps", "maps_and_logits", "maps_of"]
 
-
-class Maps(NamedTuple):
-    """Maps of a batch with the logits that they sum to.
-
-    Attributes
-    ----------
-    maps : Tensor float32 [B, 14, h, w]
-        In units of the logit, without the bias; any sign. For somebody else's network, one for each
-        of its outputs.
-    logits : Tensor float32 [B, 14]
-        The network's own, which are ``maps.mean((2, 3)) + bias``.
-    """
-
-    maps: torch.Tensor
-    logits: torch.Tensor
+MEANS = {adaptive_avg_pool2d, avg_pool2d, torch.mean, torch.Tensor.mean}
+TOLERANCE = 1e-4
 
 
 def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
@@ -74,9 +66,8 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     -------
     Tensor float32 [B, 14, h, w]
         ``maps.mean((2, 3)) + model.classifier.bias`` are the logits. h and w are H and W divided by
-        32: 7 for 224 px. For the place of cells in the image see
-        :func:`chexlib.interpret.upsample`, which knows DenseNets: leave its ``input_size`` out for
-        the maps of another network.
+        32: 7 for 224 px. :class:`chexlib.interpret.HeatMap` knows where a DenseNet's cells lie in
+        the image: leave its ``input_size`` out for the maps of another network.
 
     Raises
     ------
@@ -93,11 +84,11 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
     >>> torch.allclose(maps.mean((2, 3)) + model.classifier.bias, model(images), atol=1e-5)
     True
     """
-    return maps_and_logits(model, images).maps
+    return maps_and_logits(model, images)[0]
 
 
 @torch.no_grad()
-def maps_and_logits(model: CheXNet, images: torch.Tensor) -> Maps:
+def maps_and_logits(model: CheXNet, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return maps and logits of one forward pass; see :func:`class_activation_maps`.
 
     All maps cost less than a thousandth of the pass, so this replaces ``model(images)`` where both
@@ -105,12 +96,15 @@ def maps_and_logits(model: CheXNet, images: torch.Tensor) -> Maps:
 
     Returns
     -------
-    Maps
-        A pair ``(maps, logits)``.
+    maps : Tensor float32 [B, 14, h, w]
+        In units of the logit, without the bias; any sign. For somebody else's network, one for each
+        of its outputs.
+    logits : Tensor float32 [B, 14]
+        The network's own, which are ``maps.mean((2, 3)) + bias``.
     """
     with evaluating(model):
         found = last_map(model, images)
-    return Maps(found.maps, found.logits.float())
+    return found.maps, found.logits.float()
 
 
 def maps_of(
@@ -160,15 +154,202 @@ def maps_of(
             f"Expected at least one film and a batch size from 1 up, got {len(rows)} films and "
             f"{batch_size}."
         )
-    plain = batcher.without_augmentation()
-    maps: NDArray[np.float32] | None = None
-    logits: NDArray[np.float32] | None = None
-    for start in range(0, len(rows), batch_size):
-        part = slice(start, min(start + batch_size, len(rows)))
-        found = maps_and_logits(model, plain(rows[part]))
-        if maps is None:
-            maps, logits = (np.empty((len(rows), *one.shape[1:]), np.float32) for one in found)
-        maps[part], logits[part] = found.maps.cpu().numpy(), found.logits.cpu().numpy()
+    plain, parts, done = batcher.without_augmentation(), [], 0
+    for part in np.split(rows, range(batch_size, len(rows), batch_size)):
+        parts.append([one.cpu().numpy() for one in maps_and_logits(model, plain(part))])
+        done += len(part)
         if progress:
-            progress(part.stop, len(rows))
+            progress(done, len(rows))
+    maps, logits = map(np.concatenate, zip(*parts, strict=True))
     return maps, logits
+
+
+class LastMap(NamedTuple):
+    """What a network's head was given in a pass, before its mean over positions, and gave.
+
+    Attributes
+    ----------
+    features : Tensor [B, C, h, w]
+    weight : Tensor [F, C]
+    bias : Tensor [F] or None
+        Of the head.
+    logits : Tensor [B, F]
+        The network's own.
+    """
+
+    features: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    logits: torch.Tensor
+
+    @property
+    def maps(self) -> torch.Tensor:
+        """The head at each position, without its bias: float32 [B, F, h, w]."""
+        # Not in half precision, whatever the surroundings.
+        with torch.autocast(self.features.device.type, enabled=False):
+            return torch.einsum("fc,bchw->bfhw", self.weight.float(), self.features.float())
+
+
+class _Watch(TorchFunctionMode):
+    """Keep the last linear step of a pass, and the last map of which the mean was taken.
+
+    Functions are watched and not modules: a DenseNet's last ReLU and its mean are no modules.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: tuple | None = None  # what it was given, weight, bias, result
+        self.map: torch.Tensor | None = None
+
+    def __torch_function__(
+        self, function: Any, _types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function is linear:
+            bias = args[2] if len(args) > 2 else (kwargs or {}).get("bias")
+            self.head = (*args[:2], bias, result)
+        elif function in MEANS and args and args[0].ndim == 4:
+            given = args[0]
+            # Where one value a channel is left.
+            self.map = given if result.numel() == len(given) * given.shape[1] else self.map
+        return result
+
+
+def last_map(model: nn.Module, images: torch.Tensor) -> LastMap:
+    """Run a network once, and return what its head applies to the mean of.
+
+    Any network will do whose logits are a linear layer of the mean over positions of a map:
+    CheXNet, the DenseNets of torchvision and torchxrayvision with any number of outputs, most
+    ResNets. What is found is held to that on the images given: mean of the map + bias = logit.
+
+    Parameters
+    ----------
+    model : Module
+        In eval mode.
+    images : Tensor
+        As the network takes them.
+
+    Raises
+    ------
+    ValueError
+        With the reason, if the network is another one.
+    """
+
+    def refused(why: str) -> ValueError:
+        return ValueError(
+            "Expected a network whose logits are a linear layer of the mean over positions of its "
+            f"last map, since nothing else has class activation maps, got {type(model).__name__}: "
+            f"{why}. Take a method of pixels, such as occlusion."
+        )
+
+    watch = _Watch()
+    with torch.autocast(images.device.type, enabled=False), watch:
+        output = model(images)
+    if watch.head is None:
+        raise refused("no linear layer was seen in a pass (a compiled network hides its layers)")
+    given, weight, bias, logits = watch.head
+    if not _made_of(output, logits, model):
+        raise refused("it returns neither the result of its last linear layer nor its sigmoid")
+    features = watch.map
+    if given.ndim != 2 or features is None or features.shape[1] != weight.shape[1]:
+        raise refused("what its last linear layer is given is no mean of a map of as many channels")
+    found = LastMap(features, weight, bias, logits)
+    with torch.no_grad():
+        means = found.maps.mean((2, 3)) + (0 if bias is None else bias.float())
+        apart = float((means - logits.float()).abs().max())
+        scale = max(1.0, float(logits.abs().max()))
+    # Half precision rounds more than the tolerance.
+    if not apart <= scale * max(TOLERANCE, 16 * torch.finfo(logits.dtype).eps):
+        raise refused(f"mean of the map + bias and the logit differ by up to {apart:.3g}")
+    return found
+
+
+def _made_of(output: object, logits: torch.Tensor, model: nn.Module) -> bool:
+    """Return whether an output is logits, probabilities, or torchxrayvision's made of these."""
+    if output is logits:
+        return True
+    if not isinstance(output, torch.Tensor) or output.shape != logits.shape:
+        return False
+    probable = logits.sigmoid()
+    known = [logits, probable]
+    points = getattr(model, "op_threshs", None)
+    if isinstance(points, torch.Tensor):
+        # Its operating point becomes 1/2; of an output without one (NaN) all does.
+        high = 1 - (1 - probable) / (2 * (1 - points))
+        moved = torch.where(probable < points, probable / (2 * points), high)
+        known.append(torch.where(points.isnan(), 0.5, moved))
+    return any(torch.allclose(output, one, atol=1e-5) for one in known)
+
+
+def names_of(model: nn.Module) -> list[str] | list[int]:
+    """Return a network's own names of its outputs; their positions where it has none.
+
+    Raises
+    ------
+    ValueError
+        If it has no linear layer to count them by.
+    """
+    heads = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not heads:
+        raise ValueError(f"Expected a network with a linear head, got {type(model).__name__}.")
+    count = heads[-1].out_features
+    for kind in ("findings", "pathologies", "targets"):  # CheXNet's, torchxrayvision's two
+        if len(names := getattr(model, kind, ())) == count:
+            return list(names)
+    return list(range(count))
+
+
+def rows_of(findings: str | int | Sequence[str | int] | None, model: nn.Module) -> list[int]:
+    """Return the rows of the head that findings have; all for None.
+
+    Parameters
+    ----------
+    findings : str, int, or sequence of these, optional
+        Names, in any spelling, where the network names its outputs; or positions from 0.
+    model : Module
+
+    Raises
+    ------
+    ValueError
+        If a name or a position is unknown, or there is none.
+
+    Examples
+    --------
+    >>> from chexlib.models import CheXNet
+    >>> model = CheXNet(growth_rate=12)
+    >>> rows_of(["mass", "Infiltrate"], model), rows_of(13, model), len(rows_of(None, model))
+    ([4, 3], [13], 14)
+    """
+    names = names_of(model)
+    if findings is None:
+        return list(range(len(names)))
+    asked = [findings] if isinstance(findings, str | int) else list(findings)
+    if not asked:
+        raise ValueError("Expected at least one finding, got none. Leave it out for all.")
+    known = {_plain(name): row for row, name in enumerate(names) if isinstance(name, str)}
+    rows = []
+    for one in asked:
+        row = known.get(_plain(one), -1) if isinstance(one, str) else operator.index(one)
+        if not 0 <= row < len(names):
+            near = difflib.get_close_matches(str(one), known, n=1)
+            raise ValueError(
+                f"Expected a position from 0 to {len(names) - 1}, or one of the network's names of "
+                f"its outputs ({', '.join(known) or 'it has none'}), got {one!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+            )
+        rows.append(row)
+    return rows
+
+
+def _plain(name: str) -> str:
+    """Return a name as it stands in FINDINGS, or as it is."""
+    try:
+        return normalise(name)
+    except ValueError:
+        return name
+
+
+def layers_of(model: nn.Module) -> nn.Module | None:
+    """Return the layers of a DenseNet, named as torchvision's, or None of another network."""
+    layers = getattr(getattr(model, "densenet", model), "features", None)
+    return layers if hasattr(layers, "transition3") else None

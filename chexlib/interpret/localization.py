@@ -29,122 +29,79 @@ al., ChestX-ray8, CVPR 2017 (boxes, IoU, IoBB).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from chexlib.findings import normalise
-from chexlib.interpret.boxes import CUTS, LEVELS, heat_boxes, iobb, iou, to_levels, truth_mask
-from chexlib.interpret.geometry import STRIDE, upsample
+from chexlib.inference import Preparation
+from chexlib.interpret.attribution import case_maps
+from chexlib.interpret.heatmap import CUTS, LEVELS, HeatMap, heat_boxes, iobb, iou, truth_mask
+from chexlib.metrics.estimates import UndefinedWarning, wilson_interval
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cases", "Heat", "find_cases", "score_cases"]
+    from chexlib.data.batches import Batcher
+    from chexlib.models.chexnet import CheXNet
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = [
+    "CONTROLS",
+    "METRICS",
+    "BoxedFilms",
+    "controls",
+    "find_cases",
+    "localization_table",
+    "localize",
+    "open_boxed",
+    "score_cases",
+]
 
 SIZE = 256
-NIH_SIZE = 1024
+NIH_SIZE = 1024  # pixels a side in which boxes are given, of NIH and of the phantom
+MEAN = "mean of findings"
+CONTROLS = ("random", "centre", "position", "moved", "other film")
 _AT_ONCE = 32  # maps enlarged at once: 8 MB, which stay in a cache
+_GRID = 64  # cells a side of the position prior
+
+METRICS = {
+    **{name: name for name in ("hit", "energy", "overlap", "iou_area", "iou_best")},
+    **{f"IoBB > {t:g}": f"iobb_wang > {t}" for t in (0.1, 0.25, 0.5)},
+    **{f"IoU > {t:g}": f"iou_wang > {t}" for t in (0.1, 0.3, 0.5)},
+    "IoU > 0.3, Otsu": "iou_otsu > 0.3",
+    "boxes": "boxes_wang",
+}
+"""What the table reports: a value of each case, computed of its scores; shares are means of 0 and
+1."""
 
 
-@dataclass(frozen=True)
-class Cases:
-    """Films with a finding that has boxes: M of them.
-
-    Attributes
-    ----------
-    film : int64 array [M]
-        Row of the film among those that were asked about.
-    finding : list of str
-    patient : array [M]
-    truth : list of float64 array [K, 4]
-        x, y, width, height as shares of the image's sides, 0 to 1.
-    image : list of str
-    """
-
-    film: NDArray[np.int64]
-    finding: list[str]
-    patient: NDArray
-    truth: list[NDArray[np.float64]]
-    image: list[str] = field(repr=False)
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.film)
-
-    def select(self, chosen: ArrayLike) -> Cases:
-        """Return some of the cases, as bool [M] or positions."""
-        places = np.arange(len(self))[np.asarray(chosen)]
-        pick = lambda values: [values[i] for i in places]  # noqa: E731
-        parts = (pick(self.finding), self.patient[places], pick(self.truth), pick(self.image))
-        return Cases(self.film[places], *parts)
-
-
-@dataclass(frozen=True)
-class Heat:
-    """Maps of cases, and where their cells are.
-
-    Parameters
-    ----------
-    maps : float32 array [M, h, w]
-        In any resolution.
-    input_size, stride : int, optional
-        As for :func:`chexlib.interpret.upsample`: pixels the network saw, and pixels from cell to
-        cell. Without the first, a map covers its film evenly.
-    roll : int array [M, 2], optional
-        Pixels of the enlarged map by which it is moved down and to the right, what leaves on one
-        side returning on the other.
-    """
-
-    maps: NDArray[np.float32]
-    input_size: int | None = None
-    stride: int = STRIDE
-    roll: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of maps."""
-        return len(self.maps)
-
-    def levels(self, part: slice, size: int) -> NDArray[np.uint8]:
-        """Return some maps enlarged and scaled to [0, 255], uint8 [m, size, size]."""
-        large = upsample(self.maps[part], size, input_size=self.input_size, stride=self.stride)
-        levels = to_levels(large)
-        if self.roll is not None:
-            moved = zip(levels, self.roll[part], strict=True)
-            levels = np.stack([np.roll(one, tuple(by), axis=(0, 1)) for one, by in moved])
-        return levels
-
-
-def find_cases(
-    boxes: pd.DataFrame,
-    images: Sequence[str],
-    patients: ArrayLike,
-    *,
-    findings: Sequence[str] | None = None,
-    frame: float = NIH_SIZE,
-) -> Cases:
+def find_cases(boxes: pd.DataFrame, images: Sequence[str], patients: ArrayLike) -> pd.DataFrame:
     """Return the films with a finding that has boxes.
 
     Parameters
     ----------
     boxes : DataFrame
-        As :func:`chexlib.data.load_boxes`; those of other films are left out.
+        As :func:`chexlib.data.load_boxes`, in pixels of 1024 x 1024; those of other films are left
+        out.
     images : sequence of str [N]
         Names of films.
     patients : array_like [N]
-    findings : sequence of str, optional
-        Only these.
-    frame : float
-        Pixels a side in which boxes are given.
 
     Returns
     -------
-    Cases
-        In the order of films, then of findings as boxes name them.
+    DataFrame
+        A row a case, in the order of films, then of findings as boxes name them: ``film`` (its row
+        among ``images``), ``image``, ``finding``, ``patient``, and ``truth``, an array [K, 4] of
+        boxes: x, y, width, height as shares of the image's sides, 0 to 1.
 
     Raises
     ------
@@ -156,30 +113,30 @@ def find_cases(
     >>> boxes = pd.DataFrame({"image": ["a.png", "a.png"], "finding": ["Mass", "Mass"],
     ...     "x": [0, 512], "y": [0, 512], "width": [256, 512], "height": [128, 512]})
     >>> cases = find_cases(boxes, ["b.png", "a.png"], [1, 2])
-    >>> cases.film, cases.finding, cases.truth[0]
-    (array([1]), ['Mass'], array([[0.   , 0.   , 0.25 , 0.125],
+    >>> cases["film"].item(), cases["finding"].item(), cases["truth"].item()
+    (1, 'Mass', array([[0.   , 0.   , 0.25 , 0.125],
            [0.5  , 0.5  , 0.5  , 0.5  ]]))
     """
     place = pd.Series(np.arange(len(images)), index=pd.Index(images))
     here = boxes[boxes["image"].isin(place.index)]
-    if findings is not None:
-        here = here[here["finding"].isin([normalise(name) for name in findings])]
     if here.empty:
         raise ValueError(
             f"Expected boxes on some of {len(images)} films, got none among {len(boxes)} boxes. "
             "Of NIH's films, 880 of the official test set have boxes."
         )
-    here = here.assign(film=place[here["image"]].to_numpy()).sort_values("film", kind="stable")
-    groups = list(here.groupby(["film", "finding"], sort=False))
-    film = np.array([key[0] for key, _ in groups], np.int64)
-    truth = [part[["x", "y", "width", "height"]].to_numpy(float) / frame for _, part in groups]
-    names = [images[i] for i in film]
-    return Cases(film, [key[1] for key, _ in groups], np.asarray(patients)[film], truth, names)
+    truth = list(here[["x", "y", "width", "height"]].to_numpy(float) / NIH_SIZE)
+    here = here.assign(film=place[here["image"]].to_numpy(), truth=truth)
+    groups = here.sort_values("film", kind="stable").groupby(
+        ["film", "image", "finding"], sort=False
+    )
+    cases = groups["truth"].agg(list).map(np.stack).reset_index()
+    cases.insert(3, "patient", np.asarray(patients)[cases["film"]])
+    return cases
 
 
 def score_cases(
-    heat: Heat | ArrayLike,
-    cases: Cases,
+    heat: HeatMap | ArrayLike,
+    cases: pd.DataFrame,
     *,
     size: int = SIZE,
     cuts: Sequence[str | int] = CUTS,
@@ -189,10 +146,10 @@ def score_cases(
 
     Parameters
     ----------
-    heat : Heat, or array_like [M, h, w]
+    heat : HeatMap, or array_like [M, h, w]
         A plain array is taken to cover the film evenly.
-    cases : Cases
-        M of them.
+    cases : DataFrame
+        M of them, of :func:`find_cases`.
     size : int
         Pixels a side at which maps are compared with boxes.
     cuts : sequence
@@ -211,23 +168,22 @@ def score_cases(
     ValueError
         If there are not as many maps as cases.
     """
-    heat = heat if isinstance(heat, Heat) else Heat(np.asarray(heat, np.float32))
-    if len(heat) != len(cases) or heat.maps.ndim != 3:
+    heat = heat if isinstance(heat, HeatMap) else HeatMap(np.asarray(heat, np.float32))
+    if len(heat) != len(cases) or heat.values.ndim != 3:
         raise ValueError(
-            f"Expected a map [h, w] for each of {len(cases)} cases, got {list(heat.maps.shape)}."
+            f"Expected a map [h, w] for each of {len(cases)} cases, got {list(heat.values.shape)}."
         )
-    rows = []
+    rows: list[dict[str, float]] = []
     for start in range(0, len(cases), _AT_ONCE):
-        part = slice(start, min(start + _AT_ONCE, len(cases)))
-        for i, levels in enumerate(heat.levels(part, size), start=start):
-            rows.append(_pixels(levels, truth_mask(cases.truth[i], size)))
-            rows[-1] |= _drawn(levels, size * np.asarray(cases.truth[i]), cuts)
+        part = slice(start, start + _AT_ONCE)
+        for levels, truth in zip(heat[part].levels(size), cases["truth"].iloc[part], strict=True):
+            rows.append(_pixels(levels, truth_mask(truth, size)))
+            rows[-1] |= _drawn(levels, size * np.asarray(truth), cuts)
         if progress:
-            progress(part.stop, len(cases))
-    who = {"film": cases.film, "image": cases.image}
-    who |= {"finding": cases.finding, "patient": cases.patient}
-    who["n_truth"] = [len(boxes) for boxes in cases.truth]
-    return pd.concat([pd.DataFrame(who), pd.DataFrame(rows)], axis=1)
+            progress(len(rows), len(cases))
+    who = cases[["film", "image", "finding", "patient"]].reset_index(drop=True)
+    who["n_truth"] = cases["truth"].map(len).to_numpy()
+    return pd.concat([who, pd.DataFrame(rows)], axis=1)
 
 
 def _pixels(levels: NDArray[np.uint8], truth: NDArray[np.bool_]) -> dict[str, float]:
@@ -261,15 +217,377 @@ def _hottest(above_in: NDArray, above: NDArray, wanted: int) -> float:
 
 def _drawn(levels: NDArray[np.uint8], truth: NDArray, cuts: Sequence[str | int]) -> dict:
     """Return the scores of boxes at each cut; regions at a threshold are looked for once."""
-    known: dict[str | int, NDArray] = {}
+    at = cache(lambda cut: heat_boxes(levels, cut=cut))
     row: dict[str, float] = {}
     for cut in cuts:
-        for one in (60, 180) if cut == "wang" else (cut,):
-            if one not in known:
-                known[one] = heat_boxes(levels, cut=one)
-        drawn = np.concatenate([known[60], known[180]]) if cut == "wang" else known[cut]
-        some = len(drawn) > 0
-        row[f"iou_{cut}"] = iou(drawn, truth).max() if some else 0.0
-        row[f"iobb_{cut}"] = iobb(drawn, truth).max() if some else 0.0
+        drawn = np.concatenate([at(60), at(180)]) if cut == "wang" else at(cut)
+        row[f"iou_{cut}"] = iou(drawn, truth).max(initial=0.0)
+        row[f"iobb_{cut}"] = iobb(drawn, truth).max(initial=0.0)
         row[f"boxes_{cut}"] = len(drawn)
     return row
+
+
+def controls(
+    heat: HeatMap,
+    cases: pd.DataFrame,
+    *,
+    names: Sequence[str] = CONTROLS,
+    seed: int = 0,
+    size: int = SIZE,
+    prior: pd.DataFrame | None = None,
+) -> dict[str, HeatMap]:
+    """Return maps that know less than the network: what a score is worth without it.
+
+    ``random``
+        Noise in the cells of the map, enlarged in the same way. It knows nothing.
+    ``centre``
+        A normal hill in the middle of the film. It knows that films are centred.
+    ``position``
+        The mean of the boxes of other patients with the finding. It knows where a finding usually
+        is, and has not seen the film.
+    ``moved``
+        The map itself, moved by a random distance, what leaves on one side returning on the other.
+        At every threshold its region has the same area: only the place is wrong.
+    ``other film``
+        The map of another patient with the same finding. The network without this film.
+
+    Parameters
+    ----------
+    heat : HeatMap
+        The maps that are to be judged, [M, h, w].
+    cases : DataFrame
+        M of them, of :func:`find_cases`.
+    names : sequence of str
+        Among :data:`CONTROLS`, as above.
+    seed : int
+        The same seed gives the same controls.
+    size : int
+        That :func:`score_cases` will use.
+    prior : DataFrame, optional
+        Cases that "position" learns from, such as those of the validation part. By default the
+        cases themselves, each without its own patient.
+
+    Returns
+    -------
+    dict of str to HeatMap
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or there are not as many maps as cases.
+    """
+    n = len(cases)
+    if not set(names) <= set(CONTROLS) or len(heat) != n:
+        raise ValueError(
+            f"Expected controls among {CONTROLS} and a map for each of {n} cases, got "
+            f"{tuple(names)} and {len(heat)} maps."
+        )
+    # A stream for each, so that leaving one out does not change the others.
+    streams = np.random.default_rng(seed).spawn(len(CONTROLS))
+    slope = np.exp(-0.5 * (((np.arange(_GRID) + 0.5) / _GRID - 0.5) / 0.25) ** 2)
+    hill = np.outer(slope, slope).astype(np.float32)
+    made: dict[str, Callable[[np.random.Generator], HeatMap]] = {
+        "random": lambda rng: replace(heat, values=rng.random(heat.values.shape, dtype=np.float32)),
+        "centre": lambda _: HeatMap(np.broadcast_to(hill, (n, _GRID, _GRID))),
+        "position": lambda _: HeatMap(_usual_places(cases, cases if prior is None else prior)),
+        "moved": lambda rng: replace(heat, roll=rng.integers(0, size, (n, 2))),
+        "other film": lambda rng: heat[_partners(cases, rng)],
+    }
+    return {name: made[name](streams[CONTROLS.index(name)]) for name in names}
+
+
+def _usual_places(cases: pd.DataFrame, prior: pd.DataFrame) -> NDArray[np.float32]:
+    """Return for each case the sum of boxes of its finding, of other patients."""
+    masks = np.stack([truth_mask(boxes, _GRID) for boxes in prior["truth"]]).astype(np.float32)
+    finding, patient = prior["finding"].to_numpy(), prior["patient"].to_numpy()
+    return np.stack(
+        [
+            masks[(finding == case.finding) & (patient != case.patient)].sum(axis=0)
+            for case in cases.itertuples()
+        ]
+    )
+
+
+def _partners(cases: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return for each case another with the same finding, of another patient; else itself."""
+    finding, patient = cases["finding"].to_numpy(), cases["patient"].to_numpy()
+    partner = np.arange(len(cases))
+    for name in np.unique(finding.astype(str)):
+        mine = np.flatnonzero(finding == name)
+        for i in mine:
+            others = mine[patient[mine] != patient[i]]
+            if len(others):
+                partner[i] = others[rng.integers(len(others))]
+    return partner
+
+
+def localization_table(
+    scores: Mapping[str, pd.DataFrame],
+    *,
+    by: str = "finding",
+    metrics: Mapping[str, str] = METRICS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return mean scores of a map and of its controls, and what the map adds to each of them.
+
+    Parameters
+    ----------
+    scores : mapping of name to DataFrame
+        Of :func:`score_cases`, all on the same cases. The first is the map that is judged; the rest
+        are controls or other methods.
+    by : str
+        Column of the scores that splits the cases: findings, or one you add, such as sizes.
+    metrics : mapping of name to str
+        How each is computed of the scores' columns, as :meth:`pandas.DataFrame.eval` takes it: for
+        each case a whole number or one in [0, 1]. :data:`METRICS` by default.
+    resamples, seed
+        Of the bootstrap by patient.
+
+    Returns
+    -------
+    DataFrame
+        ``source`` (name of the map or control), ``group`` (of ``by``; then "mean of findings", or
+        of whatever splits them, each counting alike), ``metric``, ``n_cases``, ``n_patients``,
+        ``estimate``, ``low``, ``high``; and ``gain``, ``gain_low``, ``gain_high``: the first
+        source minus this one, paired. ``p_adjusted`` is of no gain, adjusted for the number of
+        groups (:meth:`chexlib.metrics.Bootstrap.p_adjusted`); that of the mean is a single test and
+        is not. Intervals are NaN where fewer than two patients are; of the mean, where that is so
+        in a group. Where resampling cannot move a mean, since all cases have 0 or all have 1, its
+        interval is Wilson's with patients as trials; that of a gain is NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores, or not of the same cases.
+    """
+    frames, same = list(scores.values()), ["image", "finding"]
+    if not frames or any(not f[same].equals(frames[0][same]) for f in frames):
+        raise ValueError("Expected scores of the same cases, in the same order, got others.")
+    first = frames[0]
+    draws = Resamples(first["patient"], resamples=resamples, seed=seed)
+    groups = first.groupby(by, sort=False, observed=True).indices
+    parts = [*groups.values(), np.arange(len(first))]
+    sizes = pd.DataFrame(
+        {
+            "group": [*map(str, groups), MEAN if by == "finding" else f"mean of {by}"],
+            "n_cases": [len(rows) for rows in parts],
+            "n_patients": [first["patient"].iloc[rows].nunique() for rows in parts],
+        }
+    )
+    values = {name: [frame.eval(how) for how in metrics.values()] for name, frame in scores.items()}
+    share = np.array([one.dtype.kind in "bf" for one in next(iter(values.values()))])
+    found = {
+        name: _means(np.column_stack(columns).astype(float), groups.values(), draws)
+        for name, columns in values.items()
+    }
+    judged = next(iter(found.values()))
+    tables = []
+    for name, one in found.items():
+        gain = judged - one
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
+            ends, gain_ends = np.stack(one.interval()), gain.interval()
+        still = np.isnan(ends[0]) & ~np.isnan(one.replicates).all(axis=0)
+        for at in zip(*np.nonzero(still & share & np.isin(one.estimate, (0, 1))), strict=True):
+            ends[:, *at] = wilson_interval(one.estimate[at], sizes["n_patients"][at[0]])
+        columns = {"estimate": one.estimate, "low": ends[0], "high": ends[1]}
+        columns |= dict.fromkeys(("gain", "gain_low", "gain_high", "p_adjusted"), np.nan)
+        if one is not judged:
+            p = [gain[:-1, m].p_adjusted() for m in range(len(metrics))]
+            columns |= {"gain": gain.estimate, "gain_low": gain_ends[0], "gain_high": gain_ends[1]}
+            columns["p_adjusted"] = np.vstack([np.column_stack(p), gain[-1].p_value()])
+        table = sizes.loc[sizes.index.repeat(len(metrics))].reset_index(drop=True)
+        table.insert(0, "source", name)
+        table.insert(2, "metric", [*metrics] * len(sizes))
+        full = {key: np.broadcast_to(v, one.estimate.shape).ravel() for key, v in columns.items()}
+        tables.append(table.assign(**full))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _means(values: NDArray, groups: Iterable[NDArray], draws: Resamples) -> Bootstrap:
+    """Return means of columns [M, K] in each group and over groups, [G + 1, K].
+
+    Replicates are NaN for a group of one patient, who cannot show how patients differ, and for a
+    resample without a case of a group; of the mean, where that is so in a group.
+    """
+    estimates, replicates = [], []
+    counted = np.column_stack([values, np.ones(len(values))])
+    for rows in groups:
+        here = draws.select(rows)
+        estimates.append(values[rows].mean(axis=0))
+        sums = here.sums(counted[rows])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = sums[:, :-1] / sums[:, -1:]
+        replicates.append(means if len(np.unique(here.code)) > 1 else np.full_like(means, np.nan))
+    estimates.append(np.mean(estimates, axis=0))
+    replicates.append(np.mean(replicates, axis=0))
+    return Bootstrap(np.array(estimates), np.stack(replicates, axis=1), draws)
+
+
+@dataclass(frozen=True)
+class BoxedFilms:
+    """Films with boxes, ready for a network.
+
+    Attributes
+    ----------
+    batcher : Batcher
+    cases : DataFrame
+        Of :func:`find_cases`; ``film`` is a row of the batcher.
+    about : str
+        One line on what they are.
+    read : int
+        Films.
+    rejected : sequence of (str, str, str)
+        ``image``, ``source`` and ``reason`` of those that cannot be read.
+    ignored : sequence of (str, str)
+        What else was found, and why it is left aside.
+    """
+
+    batcher: Batcher
+    cases: pd.DataFrame
+    about: str
+    read: int = 0
+    rejected: Sequence[tuple[str, str, str]] = ()
+    ignored: Sequence[tuple[str, str]] = ()
+
+
+def open_boxed(
+    source: str | Path,
+    *,
+    size: int,
+    cache_size: int | None = None,
+    n_patients: int | None = None,
+    progress: Progress | None = None,
+) -> BoxedFilms:
+    """Open films that have boxes.
+
+    Parameters
+    ----------
+    source : "phantom" or path
+        The simulated films of the test split; or where NIH's films are, in any layout that
+        :func:`chexlib.data.find_radiographs` knows. Only those with boxes are read, at most 880:
+        no cache is needed.
+    size, cache_size : int
+        Pixels a side for the network, and those that a film is shrunk to first, as
+        :class:`chexlib.inference.Preparation` has them; the second is like the first by default.
+    n_patients : int, optional
+        Simulated ones.
+    progress : callable, optional
+        Called with a step's name and the numbers of films done and of all.
+
+    Returns
+    -------
+    BoxedFilms
+
+    Raises
+    ------
+    ValueError
+        If none of the films has a box, or none of these can be read.
+    """
+    preparation = Preparation(size if cache_size is None else cache_size, size)
+    tell = progress or (lambda *_: None)
+    if source == "phantom":
+        return _phantom(preparation, n_patients, tell)
+    from chexlib.data import find_radiographs, load_boxes
+    from chexlib.data.sources import read_all
+    from chexlib.files import cores
+
+    boxes = load_boxes()
+    films = find_radiographs(source)
+    boxed = set(boxes["image"])
+    places = [i for i, name in enumerate(films.names) if name in boxed]
+    if not places:
+        raise ValueError(
+            f"Expected some of NIH's {len(boxed)} films with boxes in {source}, found none among "
+            f"{len(films.names):,} films. They are in the official test set: "
+            "chexlib fetch images"
+        )
+    images, bad, size = {}, {}, preparation.cache_size
+    for results in read_all(films, places, size=size, workers=max(2, cores())):
+        for found in results:
+            if found.reason is None:
+                images[found.position] = found.pixels
+            else:
+                bad[found.position] = found.reason
+        tell("reading films", len(images) + len(bad), len(places))
+    if not images:
+        raise ValueError(
+            f"Expected a film with boxes that can be read in {source}, found none among "
+            f"{len(bad):,}, such as {bad[min(bad)]}"
+        )
+    kept = sorted(images)
+    names = [films.names[i] for i in kept]
+    # The first part of NIH's file names is the patient.
+    cases = find_cases(boxes, names, [int(name.split("_")[0]) for name in names])
+    others = set(range(len(films.names))) - set(places)
+    return BoxedFilms(
+        preparation.batcher(np.stack([images[i] for i in kept])),
+        cases,
+        f"NIH: {len(names)} of {len(boxed)} films with boxes, {len(cases)} cases",
+        read=len(kept),
+        rejected=[(films.names[i], films.origins[i], bad[i]) for i in sorted(bad)],
+        ignored=[*films.ignored, *((films.names[i], "without boxes") for i in sorted(others))],
+    )
+
+
+def _phantom(preparation: Preparation, n_patients: int | None, tell: Progress) -> BoxedFilms:
+    from chexlib.data import open_dataset
+
+    data = open_dataset(
+        "phantom",
+        "test",
+        size=preparation.cache_size,
+        n_patients=n_patients,
+        progress=lambda done, total, _bad: tell("simulating films", done, total),
+    )
+    cases = find_cases(data.boxes, data.films["image"].tolist(), data.patients)
+    cases["film"] = data.rows[cases["film"]]
+    about = f"phantom, test: {len(data):,} simulated films, {len(cases):,} cases"
+    return BoxedFilms(preparation.batcher(data.cache), cases, about, read=len(data))
+
+
+def localize(
+    model: CheXNet,
+    films: BoxedFilms,
+    *,
+    method: str = "cam",
+    batch_size: int = 32,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score a method's maps and their controls on films with boxes.
+
+    Parameters
+    ----------
+    model : CheXNet
+    films : BoxedFilms
+    method, batch_size, **options
+        As for :func:`chexlib.interpret.case_maps`.
+    resamples, seed
+        As for :func:`localization_table`; the seed is that of controls as well.
+    progress : callable, optional
+        Called with a step's name and the numbers of cases done and of all.
+
+    Returns
+    -------
+    table : DataFrame
+        Of :func:`localization_table`.
+    cases : DataFrame
+        Scores of each case, with the column ``source``.
+    """
+
+    def step(name: str) -> Callable[[int, int], None] | None:
+        return (lambda done, total: progress(name, done, total)) if progress else None
+
+    cases = films.cases
+    given = {"method": method, "batch_size": batch_size, "progress": step(f"maps: {method}")}
+    heat = case_maps(model, films.batcher, cases["film"], cases["finding"], **given, **options)
+    scores = {
+        name: score_cases(one, cases, progress=step(f"scores: {name}"))
+        for name, one in {method: heat, **controls(heat, cases, seed=seed)}.items()
+    }
+    table = localization_table(scores, resamples=resamples, seed=seed)
+    return table, pd.concat([one.assign(source=name) for name, one in scores.items()])

@@ -1,38 +1,52 @@
-"""Sanity checks: whether a map depends on the network, on the labels, on where things are.
+"""Sanity checks: whether a map depends on the network and on the labels, and names what it uses.
 
 A map that looks the same for a network whose layers were drawn at random cannot explain the trained
 one. :func:`cascade` draws layers anew from the head down; :func:`compare_models` sets two networks
-side by side, such as one trained on true and one on shuffled labels; :func:`shift_equivariance`
-moves the window through which a film is seen.
+side by side, such as one trained on true and one on shuffled labels; :func:`perturbation_curves`
+takes pixels away, or gives them, in the order of a map.
 
 References
 ----------
 Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018: randomisation of layers (section 3)
-and of labels (section 4).
+and of labels (section 4). Petsiuk et al., RISE: randomized input sampling for explanation of
+black-box models, BMVC 2018, section 4.3: insertion and deletion.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import ConstantInputWarning, pearsonr, rankdata
 
-from chexlib.interpret.attribution import attribute, to_pixels
-from chexlib.interpret.cam import maps_and_logits
-from chexlib.interpret.inside import names_of, rows_of
-from chexlib.interpret.similarity import similarity
+from chexlib.interpret.attribution import attribute, blank, to_grey
+from chexlib.interpret.cam import names_of, rows_of
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import ArrayLike, NDArray
+
+    from chexlib.interpret.heatmap import HeatMap
     from chexlib.models.chexnet import CheXNet
 
-__all__ = ["STAGES", "cascade", "compare_models", "randomised", "shift_equivariance"]
+__all__ = [
+    "STAGES",
+    "cascade",
+    "compare_models",
+    "perturbation_curves",
+    "randomised",
+    "similarity",
+]
 
 _APART = 7_919_000
+_AT_ONCE = 32  # films in the network
+KINDS = ("spearman", "pearson")
 STAGES: dict[str, tuple[str, ...]] = {
     "head": ("classifier",),
     "block 4": ("features.norm5", "features.denseblock4"),
@@ -80,9 +94,7 @@ def compare_models(
     images: torch.Tensor,
     findings: str | int | Sequence[str | int] | None = None,
     *,
-    method: str = "cam",
-    kinds: Sequence[str] = ("spearman", "ssim"),
-    absolute: bool = False,
+    kind: str = "spearman",
     **options: Any,
 ) -> pd.DataFrame:
     """Return how alike the maps of two networks are.
@@ -94,23 +106,19 @@ def compare_models(
     images : Tensor float32 [B, 1 or 3, H, W]
     findings : str, int, or sequence of these, optional
         By name or position; all by default.
-    method, **options
-        As for :func:`chexlib.interpret.attribute`.
-    kinds : sequence of str
-        As for :func:`chexlib.interpret.similarity`.
-    absolute : bool
-        Compare absolute values, so that a map and its negative are alike.
+    kind : {"spearman", "pearson"}
+        As for :func:`similarity`.
+    **options
+        As for :func:`chexlib.interpret.attribute`: ``method``, and those of the method.
 
     Returns
     -------
     DataFrame
-        A row an image and finding: ``film`` (position), ``finding``, and a column a kind. Maps are
-        compared in their own resolution, by SSIM enlarged to that of the images.
+        A row an image and finding: ``film`` (position), ``finding``, and a column named as the
+        kind. Maps are compared in their own resolution.
     """
-    maps = [attribute(m, images, findings, method=method, **options) for m in (model, other)]
-    enlarge = {"method": method, "size": tuple(images.shape[2:])}
-    names = _names(findings, model)
-    return _alike(*maps, names, kinds=kinds, absolute=absolute, **enlarge)
+    maps = [attribute(one, images, findings, **options) for one in (model, other)]
+    return _alike(*maps, _names(findings, model), kind)
 
 
 def cascade(
@@ -118,9 +126,7 @@ def cascade(
     images: torch.Tensor,
     findings: str | int | Sequence[str | int] | None = None,
     *,
-    method: str = "cam",
-    kinds: Sequence[str] = ("spearman", "ssim"),
-    absolute: bool = False,
+    kind: str = "spearman",
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
@@ -128,7 +134,7 @@ def cascade(
 
     Parameters
     ----------
-    model, images, findings, method, kinds, absolute, **options
+    model, images, findings, kind, **options
         As for :func:`compare_models`.
     seed : int
         Of the weights drawn.
@@ -139,115 +145,141 @@ def cascade(
         As :func:`compare_models`, for each stage of :data:`STAGES` in a first column ``stage``,
         beginning with "trained", where all are alike.
     """
-    own = attribute(model, images, findings, method=method, **options)
-    how = {"kinds": kinds, "absolute": absolute, "method": method, "size": tuple(images.shape[2:])}
-    names = _names(findings, model)
-    rows = [_alike(own, own, names, **how).assign(stage="trained")]
-    for name, network in randomised(model, seed=seed):
-        maps = attribute(network, images, findings, method=method, **options)
-        rows.append(_alike(own, maps, names, **how).assign(stage=name))
-    table = pd.concat(rows, ignore_index=True)
+    own, names = attribute(model, images, findings, **options), _names(findings, model)
+    tables = {"trained": _alike(own, own, names, kind)}
+    for stage, network in randomised(model, seed=seed):
+        tables[stage] = _alike(own, attribute(network, images, findings, **options), names, kind)
+    table = pd.concat(tables, names=["stage"]).reset_index("stage").reset_index(drop=True)
     table["stage"] = pd.Categorical(table["stage"], ["trained", *STAGES], ordered=True)
-    return table[["stage", *(column for column in table if column != "stage")]]
+    return table
 
 
 def _names(
     findings: str | int | Sequence[str | int] | None, model: torch.nn.Module
-) -> list[str | int]:
-    names = names_of(model)
-    return [names[row] for row in rows_of(findings, model)]
+) -> NDArray[np.generic]:
+    return np.array(names_of(model))[rows_of(findings, model)]
 
 
-def _alike(
-    a: torch.Tensor,
-    b: torch.Tensor,
-    names: Sequence[str | int],
-    *,
-    kinds: Sequence[str],
-    absolute: bool,
-    method: str,
-    size: tuple[int, int],
-) -> pd.DataFrame:
-    if absolute:
-        a, b = a.abs(), b.abs()
-    film, finding = np.indices(a.shape[:2])
-    table = {"film": film.ravel(), "finding": np.array(names)[finding.ravel()]}
-    for kind in kinds:
-        pair = (a, b)
-        if kind == "ssim":
-            pair = tuple(to_pixels(m, size, method=method, input_size=size) for m in pair)
-        table[kind] = np.ravel(similarity(*pair, kind=kind))
-    return pd.DataFrame(table)
+def _alike(a: HeatMap, b: HeatMap, names: NDArray, kind: str) -> pd.DataFrame:
+    film, finding = np.indices(a.values.shape[:2]).reshape(2, -1)
+    alike = np.ravel(similarity(a.values, b.values, kind=kind))
+    return pd.DataFrame({"film": film, "finding": names[finding], kind: alike})
 
 
-def shift_equivariance(
-    model: CheXNet,
-    images: torch.Tensor,
-    findings: str | int | Sequence[str | int] | None = None,
-    *,
-    shifts: Sequence[int] = (1, 2, 4, 8, 16, 32),
-    method: str = "cam",
-    **options: Any,
-) -> pd.DataFrame:
-    """Return whether maps move with what they show.
-
-    A film is seen through two windows, one of them further down and to the right. Nothing is
-    padded: where they overlap, both see the same film, and an equivariant map is the same.
+def similarity(
+    a: ArrayLike | torch.Tensor, b: ArrayLike | torch.Tensor, *, kind: str = "spearman"
+) -> NDArray[np.float64]:
+    """Return how alike maps are, pair by pair.
 
     Parameters
     ----------
-    model, images, findings, method, **options
-        As for :func:`compare_models`.
-    shifts : sequence of int
-        Pixels, from 1 up and less than half of the film. All windows have the film's side less the
-        largest shift.
+    a, b : array_like or Tensor [..., H, W]
+        Of one shape.
+    kind : {"spearman", "pearson"}
+        Correlation of ranks (ties share theirs), or of values. Neither sees how strong a map is.
 
     Returns
     -------
-    DataFrame
-        A row a film, finding and shift: ``film``, ``finding``, ``shift``; ``spearman`` and
-        ``pearson``, of the maps in pixels where windows overlap; ``peak``, the distance in pixels
-        between the hottest places there, 0 for an equivariant map; and ``logit``, how far the logit
-        changes.
+    ndarray float64 [...]
+        From -1 to 1. NaN with a constant map.
 
     Raises
     ------
     ValueError
-        If a shift does not fit.
+        If the kind is unknown or shapes differ.
+
+    Examples
+    --------
+    >>> a = np.arange(9.0).reshape(3, 3)
+    >>> similarity(a, np.exp(a)).round(6), similarity(a, -a, kind="pearson").round(6)
+    (np.float64(1.0), np.float64(-1.0))
     """
-    height, width = images.shape[2:]
-    if not shifts or min(shifts) < 1 or max(shifts) > min(height, width) // 2:
+    if kind not in KINDS:
+        raise ValueError(f"Expected a similarity among {KINDS}, got {kind!r}.")
+    a, b = (
+        np.asarray(m.detach().cpu() if isinstance(m, torch.Tensor) else m, float) for m in (a, b)
+    )
+    if a.shape != b.shape or a.ndim < 2:
+        raise ValueError(f"Expected maps [..., H, W] of one shape, got {a.shape} and {b.shape}.")
+    a, b = (m.reshape(*m.shape[:-2], -1) for m in (a, b))
+    if kind == "spearman":
+        a, b = rankdata(a, axis=-1), rankdata(b, axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)  # the NaN says it
+        return pearsonr(a, b, axis=-1).statistic
+
+
+@torch.no_grad()
+def perturbation_curves(
+    model: CheXNet,
+    images: torch.Tensor,
+    heat: ArrayLike | torch.Tensor,
+    finding: str,
+    *,
+    kind: str = "deletion",
+    steps: int = 28,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how the probability of a finding changes as pixels go or come, the hottest first.
+
+    Pixels are taken from a film, which leave its mean grey, or given to a blurred one (sigma of
+    1/22 of its side: a blank film with sharp islands has artificial edges). If the map names what
+    the network uses, the probability falls quickly, or rises quickly. Films that lack pixels are
+    films that no network was trained on, so a curve means little without that of a random order
+    beside it: pass random maps to the same function.
+
+    Parameters
+    ----------
+    model : CheXNet
+    images : Tensor float32 [B, 1 or 3, H, W]
+        As :class:`chexlib.data.Batcher` gives them.
+    heat : array_like or Tensor [B, H, W]
+        A map of each, in pixels: :meth:`HeatMap.pixels`.
+    finding : str
+    kind : {"deletion", "insertion"}
+    steps : int
+        Into which the pixels are divided.
+
+    Returns
+    -------
+    share : float64 [steps + 1]
+        Of pixels that were deleted or inserted, 0 to 1.
+    probability : float64 [B, steps + 1]
+        Of the finding. The area under a curve, ``np.trapezoid(probability, share)``, is small for a
+        good map and deletion, and large for insertion.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown or shapes do not fit.
+    """
+    if kind not in ("deletion", "insertion"):
+        raise ValueError(f"Expected a kind, deletion or insertion, got {kind!r}.")
+    heat = torch.as_tensor(heat, device=images.device).float()
+    if heat.shape != (len(images), *images.shape[2:]) or steps < 1:
         raise ValueError(
-            f"Expected shifts from 1 to half of the film's side, got {list(shifts)} for films of "
-            f"{height} x {width} px."
+            f"Expected maps {[len(images), *images.shape[2:]]} and steps from 1 up, got "
+            f"{list(heat.shape)} and {steps}. Enlarge maps: HeatMap.pixels."
         )
-    rows = rows_of(findings, model)
-    names = _names(findings, model)
-    inner = (height - max(shifts), width - max(shifts))
-
-    def seen(by: int) -> tuple[np.ndarray, np.ndarray]:
-        window = images[:, :, by : by + inner[0], by : by + inner[1]].contiguous()
-        maps = attribute(model, window, rows, method=method, **options)
-        maps = to_pixels(maps, inner, method=method, input_size=inner)
-        logits = maps_and_logits(model, window).logits[:, rows]
-        return maps.cpu().numpy(), logits.cpu().numpy()
-
-    still, logit = seen(0)
-    film, finding = np.indices(still.shape[:2])
-    tables = []
-    for by in shifts:
-        moved, other = seen(by)
-        a, b = still[:, :, by:, by:], moved[:, :, : inner[0] - by, : inner[1] - by]
-        table = {"film": film.ravel(), "finding": np.array(names)[finding.ravel()], "shift": by}
-        for kind in ("spearman", "pearson"):
-            table[kind] = np.ravel(similarity(a, b, kind=kind))
-        apart = np.array(_peak(a)) - np.array(_peak(b))
-        table["peak"] = np.hypot(*apart).ravel()
-        table["logit"] = (other - logit).ravel()
-        tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
+    (row,) = rows_of(finding, model)
+    film = to_grey(images)
+    first, last = (film, blank(film)) if kind == "deletion" else (_blurred(film), film)
+    # Where each pixel comes in the order of the map.
+    rank = heat.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    rank = rank.view(len(film), 1, *film.shape[2:])
+    counts = np.round(np.linspace(0, heat[0].numel(), steps + 1)).astype(int)
+    probability = np.empty((len(film), steps + 1))
+    pairs = np.indices(probability.shape).reshape(2, -1)
+    with evaluating(model):
+        for i, k in np.split(pairs, range(_AT_ONCE, pairs.shape[1], _AT_ONCE), axis=1):
+            done = rank[i] < torch.as_tensor(counts[k], device=rank.device).view(-1, 1, 1, 1)
+            seen = torch.where(done, last[i], first[i]).expand(-1, images.shape[1], -1, -1)
+            probability[i, k] = model(seen)[:, row].double().sigmoid().cpu().numpy()
+    return counts / heat[0].numel(), probability
 
 
-def _peak(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flat = maps.reshape(*maps.shape[:2], -1).argmax(-1)
-    return np.divmod(flat, maps.shape[-1])
+def _blurred(film: torch.Tensor) -> torch.Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
+    sigma = min(film.shape[2:]) / 22
+    side = 2 * round(2.5 * sigma) + 1
+    return gaussian_blur(film, [side, side], [sigma, sigma])

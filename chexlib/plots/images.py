@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from numpy.typing import ArrayLike, NDArray
 
-    from chexlib.interpret.film import Explanation
+    from chexlib.interpret import Explanation
 
     Boxes = Sequence[tuple[float, float, float, float]]
 
@@ -161,7 +161,7 @@ def _checked(
     if image.shape != heat.shape or image.ndim != 2:
         raise ValueError(
             f"Expected an image and a map of one shape [H, W], got {image.shape} and {heat.shape}. "
-            "Enlarge the map: chexlib.interpret.to_pixels."
+            "Enlarge the map: chexlib.interpret.HeatMap."
         )
     low, high = (float(heat.min()), float(heat.max())) if limits is None else limits
     if not (np.isfinite([low, high]).all() and low <= high):
@@ -195,7 +195,7 @@ def overlay(
     ax : Axes
     image : array_like uint8 [H, W]
     heat : array_like [H, W]
-        Enlarged to the image: :func:`chexlib.interpret.to_pixels`.
+        Enlarged to the image: :meth:`chexlib.interpret.HeatMap.pixels`.
     limits : (float, float), optional
         Values that are clear and that are strongest; what is beyond is cut. By default the map's
         own range, which makes every map look sure of something: give limits to compare maps.

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from chexlib.data import Batcher
-from chexlib.interpret import BoxedFilms, cell_centres, class_activation_maps, find_cases
+from chexlib.interpret import (
+    BoxedFilms,
+    HeatMap,
+    cell_centres,
+    class_activation_maps,
+    find_cases,
+)
 from chexlib.models import CheXNet
 from figures import maps as draw
 
@@ -29,7 +35,7 @@ def edges(ax, style):
 def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
     maps = np.zeros((2, 2, 2), np.float32)
     maps[:, 0, 0] = 1
-    figure = draw.case_sheet(boxed, boxed.cases, maps)
+    figure = draw.case_sheet(boxed, boxed.cases, HeatMap(maps, 64))
     assert [ax.get_title() for ax in figure.axes] == ["Mass", "Pulmonary edema"]
     for ax, y in zip(figure.axes, (0, 128), strict=True):
         ((left, top, width, height),) = edges(ax, "--")
@@ -37,7 +43,7 @@ def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
         ((left, top, *_),) = edges(ax, "-")
         assert (left, top) == (-0.5, -0.5)
     with pytest.raises(ValueError, match="Expected a map for each of 2 cases, got 1"):
-        draw.case_sheet(boxed, boxed.cases, maps[:1])
+        draw.case_sheet(boxed, boxed.cases, HeatMap(maps[:1], 64))
 
 
 def film_rows():
@@ -115,9 +121,8 @@ def test_points_carry_names_unless_none_are_wanted():
 def test_cells_are_where_the_network_has_them():
     _, ax = plt.subplots()
     values = np.arange(9).reshape(3, 3) - 4.0
-    draw.cells(
-        ax, np.full((224, 224), 90, np.uint8), values, input_size=112, truth=[(0, 0, 10, 10)]
-    )
+    image = np.full((224, 224), 90, np.uint8)
+    draw.cells(ax, image, HeatMap(values, 112), truth=[(0, 0, 10, 10)])
     centres = 2 * cell_centres(3)  # a film of 224 px, a network of 112
     written = {(text.get_text(), text.get_position()) for text in ax.texts}
     assert ("\N{MINUS SIGN}4.0", (centres[0], centres[0])) in written

@@ -34,7 +34,7 @@ def lived_in():
 
 @pytest.fixture(scope="session")
 def images():
-    """Three films of 96 px: smooth with some texture, and nowhere saturated.
+    """Three films of 96 px in three equal channels: smooth with some texture, not saturated.
 
     Where pixels are alike, a maximum has several places, and rounding says which one's gradient.
     """
@@ -42,4 +42,4 @@ def images():
     coarse = torch.rand(3, 1, 9, 9, generator=generator)
     grey = torch.nn.functional.interpolate(coarse, (96, 96), mode="bilinear")
     texture = torch.rand(3, 1, 96, 96, generator=generator)
-    return 0.1 + 0.7 * grey + 0.1 * texture
+    return (0.1 + 0.7 * grey + 0.1 * texture).expand(-1, 3, -1, -1).contiguous()

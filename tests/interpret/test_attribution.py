@@ -8,19 +8,7 @@ import torch
 
 from chexlib.data import Batcher
 from chexlib.findings import FINDINGS
-from chexlib.interpret import (
-    METHODS,
-    as_drawn,
-    attribute,
-    case_maps,
-    class_activation_maps,
-    copied_heat_maps,
-    fine_maps,
-    heat_of,
-    layer_maps,
-    to_pixels,
-)
-from chexlib.interpret.captum_methods import to_grey
+from chexlib.interpret import METHODS, HeatMap, attribute, case_maps, class_activation_maps
 from chexlib.models import CheXNet
 
 QUICK = {
@@ -30,16 +18,25 @@ QUICK = {
 }
 
 
+def maps_by(method, *arguments, **options):
+    return attribute(*arguments, method=method, **options).values
+
+
+def blank(grey):
+    return grey.mean((1, 2, 3), keepdim=True).expand_as(grey)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_the_network_and_its_modes_alone(method, small, images):
     before = {key: value.clone() for key, value in small.state_dict().items()}
     small.train()
     state = torch.get_rng_state()
     try:
-        maps = attribute(small, images, ["Mass", "hernia"], method=method, **QUICK.get(method, {}))
+        found = attribute(small, images, ["Mass", "hernia"], method=method, **QUICK.get(method, {}))
         assert small.training
     finally:
         small.eval()
+    maps = found.values
     assert maps.shape[:2] == (3, 2)
     assert maps.dtype == torch.float32
     assert torch.isfinite(maps).all()
@@ -49,7 +46,7 @@ def test_every_method_leaves_the_network_and_its_modes_alone(method, small, imag
     assert all(torch.equal(value, before[key]) for key, value in small.state_dict().items())
     hooks = [m for m in small.modules() if m._forward_hooks or m._forward_pre_hooks]
     assert not hooks
-    assert to_pixels(maps, (50, 70), method=method, input_size=96).shape == (3, 2, 50, 70)
+    assert found.pixels((50, 70)).shape == (3, 2, 50, 70)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -57,18 +54,9 @@ def test_batches_do_not_change_the_maps(method, small, images):
     # In double precision: a ReLU near 0 opens or closes with the rounding of a batch.
     small, images = copy.deepcopy(small).double(), images.double()
     options = QUICK.get(method, {})
-    together = attribute(small, images, "Mass", method=method, batch_size=8, **options)
-    seen = []
-    one_by_one = attribute(
-        small,
-        images,
-        "Mass",
-        method=method,
-        batch_size=1,
-        progress=lambda *n: seen.append(n),
-        **options,
+    together, one_by_one = (
+        maps_by(method, small, images, "Mass", batch_size=n, **options) for n in (8, 1)
     )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
     if method == "smoothgrad":  # its noise belongs to the place in a batch
         together, one_by_one = together[:0], one_by_one[:0]
     scale = together.abs().max() if len(together) else 1
@@ -76,43 +64,35 @@ def test_batches_do_not_change_the_maps(method, small, images):
 
 
 def test_grad_cam_is_the_cam_without_what_speaks_against(small, images):
-    cam, grad_cam = (attribute(small, images, method=m) for m in ("cam", "gradcam"))
+    cam, grad_cam = (maps_by(method, small, images) for method in ("cam", "gradcam"))
     assert (cam < 0).any()
     assert (cam > 0).any()
     torch.testing.assert_close(grad_cam, cam.clamp_min(0) / 9, atol=1e-6, rtol=1e-5)
-    signed = attribute(small, images, method="gradcam", relu=False)
-    torch.testing.assert_close(signed, cam / 9, atol=1e-6, rtol=1e-5)
 
 
 def test_integrated_gradients_sum_to_the_difference_of_logits(images):
     # A network as drawn is smooth enough for few steps; what Captum sums does not depend on it.
     torch.manual_seed(3)
-    model, images = CheXNet(growth_rate=12).eval(), images[:2, :, :64, :64].contiguous()
-    grey = to_grey(images)
-    blank = grey.mean((1, 2, 3), keepdim=True).expand_as(grey)
-    for baseline, start in ((None, blank), (0.25, torch.full_like(grey, 0.25))):
-        maps = attribute(
-            model, images, ["Mass"], method="integrated_gradients", steps=64, baseline=baseline
-        )
-        with torch.no_grad():
-            gain = (model(images) - model(start))[:, FINDINGS.index("Mass")]
-        assert gain.abs().min() > 0.005
-        torch.testing.assert_close(maps.sum((1, 2, 3)), gain, atol=4e-3, rtol=0.05)
+    model, grey = CheXNet(growth_rate=12).eval(), images[:2, :1, :64, :64].contiguous()
+    maps = maps_by("integrated_gradients", model, grey, "Mass", steps=64)
+    with torch.no_grad():
+        gain = (model(grey) - model(blank(grey)))[:, FINDINGS.index("Mass")]
+    assert gain.abs().min() > 0.005
+    torch.testing.assert_close(maps.sum((1, 2, 3)), gain, atol=4e-3, rtol=0.05)
 
 
 def test_occluding_everything_costs_the_whole_difference(small, images):
-    maps = attribute(small, images, method="occlusion", window=96, stride=96)
-    blank = to_grey(images).mean((1, 2, 3), keepdim=True).expand(-1, 1, 96, 96)
+    maps = maps_by("occlusion", small, images, window=96, stride=96)
     with torch.no_grad():
-        loss = small(images) - small(blank)
+        loss = small(images) - small(blank(images))
     torch.testing.assert_close(maps[:, :, 10, 80], loss, atol=1e-5, rtol=1e-4)
     assert maps.std((2, 3)).max() == 0
 
 
 def test_occlusion_of_one_square_is_a_forward_pass_of_its_own(small, images):
     film = images[:1]
-    maps = attribute(small, film, ["Edema", "Mass"], method="occlusion", window=48, stride=48)
-    grey = to_grey(film).clone()
+    maps = maps_by("occlusion", small, film, ["Edema", "Mass"], window=48, stride=48)
+    grey = film.clone()
     grey[:, :, 48:, :48] = grey.mean()
     rows = [FINDINGS.index("Edema"), FINDINGS.index("Mass")]
     with torch.no_grad():
@@ -121,12 +101,12 @@ def test_occlusion_of_one_square_is_a_forward_pass_of_its_own(small, images):
 
 
 def test_smoothgrad_is_seeded_and_without_noise_the_gradient(small, images):
-    noisy = {"method": "smoothgrad", "samples": 3}
-    a, b, c = (attribute(small, images[:1], "Mass", seed=s, **noisy) for s in (0, 0, 1))
+    film = images[:1, :1].contiguous()
+    a, b, c = (maps_by("smoothgrad", small, film, "Mass", seed=s, samples=3) for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
-    still = attribute(small, images[:1], "Mass", noise=1e-7, **noisy)
-    grey = to_grey(images[:1]).requires_grad_()
+    still = maps_by("smoothgrad", small, film, "Mass", noise=1e-7, samples=3)
+    grey = film.clone().requires_grad_()
     small(grey)[0, FINDINGS.index("Mass")].backward()
     small.zero_grad(set_to_none=True)
     scale = grey.grad.abs().max()
@@ -136,8 +116,8 @@ def test_smoothgrad_is_seeded_and_without_noise_the_gradient(small, images):
 def test_smoothgrad_lets_gradients_of_both_signs_cancel(small, images):
     from captum.attr import NoiseTunnel, Saliency
 
-    row, grey = FINDINGS.index("Mass"), to_grey(images[:1])
-    ours = attribute(small, images[:1], "Mass", method="smoothgrad", samples=6, noise=0.3)
+    row, grey = FINDINGS.index("Mass"), images[:1, :1].contiguous()
+    ours = maps_by("smoothgrad", small, grey, "Mass", samples=6, noise=0.3)
     noisy = Saliency(lambda film: small.densenet(small.normalised(film)))  # noise leaves [0, 1]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -151,21 +131,19 @@ def test_smoothgrad_lets_gradients_of_both_signs_cancel(small, images):
 def test_a_network_of_one_channel(images):
     model = CheXNet(growth_rate=12, window=(-1024, 1024)).eval()
     for method in ("gradcam", "fine", "integrated_gradients"):
-        maps = attribute(model, images, "Mass", method=method, **QUICK.get(method, {}))
-        assert torch.isfinite(maps).all()
+        assert torch.isfinite(maps_by(method, model, images, "Mass", **QUICK.get(method, {}))).all()
 
 
 class TestFine:
     def test_twice_the_cells_in_0_to_1(self, small, images):
-        for how in ("product", "maximum"):
-            maps = fine_maps(small, images, how=how)
-            assert maps.shape == (3, 14, 6, 6)
-            assert (maps >= 0).all()
-            assert (maps <= 1 + 1e-6).all()
+        maps = maps_by("fine", small, images)
+        assert maps.shape == (3, 14, 6, 6)
+        assert (maps >= 0).all()
+        assert (maps <= 1 + 1e-6).all()
 
     def test_it_is_hot_only_where_the_cam_speaks_for_the_finding(self, small, images):
-        cam = to_pixels(class_activation_maps(small, images).clamp_min(0), 96, input_size=96)
-        fine = fine_maps(small, images)
+        cam = HeatMap(class_activation_maps(small, images).clip(0), 96).pixels(96)
+        fine = maps_by("fine", small, images)
         # Cells of stride 16 have their middle at 16 j + 6.5.
         at = cam[:, :, 6::16, 6::16]
         assert (fine[at == 0] < 0.02).all()
@@ -183,21 +161,17 @@ class TestFine:
         hook.remove()
         small.zero_grad(set_to_none=True)
         expected = (kept["maps"].grad.clamp_min(0) * kept["maps"]).sum(1).detach()
-        torch.testing.assert_close(layer_maps(small, images, "Mass")[:, 0], expected)
-
-    def test_an_unknown_way(self, small, images):
-        with pytest.raises(ValueError, match="Expected a way to combine"):
-            fine_maps(small, images, how="sum")
+        torch.testing.assert_close(maps_by("layercam", small, images, "Mass")[:, 0], expected)
 
 
 class TestCopiedBug:
     def test_it_is_the_same_for_all_findings(self, small, images):
-        maps = copied_heat_maps(small, images)
+        maps = maps_by("copied", small, images)
         assert maps.shape == (3, 14, 3, 3)
         assert (maps == maps[:, :1]).all()
 
     def test_and_no_class_activation_map(self, small, images):
-        true, copied = class_activation_maps(small, images), copied_heat_maps(small, images)
+        true, copied = class_activation_maps(small, images), maps_by("copied", small, images)
         # Not even by a factor and an offset.
         for finding in range(14):
             pair = np.stack([true[:, finding].flatten(1), copied[:, finding].flatten(1)], 1)
@@ -211,55 +185,55 @@ class TestCopiedBug:
         with torch.no_grad():
             output = features(small.normalised(images))
             heat = sum(weights[i] * output[0, i] for i in range(len(weights)))
-        torch.testing.assert_close(copied_heat_maps(small, images)[0, 0], heat)
+        torch.testing.assert_close(maps_by("copied", small, images)[0, 0], heat)
 
     def test_changing_the_head_changes_nothing(self, small, images):
-        before = copied_heat_maps(small, images)
+        before = maps_by("copied", small, images)
         head = small.classifier.weight.data
         kept = head.clone()
         try:
             head.mul_(-3)
-            assert torch.equal(copied_heat_maps(small, images), before)
-            assert attribute(small, images).sign().ne(0).any()
+            assert torch.equal(maps_by("copied", small, images), before)
+            assert maps_by("cam", small, images).sign().ne(0).any()
         finally:
             head.copy_(kept)
 
-    def test_what_is_negative_is_painted_hot(self):
-        drawn = as_drawn(np.array([[-0.02, 1.0], [0.5, 0.0]]), 2)
-        assert drawn.tolist() == [[251, 255], [127, 0]]
-
 
 class TestRefused:
-    def test_names_and_shapes(self, small, images):
-        with pytest.raises(ValueError, match="Expected a method among"):
-            attribute(small, images, method="gradcam++")
-        with pytest.raises(ValueError, match="Did you mean 'Mass'"):
-            attribute(small, images, "Maas")
-        with pytest.raises(ValueError, match="at least one finding"):
-            attribute(small, images, [])
-        with pytest.raises(ValueError, match="Expected images"):
-            attribute(small, images[:0])
-        with pytest.raises(ValueError, match="Expected images"):
-            attribute(small, images, batch_size=0)
-
-    def test_options_of_another_method(self, small, images):
-        with pytest.raises(ValueError, match=r"Expected options of cam, got \['steps'\]"):
-            attribute(small, images, steps=3)
-
     @pytest.mark.parametrize(
-        ("method", "options", "message"),
+        ("options", "message"),
         [
-            ("integrated_gradients", {"steps": 0}, "steps from 1 up"),
-            ("integrated_gradients", {"baseline": 2}, "baseline from 0"),
-            ("smoothgrad", {"samples": 0}, "samples from 1 up"),
-            ("smoothgrad", {"noise": 0}, "noise above 0"),
-            ("occlusion", {"window": 200}, "window inside the film"),
-            ("occlusion", {"window": 8, "stride": 9}, "stride of at most the window"),
+            ({"method": "gradcam++"}, "Expected a method among"),
+            ({"findings": "Maas"}, "Did you mean 'Mass'"),
+            ({"findings": []}, "at least one finding"),
+            ({"images": torch.zeros(0, 1, 96, 96)}, "Expected images"),
+            ({"batch_size": 0}, "Expected images"),
+            ({"steps": 3}, r"Expected options of cam \(it has none\), got \['steps'\]"),
+            ({"method": "fine", "batch": 3}, r"Expected options of fine .*got \['batch'\]"),
+            (
+                {"method": "integrated_gradients", "window": 3},
+                r"integrated_gradients \(steps\), got",
+            ),
+            ({"method": "integrated_gradients", "steps": 0}, "steps above 0"),
+            ({"method": "smoothgrad", "samples": 0}, "samples above 0"),
+            ({"method": "smoothgrad", "noise": 0}, "noise above 0"),
+            ({"method": "occlusion", "stride": 0}, "stride above 0"),
+            ({"method": "occlusion", "window": 200}, "window inside the film"),
+            ({"method": "occlusion", "window": 8, "stride": 9}, "stride of at most the window"),
+            ({"method": "occlusion", "images": torch.rand(1, 3, 96, 96)}, "channels differ"),
         ],
     )
-    def test_options_out_of_range(self, small, images, method, options, message):
+    def test_with_the_reason(self, small, images, options, message):
         with pytest.raises(ValueError, match=message):
-            attribute(small, images, "Mass", method=method, **options)
+            attribute(small, **{"images": images, "findings": "Mass"} | options)
+
+    def test_an_error_inside_a_method_stays_what_it_is(self, small, images, monkeypatch):
+        def broken(_images):
+            raise TypeError("got an unexpected keyword argument 'steps'")
+
+        monkeypatch.setattr(small, "forward", broken)
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            attribute(small, images)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_normalised_input_is_no_longer_wanted(self, small, images, method):
@@ -267,12 +241,11 @@ class TestRefused:
             attribute(small, (images - 0.5) / 0.2, "Mass", method=method)
 
     def test_noise_may_leave_the_range_of_films(self, small, images):
-        found = attribute(small, images.round(), "Mass", method="smoothgrad", noise=0.5, samples=2)
+        found = maps_by("smoothgrad", small, images.round(), "Mass", noise=0.5, samples=2)
         assert torch.isfinite(found).all()
 
-    def test_colour(self, small):
-        with pytest.raises(ValueError, match="channels differ"):
-            attribute(small, torch.rand(1, 3, 96, 96), "Mass", method="occlusion")
+
+CASE = {"method": "occlusion", "window": 32, "stride": 32}
 
 
 class TestCases:
@@ -292,12 +265,14 @@ class TestCases:
             progress=lambda *n: seen.append(n),
         )
         assert seen[-1][0] == seen[-1][1]
-        for found, row, name in zip(maps, rows, names, strict=True):
-            alone = attribute(small, batcher([row]), name, method=method)[0, 0]
+        assert (maps.input_size, maps.stride) == (64, 16 if method == "fine" else 32)
+        for found, row, name in zip(maps.values, rows, names, strict=True):
+            alone = maps_by(method, small, batcher([row]), name)[0, 0]
             np.testing.assert_allclose(found, alone, atol=1e-4)
-        heat = heat_of(maps, method=method, input_size=64)
-        assert heat.stride == (16 if method == "fine" else 32)
-        assert heat_of(maps, method="occlusion", input_size=64).input_size is None
+
+    def test_maps_in_pixels_cover_the_film(self, small):
+        maps = case_maps(small, Batcher(self.FILMS), [1], ["Mass"], **CASE)
+        assert (maps.input_size, maps.values.shape) == (None, (1, 64, 64))
 
     def test_a_finding_for_each_film(self, small):
         with pytest.raises(ValueError, match="Expected a finding for each film"):

@@ -16,11 +16,7 @@ from chexlib.cli.explain import explain
 from chexlib.cli.localize import localize
 from chexlib.data import data_home, load_boxes, package_file
 from chexlib.findings import FINDINGS
-from chexlib.interpret import (
-    cell_centres,
-    explain_film,
-    secondary_capture,
-)
+from chexlib.interpret import cell_centres, explain_film, secondary_capture
 from chexlib.models import save_checkpoint
 
 RNG = np.random.default_rng(0)
@@ -55,10 +51,10 @@ class TestExplainFilm:
         found = explain_film(small, FILM, ["Mass", "Edema"], size=96)
         assert found.findings == ("Mass", "Edema")
         assert found.heat.shape == (2, 180, 160)
-        mean = found.maps.mean(axis=(1, 2)) + small.classifier.bias[[4, 9]].detach().numpy()
+        mean = found.maps.values.mean(axis=(1, 2)) + small.classifier.bias[[4, 9]].detach().numpy()
         np.testing.assert_allclose(mean, [found.logits[n] for n in found.findings], atol=1e-4)
         for k, name in enumerate(found.findings):
-            row, column = np.unravel_index(found.maps[k].argmax(), (3, 3))
+            row, column = np.unravel_index(found.maps.values[k].argmax(), (3, 3))
             x, y = found.peaks[name]
             assert (x, y) == pytest.approx(
                 (cell_centres(3)[column] * 160 / 96, cell_centres(3)[row] * 180 / 96)

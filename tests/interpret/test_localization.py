@@ -10,17 +10,12 @@ from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     CONTROLS,
     METRICS,
-    Cases,
-    Heat,
+    HeatMap,
     controls,
     find_cases,
     localization_table,
-    published_localization,
     score_cases,
-    to_levels,
     truth_mask,
-    upsample,
-    verdicts,
 )
 from chexlib.metrics import Bootstrap, Resamples
 from chexlib.metrics.estimates import wilson_interval
@@ -33,9 +28,9 @@ def cases_of(truths, findings=None, patients=None):
     n = len(truths)
     findings = findings or ["Mass"] * n
     patients = np.arange(n) if patients is None else np.asarray(patients)
-    return Cases(
-        np.arange(n), list(findings), patients, list(truths), [f"{i}.png" for i in range(n)]
-    )
+    images = [f"{i}.png" for i in range(n)]
+    who = {"film": range(n), "image": images, "finding": findings, "patient": patients}
+    return pd.DataFrame(who).assign(truth=[np.array(truth) for truth in truths])
 
 
 def scored(heat, truth, **options):
@@ -95,7 +90,7 @@ class TestKnownMaps:
         x, y = rng.uniform(0, 0.7, 2)
         truth = np.array([[x, y, *rng.uniform(0.05, 0.3, 2)]])
         row = scored(heat, truth, size=24)
-        levels = to_levels(upsample(heat, 24))
+        levels = HeatMap(heat).levels(24)
         mask = truth_mask(truth, 24)
         curve = [(mask & (levels >= t)).sum() / (mask | (levels >= t)).sum() for t in range(1, 256)]
         assert row["iou_area"] == pytest.approx(np.mean(curve))
@@ -135,7 +130,7 @@ class TestKnownMaps:
         table = score_cases(heat, cases_of(truths), size=16, progress=lambda *n: seen.append(n))
         assert seen == [(32, 70), (64, 70), (70, 70)]
         np.testing.assert_array_equal(table["film"], range(70))
-        alone = score_cases(heat[40:41], cases_of(truths).select([40]), size=16)
+        alone = score_cases(heat[40:41], cases_of(truths).iloc[[40]], size=16)
         assert alone["overlap"].item() == table["overlap"][40]
 
 
@@ -153,13 +148,10 @@ class TestFindCases:
 
     def test_films_findings_and_shares(self):
         cases = find_cases(self.BOXES, ["a", "b", "c"], [7, 8, 9])
-        assert cases.film.tolist() == [0, 0, 2]
-        assert cases.finding == ["Mass", "Edema", "Mass"]
-        assert cases.patient.tolist() == [7, 7, 9]
-        assert cases.truth[0].tolist() == [[0, 0, 0.25, 0.25], [0.25, 0, 0.125, 0.125]]
-        assert len(cases.select([False, True, True])) == 2
-        only = find_cases(self.BOXES, ["a"], [7], findings=["oedema"])
-        assert only.finding == ["Edema"]
+        assert cases.columns.tolist() == ["film", "image", "finding", "patient", "truth"]
+        expected = [[0, "a", "Mass", 7], [0, "a", "Edema", 7], [2, "c", "Mass", 9]]
+        assert cases.iloc[:, :4].to_numpy().tolist() == expected
+        assert cases["truth"][0].tolist() == [[0, 0, 0.25, 0.25], [0.25, 0, 0.125, 0.125]]
 
     def test_none(self):
         with pytest.raises(ValueError, match="Expected boxes on some of 1 films"):
@@ -169,7 +161,7 @@ class TestFindCases:
 class TestControls:
     N = 300
     RNG = np.random.default_rng(3)
-    HEAT = Heat(RNG.normal(size=(N, 7, 7)).astype(np.float32), 224)
+    HEAT = HeatMap(RNG.normal(size=(N, 7, 7)).astype(np.float32), 224)
     CORNERS = RNG.uniform(0, 0.7, (N, 2))
     CASES = cases_of(
         [np.array([[x, y, 0.3, 0.3]]) for x, y in CORNERS],
@@ -181,16 +173,13 @@ class TestControls:
         first, again = (controls(self.HEAT, self.CASES, seed=1) for _ in range(2))
         assert tuple(first) == CONTROLS
         for name in CONTROLS:
-            np.testing.assert_array_equal(
-                first[name].levels(slice(0, 5), 64), again[name].levels(slice(0, 5), 64)
-            )
+            np.testing.assert_array_equal(first[name][:5].levels(64), again[name][:5].levels(64))
         few = controls(self.HEAT, self.CASES, names=["moved"], seed=1)
         np.testing.assert_array_equal(few["moved"].roll, first["moved"].roll)
 
     def test_moving_keeps_the_area_at_every_threshold(self):
         moved = controls(self.HEAT, self.CASES, names=["moved"], size=64)["moved"]
-        part = slice(0, 20)
-        a, b = self.HEAT.levels(part, 64), moved.levels(part, 64)
+        a, b = self.HEAT[:20].levels(64), moved[:20].levels(64)
         np.testing.assert_array_equal(np.sort(a.reshape(20, -1)), np.sort(b.reshape(20, -1)))
         assert (a != b).any(axis=(1, 2)).all()
 
@@ -204,7 +193,7 @@ class TestControls:
 
     def test_the_centre_is_hottest_in_the_middle(self):
         centre = controls(self.HEAT, self.CASES, names=["centre"])["centre"]
-        levels = centre.levels(slice(0, 1), 64)[0]
+        levels = centre[:1].levels(64)[0]
         assert levels[31:33, 31:33].min() == 255
         np.testing.assert_array_equal(levels, levels[::-1, ::-1])
 
@@ -212,21 +201,23 @@ class TestControls:
         # The first patient has the only lesion in the corner: it must not point there.
         truths = [np.array([[0, 0, 0.2, 0.2]])] * 2 + [np.array([[0.6, 0.6, 0.2, 0.2]])] * 4
         cases = cases_of(truths, patients=[0, 0, 1, 2, 3, 4])
-        heat = Heat(np.zeros((6, 7, 7), np.float32), 224)
+        heat = HeatMap(np.zeros((6, 7, 7), np.float32), 224)
         position = controls(heat, cases, names=["position"])["position"]
         scores = score_cases(position, cases, size=64)
         assert scores["hit"].tolist() == [0, 0, 1, 1, 1, 1]
-        prior = controls(heat, cases, names=["position"], prior=cases.select([0]))["position"]
+        prior = controls(heat, cases, names=["position"], prior=cases.iloc[[0]])["position"]
         assert score_cases(prior, cases, size=64)["hit"][2:].tolist() == [0] * 4
         lonely = cases_of([QUARTER], findings=["Hernia"])
-        alone = controls(Heat(np.zeros((1, 7, 7), np.float32)), lonely, names=["position"])
-        assert (alone["position"].maps == 0).all()
+        alone = controls(HeatMap(np.zeros((1, 7, 7), np.float32)), lonely, names=["position"])
+        assert (alone["position"].values == 0).all()
 
     def test_other_films_are_of_other_patients_with_the_finding(self):
-        marked = Heat(np.arange(self.N, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2)), 224)
+        marked = HeatMap(
+            np.arange(self.N, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2)), 224
+        )
         other = controls(marked, self.CASES, names=["other film"])["other film"]
-        partner = other.maps[:, 0, 0].astype(int)
-        finding, patient = np.array(self.CASES.finding), self.CASES.patient
+        partner = other.values[:, 0, 0].astype(int)
+        finding, patient = (self.CASES[name].to_numpy() for name in ("finding", "patient"))
         assert (finding[partner] == finding).all()
         assert (patient[partner] != patient).all()
 
@@ -234,7 +225,7 @@ class TestControls:
         with pytest.raises(ValueError, match="Expected controls among"):
             controls(self.HEAT, self.CASES, names=["luck"])
         with pytest.raises(ValueError, match="Expected controls among"):
-            controls(Heat(np.zeros((1, 7, 7))), self.CASES)
+            controls(HeatMap(np.zeros((1, 7, 7))), self.CASES)
 
 
 LESIONS = [
@@ -252,7 +243,7 @@ MANY = cases_of(
 
 class TestTable:
     def tables(self, **options):
-        heat = Heat(GOOD.astype(np.float32))
+        heat = HeatMap(GOOD.astype(np.float32))
         both = {"map": heat, **controls(heat, MANY, names=["moved"], size=32)}
         scores = {name: score_cases(one, MANY, size=32) for name, one in both.items()}
         return scores, localization_table(scores, resamples=400, **options)
@@ -360,24 +351,3 @@ class TestTable:
         for wrong in ({}, {"map": scores["map"], "few": scores["map"][:-1]}):
             with pytest.raises(ValueError, match="Expected scores of the same cases"):
                 localization_table(wrong)
-
-
-def test_verdicts_count_the_three_pictures():
-    scores = pd.DataFrame({"hit": [1, 0, 0, 1.0], "iou_180": [0.4, 0.1, 0, 0.9]})
-    said = verdicts(scores, [True, True, True, False])
-    assert said.tolist() == ["on the lesion", "off-centre", "elsewhere", "missed"]
-    with pytest.raises(ValueError, match="Expected a call"):
-        verdicts(scores, [True])
-
-
-def test_published_numbers_carry_the_names_of_ours():
-    table = published_localization()
-    assert len(table) == 48
-    assert set(table["metric"]) <= set(METRICS)
-    assert set(table["finding"]) <= set(FINDINGS)
-    wide = table.pivot(index="finding", columns="metric", values="estimate")
-    for kind, cuts in (("IoBB", (0.1, 0.25, 0.5)), ("IoU", (0.1, 0.3, 0.5))):
-        values = wide[[f"{kind} > {t:g}" for t in cuts]].to_numpy()
-        assert (np.diff(values, axis=1) <= 0).all()
-    # A box of IoU above T has an IoBB above T.
-    assert (wide["IoBB > 0.1"] >= wide["IoU > 0.1"]).all()

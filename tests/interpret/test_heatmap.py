@@ -1,0 +1,284 @@
+"""Where cells are, maps at the size of images, their scales; boxes, and how boxes agree."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+from torch.nn.functional import interpolate
+from torchvision.ops import box_iou
+
+from chexlib.interpret import (
+    HeatMap,
+    cell_centres,
+    heat_boxes,
+    iobb,
+    iou,
+    normalise,
+    to_levels,
+    truth_mask,
+)
+from chexlib.models import CheXNet
+
+SEEDS = st.integers(0, 2**32 - 1)
+SIDES = st.integers(1, 9)
+
+
+class TestCells:
+    @pytest.mark.parametrize(("size", "cells"), [(224, 7), (112, 3), (96, 3)])
+    def test_centres_are_those_of_what_a_cell_sees(self, size, cells):
+        # A network of means: nothing but the stem and the transitions' pooling, so that what a cell
+        # sees ends inside the image, and its middle can be read from the gradient.
+        model = CheXNet(growth_rate=12).eval().double()
+        layers = model.densenet.features
+        layers.pool0 = torch.nn.AvgPool2d(3, stride=2, padding=1)  # a maximum has no middle
+        with torch.no_grad():
+            for name, module in model.named_modules():
+                if isinstance(module, torch.nn.Conv2d):
+                    module.weight.fill_(0 if "denselayer" in name else 1 / module.in_channels)
+            layers.conv0.weight.fill_(1.0)
+        for stride in (32, 16):
+            kept = []
+            place = layers.norm5 if stride == 32 else layers.transition3.relu
+            hook = place.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
+            image = torch.ones(1, 3, size, size, dtype=torch.float64, requires_grad=True)
+            layers(image)
+            hook.remove()
+            n = kept[0].shape[-1]
+            assert stride == 16 or n == cells
+            middle = n // 2
+            kept[0][0, :, middle, middle].sum().backward()
+            for axis in (0, 1):
+                weight = image.grad[0].sum((0, 2 - axis)).numpy()
+                seen = (weight * (np.arange(size) + 0.5)).sum() / weight.sum()
+                assert seen == pytest.approx(cell_centres(n, stride=stride)[middle], abs=1e-6)
+
+    def test_the_last_cells_of_112_px_end_before_the_film(self):
+        np.testing.assert_allclose(cell_centres(3), [14.5, 46.5, 78.5])
+        large = HeatMap(np.array([[0.0, 0.0, 1.0]]), (32, 112)).pixels((1, 112))
+        assert large[0, 78] > 0.98
+        assert (large[0, 79:] == 1).all()  # beyond the last centre its value goes on
+        assert large[0, 46] == pytest.approx(0)
+
+
+class TestPixels:
+    @given(SEEDS, SIDES, SIDES, st.integers(1, 40), st.integers(1, 40))
+    def test_without_an_input_it_is_pytorch_interpolation(self, seed, h, w, height, width):
+        maps = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(seed))
+        expected = interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+        ours = HeatMap(maps).pixels((height, width))
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+        arrays = HeatMap(maps.numpy()).pixels((height, width))
+        np.testing.assert_allclose(arrays, ours, atol=1e-6)
+
+    @given(SEEDS, st.integers(1, 8), st.integers(1, 300))
+    def test_range_constants_and_sums_of_maps_are_kept(self, seed, cells, size):
+        rng = np.random.default_rng(seed)
+        a, b = rng.normal(size=(2, cells, cells))
+        large, other, sums, same = (
+            HeatMap(one, 32 * cells).pixels(size) for one in (a, b, a + b, np.full_like(a, 2.5))
+        )
+        assert a.min() - 1e-5 <= large.min() <= large.max() <= a.max() + 1e-5
+        np.testing.assert_allclose(same, 2.5, rtol=1e-6)
+        np.testing.assert_allclose(sums, large + other, atol=1e-4)
+
+    @given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 8))
+    def test_a_cell_is_hottest_in_its_middle_at_any_size(self, row, column, factor):
+        maps = np.zeros((7, 7))
+        maps[row, column] = 1
+        large = HeatMap(maps, 224).pixels(224 * factor)
+        y, x = np.unravel_index(large.argmax(), large.shape)
+        # Before the first centre and beyond the last the value goes on to the edge.
+        for found, cell in ((y, row), (x, column)):
+            expected = 0 if cell == 0 else factor * (32 * cell + 14.5)
+            assert abs(found + 0.5 - expected) <= 1
+
+    @pytest.mark.parametrize(
+        ("maps", "input_size", "size", "message"),
+        [
+            (np.zeros((4, 4)), 64, 100, "more than 96 px for 4 cells"),
+            (np.zeros((0, 4)), None, 8, "Expected maps"),
+            (np.zeros(4), None, 8, "Expected maps"),
+            (np.zeros((4, 4)), None, 0, "Expected a size"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, maps, input_size, size, message):
+        with pytest.raises(ValueError, match=message):
+            HeatMap(maps, input_size).pixels(size)
+
+    def test_some_maps_are_as_they_were_among_all(self):
+        maps = np.random.default_rng(0).normal(size=(5, 3, 3))
+        many = HeatMap(maps, 96, roll=np.arange(10).reshape(5, 2))
+        assert len(many) == 5
+        np.testing.assert_array_equal(many[3:].levels(32), many.levels(32)[3:])
+        np.testing.assert_array_equal(many[[4, 0]].pixels(32), many.pixels(32)[[4, 0]])
+        still = HeatMap(maps[2], 96).pixels(32)
+        np.testing.assert_array_equal(many[2:3].pixels(32)[0], np.roll(still, (4, 5), axis=(0, 1)))
+
+
+class TestNormalise:
+    MAPS = SEEDS.map(lambda seed: np.random.default_rng(seed).normal(size=(2, 4, 5, 6)))
+
+    @given(MAPS, st.floats(0.1, 10), st.floats(-5, 5))
+    def test_each_map_spans_0_to_1_and_its_unit_does_not_matter(self, maps, scale, offset):
+        found = normalise(maps)
+        np.testing.assert_allclose(found.min((2, 3)), 0, atol=1e-12)
+        np.testing.assert_allclose(found.max((2, 3)), 1, atol=1e-12)
+        np.testing.assert_allclose(normalise(scale * maps + offset), found, atol=1e-9)
+
+    @given(MAPS)
+    def test_a_shared_range_keeps_the_order_of_findings(self, maps):
+        found = normalise(maps, how="shared")
+        np.testing.assert_allclose(found.max((1, 2, 3)), 1)
+        same = maps.reshape(2, -1).argsort(axis=1)
+        np.testing.assert_array_equal(found.reshape(2, -1).argsort(axis=1), same)
+
+    @given(MAPS)
+    def test_the_ratio_is_that_of_a_film_that_looks_so_everywhere(self, maps):
+        bias, prevalence = np.linspace(-3, 0, 4), np.linspace(0.05, 0.5, 4)
+        found = normalise(maps, how="ratio", bias=bias, prevalence=prevalence)
+        logit = maps[1, 2, 3, 4] + bias[2]
+        assert found[1, 2, 3, 4] == pytest.approx(1 / (1 + np.exp(-logit)) / prevalence[2])
+        assert (found >= 0).all()
+        assert (found <= 1 / prevalence[:, None, None]).all()
+
+    @pytest.mark.parametrize("how", ["map", "shared", "ratio"])
+    def test_tensors_and_arrays_agree(self, how):
+        maps = torch.randn(2, 3, 4, 4)
+        given_as = {"bias": [0, 1, 2], "prevalence": [0.1, 0.2, 0.3]} if how == "ratio" else {}
+        found = normalise(maps, how=how, **given_as)
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(
+            found, normalise(maps.numpy(), how=how, **given_as), rtol=1e-5, atol=1e-7
+        )
+
+    def test_a_constant_map_has_nothing_hot(self):
+        assert (normalise(np.full((1, 3, 3), -7.0)) == 0).all()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"how": "jet"}, "Expected a scale among"),
+            ({"how": "ratio"}, "Expected bias and prevalence"),
+            ({"how": "map", "bias": [0, 0], "prevalence": [1, 1]}, "Expected bias and prevalence"),
+            ({"how": "ratio", "bias": [0, 0]}, "Expected bias and prevalence"),
+            ({"how": "map", "bias": [0, 0]}, "Expected bias and prevalence"),
+            ({"how": "ratio", "bias": [0, 0], "prevalence": [0, 0.5]}, "prevalences above 0"),
+        ],
+    )
+    def test_options_that_do_not_fit(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            normalise(np.zeros((2, 3, 3)), **options)
+
+
+def random_boxes(rng, n):
+    return np.concatenate([rng.uniform(0, 80, (n, 2)), rng.uniform(0.5, 60, (n, 2))], axis=1)
+
+
+class TestOverlap:
+    @given(SEEDS)
+    def test_iou_is_torchvisions(self, seed):
+        rng = np.random.default_rng(seed)
+        a, b = random_boxes(rng, 5), random_boxes(rng, 3)
+        corners = [torch.tensor(np.hstack([x[:, :2], x[:, :2] + x[:, 2:]])) for x in (a, b)]
+        np.testing.assert_allclose(iou(a, b), box_iou(*corners), atol=1e-9)
+        np.testing.assert_allclose(iou(a, b), iou(b, a).T)
+
+    @given(SEEDS, st.floats(0.1, 10), st.floats(-50, 50))
+    def test_units_and_places_do_not_matter(self, seed, scale, shift):
+        rng = np.random.default_rng(seed)
+        a, b = random_boxes(rng, 4), random_boxes(rng, 4)
+        moved = [scale * x + np.array([shift, shift, 0, 0]) for x in (a, b)]
+        np.testing.assert_allclose(iou(*moved), iou(a, b), atol=1e-6)
+        np.testing.assert_allclose(iobb(*moved), iobb(a, b), atol=1e-6)
+
+    @given(SEEDS)
+    def test_iobb_is_at_least_iou_and_forgives_small_boxes(self, seed):
+        rng = np.random.default_rng(seed)
+        a, b = random_boxes(rng, 4), random_boxes(rng, 4)
+        assert (iobb(a, b) >= iou(a, b) - 1e-12).all()
+        np.testing.assert_allclose(np.diag(iou(a, a)), 1)
+        np.testing.assert_allclose(iobb([[10, 10, 1, 1]], [[0, 0, 100, 100]]), 1)
+        assert iou([[10, 10, 1, 1]], [[0, 0, 100, 100]]).item() == pytest.approx(1e-4)
+
+    def test_none_and_no_boxes(self):
+        assert iou(np.empty((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
+        with pytest.raises(ValueError, match="sides above 0"):
+            iobb([[0, 0, 0, 1]], [[0, 0, 1, 1]])
+
+
+class TestHeatBoxes:
+    @given(SEEDS, st.sampled_from([30, 60, 180, 250, "otsu"]))
+    def test_regions_are_those_of_scikit_image(self, seed, cut):
+        rng = np.random.default_rng(seed)
+        heat = rng.normal(size=(24, 31))
+        levels = to_levels(heat)
+        threshold = threshold_otsu(levels) if cut == "otsu" else cut
+        regions = regionprops(label(levels > threshold, connectivity=2), intensity_image=levels)
+        expected = {
+            (r.bbox[1], r.bbox[0], r.bbox[3] - r.bbox[1], r.bbox[2] - r.bbox[0]) for r in regions
+        }
+        found = heat_boxes(heat, cut=cut)
+        assert {tuple(box) for box in found.astype(int).tolist()} == expected
+        assert len(found) == len(regions)
+
+    def test_the_hottest_come_first_then_the_largest(self):
+        heat = np.zeros((20, 20))
+        heat[1:3, 1:3], heat[5:7, 5:12], heat[15, 15] = 0.8, 0.8, 1.0
+        assert heat_boxes(heat, cut=60).tolist() == [[15, 15, 1, 1], [5, 5, 7, 2], [1, 1, 2, 2]]
+
+    def test_wangs_boxes_are_those_of_both_thresholds(self):
+        heat = np.zeros((20, 20))
+        heat[2:12, 2:12], heat[5:8, 5:8] = 0.5, 1.0
+        assert heat_boxes(heat).tolist() == [[2, 2, 10, 10], [5, 5, 3, 3]]
+
+    @given(SEEDS, st.floats(0.01, 100), st.floats(-100, 100))
+    def test_the_unit_of_a_map_does_not_matter(self, seed, scale, offset):
+        heat = np.random.default_rng(seed).integers(0, 256, (12, 12)).astype(float)
+        heat.flat[:2] = 0, 255
+        np.testing.assert_array_equal(to_levels(heat), heat)
+        again = to_levels(scale * heat + offset).astype(int)
+        assert np.abs(again - heat).max() <= 1
+
+    def test_turning_a_map_turns_its_boxes(self):
+        heat = np.random.default_rng(0).normal(size=(16, 16))
+        turned = heat_boxes(heat.T)[:, [1, 0, 3, 2]]
+        assert {tuple(b) for b in turned} == {tuple(b) for b in heat_boxes(heat)}
+
+    def test_a_constant_map_has_none(self):
+        for cut in ("wang", 60, "otsu"):
+            assert heat_boxes(np.full((9, 9), 3.0), cut=cut).shape == (0, 4)
+
+    @pytest.mark.parametrize(
+        ("heat", "cut", "message"),
+        [
+            (np.zeros((2, 3, 3)), 60, "one heat map"),
+            (np.zeros((0, 3)), 60, "one heat map"),
+            (np.zeros((3, 3)), "isodata", "Expected a cut"),
+            (np.zeros((3, 3)), 255, "Expected a cut"),
+            (np.array([[0, np.nan]]), 60, "finite heat maps"),
+            (np.array([[0, np.inf]]), 60, "finite heat maps"),
+        ],
+    )
+    def test_refused(self, heat, cut, message):
+        with pytest.raises(ValueError, match=message):
+            heat_boxes(heat, cut=cut)
+
+
+class TestTruthMask:
+    @given(SEEDS, st.integers(8, 200))
+    def test_its_area_is_that_of_the_box(self, seed, size):
+        rng = np.random.default_rng(seed)
+        x, y = rng.uniform(0, 0.9, 2)
+        width, height = rng.uniform(0, 1 - x), rng.uniform(0, 1 - y)
+        mask = truth_mask([[x, y, width, height]], size)
+        rows, columns = mask.any(1).sum(), mask.any(0).sum()
+        assert mask.sum() == rows * columns > 0
+        for pixels, side in ((rows, height), (columns, width)):
+            assert abs(pixels - side * size) <= 1
+
+    def test_several_boxes_and_the_edge(self):
+        mask = truth_mask([[0, 0, 0.5, 0.5], [0.75, 0.75, 0.26, 0.26], [1, 1, 0.001, 0.001]], 4)
+        assert mask.astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
