@@ -72,7 +72,7 @@ PLATEAU = recipe(
     schedule="plateau",
     optimizer="adam",
     learning_rate=0.02,
-    keep="lowest loss",
+    keep="highest auroc",
     patience=2,
     epochs=5,
 )
