@@ -139,7 +139,10 @@ def outputs(folder):
         inside = re.sub(r"tfevents.*", "tfevents", str(path.relative_to(folder)))
         if path.is_file() and not inside.startswith(("cache", "films", "scores.csv")):
             table = path.suffix == ".csv" and "rejected" not in inside  # which has paths and times
-            files[inside] = path.read_text(encoding="utf-8").splitlines() if table else []
+            lines = path.read_text(encoding="utf-8").splitlines() if table else []
+            if inside == "run/history.csv":  # its last column is seconds
+                lines = [line.rpartition(",")[0] for line in lines]
+            files[inside] = lines
     found["files"] = files
     return found
 
@@ -177,6 +180,7 @@ def test_signatures():
     assert signatures() == _read("signatures.json")
 
 
+@pytest.mark.skipif("CHEXLIB_SNAPSHOT" not in os.environ, reason="for whoever moves rooms")
 def test_outputs(tmp_path):
     kept, found = _read("outputs.json"), outputs(tmp_path / "work")
     assert sorted(kept["files"]) == sorted(found["files"])
