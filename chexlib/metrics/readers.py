@@ -14,12 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri, owens_t
 
 from chexlib.metrics.inputs import check_share
-
-_X, _WEIGHT = np.polynomial.hermite_e.hermegauss(120)  # integrals over a standard normal
-_WEIGHT = _WEIGHT / _WEIGHT.sum()
 
 
 def f1_between(reads: ArrayLike) -> NDArray[np.float64]:
@@ -100,6 +97,12 @@ def expected_f1(call_rate: ArrayLike, skill: ArrayLike) -> NDArray[np.float64]:
     ValueError
         If a rate or a skill is out of range.
 
+    Notes
+    -----
+    Two impressions are bivariate normal, and their correlation is the product of the skills. The
+    share of films on which both lie above their cuts is Owen's, by his function T (Ann Math Statist
+    27 (1956) 1075-1090): it holds however near the correlation is to 1.
+
     Examples
     --------
     Readers without skill agree by chance, at F1 equal to their common call rate:
@@ -109,9 +112,14 @@ def expected_f1(call_rate: ArrayLike, skill: ArrayLike) -> NDArray[np.float64]:
            [0.2, 0.2]])
     """
     rate, skill = _check(call_rate, skill)
-    yes = ndtr((skill * _X[:, None] + ndtri(rate)) / np.sqrt(1 - skill**2))  # [points, R]
-    both = (yes * _WEIGHT[:, None]).T @ yes
-    return 2 * both / (rate[:, None] + rate[None, :])
+    cut = ndtri(rate)
+    cut = np.where(cut == 0, 1e-300, cut)  # two rates of 1/2 would be 0 / 0
+    alike = np.multiply.outer(skill, skill)
+    slope = (cut / cut[:, None] - alike) / np.sqrt(1 - alike**2)
+    one = owens_t(cut[:, None], slope)
+    apart = np.not_equal.outer(cut < 0, cut < 0)
+    total = np.add.outer(rate, rate)
+    return (total - 2 * (one + one.T) - apart) / total
 
 
 def equal_skill(mean_f1: float, call_rate: ArrayLike) -> float:
