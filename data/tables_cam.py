@@ -31,6 +31,7 @@ from chexlib.interpret import (
     truth_mask,
 )
 from chexlib.metrics import Bootstrap, Resamples, auroc, choose, resampled, youden
+from chexlib.metrics.resampling import proportions
 from chexlib.models import load_checkpoint, phantom_checkpoint
 
 if TYPE_CHECKING:
@@ -415,13 +416,14 @@ def scales() -> Built:
         "absent, unlikely": ~truth & (probability < UNLIKELY),
         "present, called": truth & seen.called,
     }
-    patients = seen.data.patients
+    patients = np.repeat(seen.data.patients, len(FINDINGS))  # of each map
+    among = np.stack([chosen.ravel() for chosen in kinds.values()], axis=1)
+    n_patients = [len(np.unique(patients[chosen])) for chosen in among.T]
     draws, rows = Resamples(patients), []
-    for (scale, parts), (kind, chosen) in product(hot.items(), kinds.items()):
-        n = chosen.sum(axis=1)
-        share = ratio((np.concatenate(parts) & chosen).sum(axis=1), n, draws)
-        sizes = n.sum(), len(np.unique(patients[n > 0]))
-        rows.append((scale, kind, *sizes, share.estimate, *share.interval()))
+    for scale, parts in hot.items():
+        shares = proportions(np.concatenate(parts).reshape(-1, 1), among, draws, name="hot maps")
+        for kind, n, one in zip(kinds, n_patients, shares, strict=True):
+            rows.append((scale, kind, one.n, n, one.estimate, one.low, one.high))
     columns = ["scale", "kind", "n_maps", "n_patients", "hot", "low", "high"]
     note = (
         f"hot: somewhere from {HOT} of 255 up (map, shared), or from {TWICE:g} times the "

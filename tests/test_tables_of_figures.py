@@ -37,7 +37,6 @@ EMPTY = {
     "azure_exclusions": "share_of_others ratio",  # of all films there are no others
     "calibration": "slope intercept fitted_slope fitted_intercept",  # a step has no line
     "cam_methods": "gain",
-    "cam_scales": "hot",  # no width where all maps are alike
     "cam_verdicts": "estimate",  # no width where all cases agree
     "clean_labels": "first second p_adjusted",
     "clean_subgroups": "n_films n_patients n_positive estimate difference p p_adjusted comparisons",
