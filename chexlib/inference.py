@@ -85,7 +85,7 @@ class Preparation:
             probabilities are not those of ``chexlib predict``.
         """
         metadata = model.provenance.get("metadata", {})
-        ours = metadata.get("chexlib")  # in a Lightning checkpoint; else the version
+        ours = metadata.get("chexlib")  # of a resume point; else the version
         said = ours.get("recipe") if isinstance(ours, dict) else metadata.get("recipe")
         try:
             recipe = json.loads(said)

@@ -58,6 +58,7 @@ def evaluate(
 
         from chexlib import report
         from chexlib.data import load_labels, match_labels, read_predictions
+        from chexlib.text import estimate_text
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
         inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
@@ -75,9 +76,9 @@ def evaluate(
             files = report.write_report(
                 found, folder, inputs=inputs, settings=settings, force=force
             )
-        mean, low, high = found.mean["auroc"]
+        mean = estimate_text(*found.mean["auroc"], decimals=3)
         console = terminal()
-        console.print(f"mean AUROC {mean:.3f} ({low:.3f} to {high:.3f}), {len(films):,} films")
+        console.print(f"mean AUROC {mean}, {len(films):,} films")
         for note in found.notes:
             console.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
         console.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)

@@ -14,10 +14,10 @@ from chexlib.cli.shell import (
     Force,
     Method,
     Size,
-    as_json,
     keep_what_is_there,
     one_line_errors,
     terminal,
+    write_json,
 )
 from chexlib.files import sha256, write_atomically
 
@@ -98,8 +98,7 @@ def explain(
         _write_pictures(folder, image, pixels, found, files)
         record = _record(image, pixels, found, files)
         record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
-        text = as_json(record)
-        write_atomically(summary, lambda draft: draft.write_text(text, "utf-8"))
+        write_json(summary, record)
         console = terminal()
         for name in found.findings:
             console.print(

@@ -16,13 +16,13 @@ from chexlib.cli.shell import (
     Force,
     Method,
     Size,
-    as_json,
     keep_what_is_there,
     one_line_errors,
     tell_films,
     terminal,
+    write_json,
 )
-from chexlib.files import write_atomically, write_csv
+from chexlib.files import write_csv
 
 __all__ = ["localize"]
 
@@ -123,8 +123,7 @@ def localize(
         }
         write_csv(files[0], table)
         write_csv(files[1], cases)
-        text = as_json(about)
-        write_atomically(files[2], lambda draft: draft.write_text(text, "utf-8"))
+        write_json(files[2], about)
         write_rejected(listed, films.rejected)
         console = terminal()
         console.print(escape(films.about), soft_wrap=True)

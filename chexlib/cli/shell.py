@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chexlib.files import legible
+from chexlib.files import legible, write_atomically
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,13 +27,13 @@ __all__ = [
     "Force",
     "Method",
     "Size",
-    "as_json",
     "films_bar",
     "keep_what_is_there",
     "one_line_errors",
     "table",
     "tell_films",
     "terminal",
+    "write_json",
 ]
 
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
@@ -101,13 +101,14 @@ def table(*columns: str, rows: Iterable[Sequence[str]], title: str | None = None
     return shown
 
 
-def as_json(record: dict[str, Any]) -> str:
-    """Return a record as JSON that every reader takes.
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record atomically, as JSON that every reader takes.
 
     NaN and infinity, which JSON has not, become texts: a file of weights may say such things.
     """
     plain = json.loads(json.dumps(record, default=str), parse_constant=str)
-    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def keep_what_is_there(files: Iterable[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:

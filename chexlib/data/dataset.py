@@ -18,7 +18,7 @@ from chexlib.data.home import cache_home
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.phantom import VERSION, PhantomSource, boxes_of, noisy_labels, population
 from chexlib.data.splits import official_split, patient_split
-from chexlib.files import write_atomically
+from chexlib.files import write_csv
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class Dataset:
         else:
             path = self.cache.folder / f"boxes-{self.cache.content_hash}.csv"
             if not path.exists():
-                found = boxes_of(self.films)
-                write_atomically(path, lambda draft: found.to_csv(draft, index=False))
+                write_csv(path, boxes_of(self.films))
             boxes = pd.read_csv(path)
         return boxes[boxes["image"].isin(self.films["image"])].reset_index(drop=True)
 

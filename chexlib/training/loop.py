@@ -23,7 +23,7 @@ from tqdm import tqdm
 from chexlib.data.augment import Augment
 from chexlib.data.batches import Batcher, Batches
 from chexlib.data.dataset import open_dataset
-from chexlib.files import write_atomically
+from chexlib.files import write_csv
 from chexlib.findings import FINDINGS
 from chexlib.metrics import auroc
 from chexlib.models import CheXNet, save_checkpoint
@@ -427,10 +427,7 @@ class Training:
                 self.folder / "best.safetensors",
                 metadata={**self.metadata, "epoch": str(row["epoch"])},
             )
-        table = pd.DataFrame(self.history)
-        write_atomically(
-            self.folder / "history.csv", lambda draft: table.to_csv(draft, index=False)
-        )
+        write_csv(self.folder / "history.csv", pd.DataFrame(self.history))
 
     def check_finite(self, *, weights: bool = False) -> None:
         """Raise if the last loss is not finite.
