@@ -61,8 +61,9 @@ def phantom_checkpoint() -> Path:
 def load_checkpoint(path: str | Path) -> CheXNet:
     """Open a trained CheXNet, whoever saved it.
 
-    Read are: this project's safetensors and Lightning checkpoints; ``torch.save`` files, old and
-    new, of zoogzog's, arnoweng's and similar networks, with any prefix and DenseNet's first names;
+    Read are: this project's safetensors and resume points; checkpoints of Lightning;
+    ``torch.save`` files, old and new, of zoogzog's, arnoweng's and similar networks, with any
+    prefix and DenseNet's first names;
     state dicts of torchvision's DenseNet-121, 169 and 201 with 14 outputs, of any growth rate; and
     state dicts of torchxrayvision's DenseNets. Whatever the source, the network takes films as
     every :class:`~chexlib.models.CheXNet` does and gives logits, before any sigmoid or
@@ -353,6 +354,8 @@ def _from_xrv(found: Named) -> tuple[list[str], list[str]]:
 def _format(contents: Contents, found: Named) -> str:
     if contents.kind == "lightning":
         return "PyTorch Lightning"
+    if isinstance(contents.metadata.get("chexlib"), dict):
+        return "chexlib resume point"
     if contents.kind == "safetensors":
         return "chexlib safetensors" if "chexlib" in contents.metadata else "safetensors"
     if found.wrapped_head:

@@ -99,7 +99,8 @@ def test_a_loss_that_is_no_number_names_its_films(tmp_path, monkeypatch):
     assert message.endswith(f"The last checkpoint, {tmp_path / 'last.ckpt'}, is sound.")
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert (len(kept["history"]), kept["step"]) == (1, 2)
-    load_checkpoint(tmp_path / "last.ckpt")  # refuses what is not finite
+    found = load_checkpoint(tmp_path / "last.ckpt")  # refuses what is not finite
+    assert found.provenance["format"] == "chexlib resume point"
     monkeypatch.undo()
     fit(recipe(), tmp_path, data=datasets())  # and from there it goes on
 
