@@ -124,7 +124,7 @@ def traps():
     yield at_call(Training, "end_epoch", 1, after=True)
     yield at_call(loop, "save_checkpoint", 1)  # the best, not written
     yield at_call(loop, "save_checkpoint", 1, after=True)  # written, and not known of
-    yield at_call(loop, "write_atomically", 1, after=True)  # the same of the history
+    yield at_call(loop, "write_csv", 1, after=True)  # the same of the history
     yield at_call(loop, "write_point", 1, after=True)  # the epoch
     yield at_call(Training, "train_step", 1)  # the second epoch
     yield at_call(loop, "write_point", 2, after=True)
