@@ -38,7 +38,10 @@ def signatures():
     found = {}
     for face in FACES:
         module = import_module(f"chexlib.{face}")
-        for name in sorted(module.__all__):
+        public = [name for name, value in vars(module).items() if not inspect.ismodule(value)]
+        for name in sorted(getattr(module, "__all__", public)):
+            if name.startswith("_"):
+                continue
             value = getattr(module, name)
             if callable(value):
                 found[f"{face}.{name}"] = _called(value)

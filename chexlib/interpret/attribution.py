@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
     from chexlib.data.batches import Batcher
 
-__all__ = ["METHODS", "attribute", "case_maps"]
-
 
 def attribute(
     model: CheXNet,

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from chexlib.data.batches import Batcher
     from chexlib.models.chexnet import CheXNet
 
-__all__ = ["class_activation_maps", "maps_and_logits", "maps_of"]
-
 MEANS = {adaptive_avg_pool2d, avg_pool2d, torch.mean, torch.Tensor.mean}
 TOLERANCE = 1e-4
 

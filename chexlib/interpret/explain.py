@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from chexlib.interpret.heatmap import HeatMap
 
-__all__ = ["Explanation", "explain_film", "secondary_capture"]
-
 _BOX_SIDE = 512  # boxes are drawn on a map of this size: a film of 9 megapixels has no finer ones
 NOTICE = "NOT FOR CLINICAL USE"
 # What is copied of a film. The first nine the standard asks of every object (PS3.3 C.7.1.1 and

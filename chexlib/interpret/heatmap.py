@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "CUTS",
-    "HeatMap",
-    "cell_centres",
-    "heat_boxes",
-    "iobb",
-    "iou",
-    "normalise",
-    "to_levels",
-    "truth_mask",
-]
-
 CUTS = ("wang", 60, 180, "otsu")
 """Ways to cut a heat map: at 60 and at 180 of 255 (all boxes of both), one of them, Otsu's."""
 

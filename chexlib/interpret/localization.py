@@ -54,18 +54,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = [
-    "CONTROLS",
-    "METRICS",
-    "BoxedFilms",
-    "controls",
-    "find_cases",
-    "localization_table",
-    "localize",
-    "open_boxed",
-    "score_cases",
-]
-
 SIZE = 256
 NIH_SIZE = 1024  # pixels a side in which boxes are given, of NIH and of the phantom
 MEAN = "mean of findings"

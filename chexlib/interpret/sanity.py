@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from chexlib.interpret.heatmap import HeatMap
     from chexlib.models.chexnet import CheXNet
 
-__all__ = [
-    "STAGES",
-    "cascade",
-    "compare_models",
-    "perturbation_curves",
-    "randomised",
-    "similarity",
-]
-
 _APART = 7_919_000
 _AT_ONCE = 32  # films in the network
 KINDS = ("spearman", "pearson")

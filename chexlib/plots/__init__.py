@@ -20,21 +20,3 @@ from chexlib.plots.style import (
     panels,
     use_style,
 )
-
-__all__ = [
-    "BLUE",
-    "GREY",
-    "HATCHES",
-    "INK",
-    "MARKERS",
-    "ORANGE",
-    "PALETTE",
-    "PANEL",
-    "forest",
-    "forest_table",
-    "lines",
-    "log_ticks",
-    "marks",
-    "panels",
-    "use_style",
-]

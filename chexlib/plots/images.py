@@ -31,20 +31,6 @@ if TYPE_CHECKING:
 
     Boxes = Sequence[tuple[float, float, float, float]]
 
-__all__ = [
-    "COLOURS",
-    "Picture",
-    "colour_bar",
-    "contact_sheet",
-    "explanation",
-    "film",
-    "films",
-    "heat_maps",
-    "overlay",
-    "overlay_picture",
-    "pictures",
-]
-
 COLOURS = "plasma"
 ALPHA = 0.65
 BOX, TRUE_BOX = "#ffffff", "#56b4e9"

@@ -23,24 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from pandas import DataFrame
 
-__all__ = [
-    "BLUE",
-    "GREY",
-    "HATCHES",
-    "INK",
-    "MARKERS",
-    "ORANGE",
-    "PALETTE",
-    "PANEL",
-    "forest",
-    "forest_table",
-    "lines",
-    "log_ticks",
-    "marks",
-    "panels",
-    "use_style",
-]
-
 PANEL = "#fbfaf7"
 INK = "#2b2b2b"
 GREY = "#8a8a8a"
