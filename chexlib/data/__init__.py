@@ -10,7 +10,13 @@ from importlib import import_module
 from chexlib.data.home import cache_home, data_home, package_file
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.predictions import match_labels, read_predictions
-from chexlib.data.readers import load_adjudicated, load_rsna
+from chexlib.data.readers import (
+    load_adjudicated,
+    load_chestx_det,
+    load_readers,
+    load_rsna,
+    load_vinbigdata,
+)
 from chexlib.data.tables import table
 
 # What decodes films or makes tensors is loaded when it is asked for: label tables need neither.
@@ -36,8 +42,11 @@ __all__ = [
     "find_radiographs",
     "load_adjudicated",
     "load_boxes",
+    "load_chestx_det",
     "load_labels",
+    "load_readers",
     "load_rsna",
+    "load_vinbigdata",
     "match_labels",
     "open_dataset",
     "open_radiograph",

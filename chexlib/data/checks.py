@@ -14,7 +14,7 @@ from chexlib.files import brief
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["ANY", "IMAGE", "CheckedTable", "Rule", "number", "one_of"]
+__all__ = ["ANY", "DAMAGED", "IMAGE", "CheckedTable", "Rule", "number", "one_of"]
 
 DAMAGED = "The file is damaged or is another file."
 
@@ -35,7 +35,8 @@ IMAGE = Rule(
 
 def one_of(values: Iterable[object]) -> Rule:
     """Admit certain values only."""
-    return Rule(f"one of {tuple(values)}", lambda column: column.isin(list(values)))
+    admitted = tuple(values)
+    return Rule(f"one of {admitted}", lambda column: column.isin(admitted))
 
 
 def number(low: float, *, above: bool = False, whole: bool = False) -> Rule:
@@ -51,7 +52,7 @@ def number(low: float, *, above: bool = False, whole: bool = False) -> Rule:
 
 
 class CheckedTable:
-    """A file's table; each error names file, row (header is row 1) and column.
+    """A file's table; each error names file, row (a CSV's header is row 1) and column.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ class CheckedTable:
         How many rows there are.
     frame : DataFrame, optional
         The file as it was read already.
+    header : int
+        How many rows stand before the first: none in a list of records.
     advice : str
         What an error about a value says at its end.
     """
@@ -77,9 +80,10 @@ class CheckedTable:
         unique: str | list[str] = (),
         rows: int | None = None,
         frame: pd.DataFrame | None = None,
+        header: int = 1,
         advice: str = DAMAGED,
     ) -> None:
-        self.path, self.advice = Path(path), advice
+        self.path, self.advice, self._header = Path(path), advice, header
         self.frame = self.read(self.path) if frame is None else frame
         for column in rules:
             if column not in self.frame:
@@ -119,8 +123,8 @@ class CheckedTable:
         if np.any(bad):
             row = int(np.argmax(bad))
             raise ValueError(
-                f"Expected {expected} in {self.path}, row {row + 2}, column {brief(column)}; got "
-                f"{brief(self.frame[column].iloc[row])}. {self.advice}"
+                f"Expected {expected} in {self.path}, row {row + 1 + self._header}, column "
+                f"{brief(column)}; got {brief(self.frame[column].iloc[row])}. {self.advice}"
             )
 
     def converted(self, column: str, function: Callable[[str], object]) -> np.ndarray:

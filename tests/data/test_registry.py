@@ -82,7 +82,7 @@ def test_an_unknown_name_gets_a_suggestion(name, near):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["predictions", "rsna", "azure", "split"])
+@pytest.mark.parametrize("name", ["predictions", "readers", "chestx-det", "rsna", "azure", "split"])
 def test_hashes_and_sizes_are_those_of_the_real_files(name):
     for file in REGISTRY[name].files:
         path = HERE / file.path
