@@ -17,6 +17,7 @@ from chexlib.data.readers import (
     load_rsna,
     load_vinbigdata,
 )
+from chexlib.data.reports import load_reports
 from chexlib.data.tables import table
 
 # What decodes films or makes tensors is loaded when it is asked for: label tables need neither.
@@ -45,6 +46,7 @@ __all__ = [
     "load_chestx_det",
     "load_labels",
     "load_readers",
+    "load_reports",
     "load_rsna",
     "load_vinbigdata",
     "match_labels",
