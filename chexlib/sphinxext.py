@@ -4,7 +4,7 @@
   an entry point ``myst_nb.mime_renderers``, turns a figure into HTML that draws itself.
 - JavaScript. ``plotly.min.js`` and MathJax come from installed packages, not from another host,
   and reach only the pages that use them.
-- Numbers. A chapter has the number of its file, ``06_roc`` is chapter 6, whatever stands before it.
+- Numbers. A chapter has the number of its file, ``08_roc`` is chapter 8, whatever stands before it.
 - Buttons. What leads to the public repository is on once ``repository: url:`` is set.
 
 The alternative text of a Plotly figure is the cell's ``mystnb.image.alt``, as for every picture.

@@ -1,4 +1,4 @@
-"""Tables of chapter 7 on the fourteen findings together: means, calls a film, "No Finding".
+"""Tables of chapter 9 on the fourteen findings together: means, calls a film, "No Finding".
 
 Thresholds but 0.5 and the survey's are chosen on one half of the patients, figures are of the other
 (the means at 0.5: of all). Intervals are of 95% and by patient.

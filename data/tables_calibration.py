@@ -1,4 +1,4 @@
-"""Tables of chapter 7 on probabilities: calibration, what mends it, other places, net benefit.
+"""Tables of chapter 9 on probabilities: calibration, what mends it, other places, net benefit.
 
 Maps are fitted on one half of the patients of the shared test set and judged on the other.
 Intervals are of 95% and by patient.

@@ -1,4 +1,4 @@
-"""Tables of chapter 9: where the book's network looks, on simulated films with known truth."""
+"""Tables of chapter 13: where the book's network looks, on simulated films with known truth."""
 
 from __future__ import annotations
 

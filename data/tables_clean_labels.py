@@ -1,4 +1,4 @@
-"""Tables of chapter 8: one model judged by text labels and by radiologists, on the same films.
+"""Tables of chapter 10: one model judged by text labels and by radiologists, on the same films.
 
 Paired statistics need each film's score, labels and patient, so they are computed here and shipped
 as figures. Intervals are of 95% and by patient.

@@ -1,4 +1,4 @@
-"""Table `clean_subgroups` of chapter 8: sex, view and age, by radiologists and by text labels."""
+"""Table `clean_subgroups` of chapter 10: sex, view and age, by radiologists and by text labels."""
 
 from __future__ import annotations
 

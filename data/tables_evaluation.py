@@ -1,4 +1,4 @@
-"""Tables of chapters 6 to 8: counts by score, AUROC, average precision, curves, published figures.
+"""Tables of chapters 8 to 10: counts by score, AUROC, average precision, curves, published figures.
 
 Everything is computed from the reference model's probability of each film, which is fetched, not
 shipped; what ships are counts and figures. Intervals are of 95% and by patient.

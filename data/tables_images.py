@@ -1,4 +1,4 @@
-"""Tables of chapter 3: what resizing loses, where the phantom is wrong, what leaks."""
+"""Tables of chapter 5: what resizing loses, where the phantom is wrong, what leaks."""
 
 from __future__ import annotations
 

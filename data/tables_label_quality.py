@@ -1,4 +1,4 @@
-"""Builders of the figures of chapter 2: `label_quality`, and `label_sampling` behind it."""
+"""Builders of the figures of chapter 3: `label_quality`, and `label_sampling` behind it."""
 
 from __future__ import annotations
 

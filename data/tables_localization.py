@@ -1,4 +1,4 @@
-"""Tables of chapter 10: whether maps look at the right place, and what they show when they do."""
+"""Tables of chapter 14: whether maps look at the right place, and what they show when they do."""
 
 from __future__ import annotations
 

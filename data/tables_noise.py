@@ -1,4 +1,4 @@
-"""Tables of chapter 5: networks trained on wrong labels, judged by the truth and by the labels.
+"""Tables of chapter 7: networks trained on wrong labels, judged by the truth and by the labels.
 
 The runs are those of `data/train_runs.py`, kept under the cache folder: 14 probabilities for each
 test film of the phantom. Intervals are of 95%. Where the spread of runs is part of them, it is that

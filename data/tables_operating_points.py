@@ -1,4 +1,4 @@
-"""Tables of chapter 7: what thresholds do, and how far a chosen one can be relied upon.
+"""Tables of chapter 9: what thresholds do, and how far a chosen one can be relied upon.
 
 Thresholds are chosen on one half of the patients of the shared test set and reported on the other.
 Intervals are of 95% and by patient. What the fourteen do

@@ -1,4 +1,4 @@
-"""Tables of chapter 4: what recipes, crops, class weights and seeds do to a network in training.
+"""Tables of chapter 6: what recipes, crops, class weights and seeds do to a network in training.
 
 Runs are those of ``data/train_runs.py``: simulated films of 64 px, three epochs, true labels. All
 are tested on the same films, so differences are paired by film and their intervals are by patient.

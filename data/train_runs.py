@@ -1,4 +1,4 @@
-"""Train the runs behind chapters 4, 5 and 10: `python data/train_runs.py [NAME…]`.
+"""Train the runs behind chapters 6, 7 and 14: `python data/train_runs.py [NAME…]`.
 
 Each run goes to a folder of its own under the cache folder, is resumed where it was stopped, and is
 not trained again once it is finished, so the command can be stopped and repeated at any time. Two

@@ -1,4 +1,4 @@
-"""The tables of chapter 9 are of the phantom and the network as they are, and agree with both."""
+"""The tables of chapter 13 are of the phantom and the network as they are, and agree with both."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The tables of chapter 8: consistent, rebuilt where inputs are, checked by other means."""
+"""The tables of chapter 10: consistent, rebuilt where inputs are, checked by other means."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The tables of chapters 6 to 8: consistent in themselves, and rebuilt where the inputs are."""
+"""The tables of chapters 8 to 10: consistent in themselves, and rebuilt where the inputs are."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tables of chapter 3 agree with the phantom as it is, with their inputs, with themselves."""
+"""The tables of chapter 5 agree with the phantom as it is, with their inputs, with themselves."""
 
 import cv2
 import numpy as np

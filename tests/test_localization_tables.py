@@ -1,4 +1,4 @@
-"""The tables of chapter 10 agree with the phantom and the weights as they are, and with logic."""
+"""The tables of chapter 14 agree with the phantom and the weights as they are, and with logic."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The tables of chapter 7: what they say of each other, of the score tables, and of the films."""
+"""The tables of chapter 9: what they say of each other, of the score tables, and of the films."""
 
 import numpy as np
 import pytest

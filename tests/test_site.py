@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -261,7 +262,7 @@ def test_search_quotes_lines_when_served(visit, server):
 
 @pytest.mark.browser
 def test_the_threshold_explorer_answers(visit):
-    page = visit("book/07_thresholds.html")
+    page = visit("book/09_thresholds.html")
     figure = page.locator(".plotly-figure")
     figure.scroll_into_view_if_needed()
     chosen = "f => f.data.filter((t) => t.visible).map((t) => t.selectedpoints?.[0] ?? -1)"
@@ -321,6 +322,18 @@ def test_links_lead_somewhere():
             if not file.exists() or (anchor and anchor not in known):
                 broken.append(f"{path.relative_to(SITE)}: {tag['href']}")
     assert not broken
+
+
+def test_the_old_address_of_a_page_leads_to_the_new():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    moved = config["sphinx"]["config"]["redirects"]
+    assert len(moved) == 9
+    for old, new in moved.items():
+        html = (SITE / f"{old}.html").read_text(encoding="utf-8")
+        refresh = BeautifulSoup(html, "html.parser").select_one('meta[http-equiv="refresh"]')
+        assert refresh["content"].endswith(f"url={new}")
+        assert (SITE / old).with_name(new).is_file()
+        assert old not in PAGES
 
 
 def test_only_pages_that_draw_with_plotly_load_it():

@@ -1,4 +1,4 @@
-"""The tables of chapter 4 agree with themselves, and the run that it trains live learns."""
+"""The tables of chapter 6 agree with themselves, and the run that it trains live learns."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from chexlib.data import table
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "book" / "04_training.ipynb"
+NOTEBOOK = ROOT / "book" / "06_training.ipynb"
 OF_RUNS = (
     "training_runs",
     "training_differences",

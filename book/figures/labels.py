@@ -1,4 +1,4 @@
-"""Figures of chapters 2 and 5: what labels are worth, and what a correction of them does."""
+"""Figures of chapters 3 and 7: what labels are worth, and what a correction of them does."""
 
 from __future__ import annotations
 

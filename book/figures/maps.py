@@ -1,4 +1,4 @@
-"""Figures of chapters 9 and 10: cells, maps beside the truth, and what checks do to maps."""
+"""Figures of chapters 13 and 14: cells, maps beside the truth, and what checks do to maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapters 6 to 8: curves, thresholds, calibration, net benefit, a reader's point."""
+"""Figures of chapters 8 to 10: curves, thresholds, calibration, net benefit, a reader's point."""
 
 from __future__ import annotations
 

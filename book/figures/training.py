@@ -1,4 +1,4 @@
-"""Figures of chapter 4: a DenseNet drawn from the model itself, learning curves, what seeds do."""
+"""Figures of chapter 6: a DenseNet drawn from the model itself, learning curves, what seeds do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of chapters 2 and 5 put each labeller and each share where it belongs."""
+"""The figures of chapters 3 and 7 put each labeller and each share where it belongs."""
 
 import matplotlib.pyplot as plt
 import numpy as np

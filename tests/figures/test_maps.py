@@ -1,4 +1,4 @@
-"""Figures of chapters 9 and 10: what is drawn where, and what is refused."""
+"""Figures of chapters 13 and 14: what is drawn where, and what is refused."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""Figures of chapters 6 to 8: a panel for each finding, and what is drawn in it."""
+"""Figures of chapters 8 to 10: a panel for each finding, and what is drawn in it."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""Figures of chapter 4: they count what the network has, and draw what they are given."""
+"""Figures of chapter 6: they count what the network has, and draw what they are given."""
 
 import matplotlib.pyplot as plt
 import numpy as np
