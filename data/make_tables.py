@@ -21,7 +21,16 @@ from chexlib.data.tables import write_table
 FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.
 CHAPTERS = (
-    *("dataset", "phantom", "label_quality", "images", "training", "noise", "evaluation"),
+    *(
+        "dataset",
+        "phantom",
+        "label_quality",
+        "readers",
+        "images",
+        "training",
+        "noise",
+        "evaluation",
+    ),
     *("operating_points", "all_findings", "calibration", "clean_labels", "clean_subgroups"),
     *("cam", "localization"),
 )

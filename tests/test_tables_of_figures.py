@@ -64,7 +64,7 @@ EMPTY = {
     "threshold_stability": "promise_kept",
 }
 FETCHED = ("reference_predictions/preds.csv", "official_split/test_list.txt")
-FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions")
+FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions", "google_readers")
 
 
 def intervals(name):
