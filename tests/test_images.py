@@ -45,7 +45,7 @@ def test_the_cover_is_what_its_script_draws():
 
 def test_the_first_page_says_what_its_picture_shows():
     votes = table("reader_votes").set_index(["finding", "votes"])
-    pneumonia, pneumothorax = votes.loc["Pneumonia"], votes.loc["Pneumothorax"]
+    pneumonia, ptx = votes.loc["Pneumonia"], votes.loc["Pneumothorax"]
     said = (IMAGES.parent / "intro.md").read_text(encoding="utf-8")
     most, some = slice(3, 5), slice(1, 2)
     assert pneumonia["n"].sum() == 810
@@ -53,10 +53,10 @@ def test_the_first_page_says_what_its_picture_shows():
     for words in (
         f"on no film do three or more see it, on {pneumonia['n'].loc[some].sum()} one or two do",
         f"says it on {pneumonia['n_labelled'].sum()} films, of which {pneumonia['n_labelled'][0]}",
-        f"on {pneumothorax['n'].loc[most].sum()} films three or more see it; NIH’s label says it on "
-        f"{pneumothorax['n_labelled'].sum()}, of which {pneumothorax['n_labelled'].loc[most].sum()}",
+        f"on {ptx['n'].loc[most].sum()} films three or more see it; NIH’s label says it on "
+        f"{ptx['n_labelled'].sum()}, of which {ptx['n_labelled'].loc[most].sum()}",
         f"says pneumonia on {pneumonia['n_labelled'].sum()} of these films",
         f"on {pneumonia['n_labelled'][0]} of the {pneumonia['n_labelled'].sum()} none of",
-        f"On {pneumothorax['n'].loc[most].sum()} of them a majority saw a pneumothorax",
+        f"On {ptx['n'].loc[most].sum()} of them a majority saw a pneumothorax",
     ):
         assert words in said.replace("\n", " ")
