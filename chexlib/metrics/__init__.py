@@ -60,6 +60,12 @@ from chexlib.metrics.ranking import (
     precision_recall,
     roc,
 )
+from chexlib.metrics.readers import (
+    dawid_skene,
+    krippendorff_alpha,
+    panel_agreement,
+    reader_agreement,
+)
 from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
 from chexlib.metrics.subgroups import age_band, by_subgroup
 from chexlib.metrics.thresholds import (
