@@ -11,8 +11,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -24,173 +23,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chexlib import metrics
-from chexlib.data.splits import patient_split
 from chexlib.data.tables import sha256
+from chexlib.evaluation import LEAST, Evaluation, evaluate
 from chexlib.files import draft_of, write_csv
-from chexlib.findings import FINDINGS
-from chexlib.metrics.thresholds import RULES
 from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
 from chexlib.text import estimate_text, p_text
 
 __all__ = ["evaluate", "write_report"]
 
-STEPS = ("ranking", "thresholds", "calibration", "subgroups")
-NONE = "No_Finding"
 MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Figures of one model on one set of films.
-
-    Attributes
-    ----------
-    labels, scores : DataFrame [N, 15]
-        The 14 findings and ``No_Finding``, whose score is the product of 1 - p over the findings.
-    tables : dict of str to DataFrame
-        ``ranking`` (AUROC and average precision of each finding), ``operating_points`` (a row a
-        rule and finding; thresholds chosen on half of the patients, reported on the others),
-        ``calibration``, ``reliability`` (a row a finding and bin), ``subgroups``.
-    mean : dict of str to tuple
-        ``auroc`` and ``average_precision``: mean over the findings that have a value, low, high.
-    notes : tuple of str
-        What could not be computed, and why.
-    """
-
-    labels: pd.DataFrame
-    scores: pd.DataFrame
-    tables: dict[str, pd.DataFrame]
-    mean: dict[str, tuple[float, float, float]]
-    notes: tuple[str, ...]
-
-
-def evaluate(
-    predictions: pd.DataFrame,
-    labels: pd.DataFrame,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    step: Callable[[str], None] = lambda _name: None,
-) -> Evaluation:
-    """Compute ranking, thresholds, calibration and subgroups, with intervals by patient.
-
-    Parameters
-    ----------
-    predictions : DataFrame [N]
-        From :func:`chexlib.data.read_predictions`.
-    labels : DataFrame [N]
-        Row by row the labels of the same films: :func:`chexlib.data.match_labels`.
-    resamples, seed : int
-        Of the bootstrap by patient, and of the halves.
-    step : callable
-        Is told the name of each of :data:`STEPS` as it begins.
-
-    Returns
-    -------
-    Evaluation
-
-    Raises
-    ------
-    ValueError
-        If rows do not belong together or all films are of one patient.
-    """
-    predictions, labels = (x.reset_index(drop=True) for x in (predictions, labels))
-    if not predictions["image"].equals(labels["image"]):
-        raise ValueError(
-            "Expected labels of the predicted films, row by row, got others. Use match_labels."
-        )
-    draws = metrics.Resamples(labels["patient"], resamples=resamples, seed=seed)
-    if not draws.code.any():
-        raise ValueError("Expected films of at least two patients, got one: no interval exists.")
-    truth = labels[list(FINDINGS)].assign(**{NONE: labels["no_finding"]})
-    p = predictions[list(FINDINGS)]
-    scores = p.assign(**{NONE: metrics.no_finding(p)})
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", metrics.UndefinedWarning)
-        step("ranking")
-        ranking, mean = _ranking(truth, scores, draws)
-        step("thresholds")
-        half = patient_split(labels, fractions={"choose": 0.5, "report": 0.5}, seed=seed)
-        points = _operating_points(truth, scores, half.to_numpy() == "report", draws)
-        step("calibration")
-        overall, bins = _calibration(truth, scores, draws)
-        step("subgroups")
-        groups = {
-            "sex": labels["sex"],
-            "view": labels["view"],
-            "age": metrics.age_band(labels["age"]),
-        }
-        subgroups = metrics.by_subgroup(truth, scores, groups, patient=draws)
-    notes = dict.fromkeys(
-        str(warning.message) for warning in caught if warning.category is not DeprecationWarning
-    )
-    names = ("ranking", "operating_points", "calibration", "reliability", "subgroups")
-    tables = dict(zip(names, (ranking, points, overall, bins, subgroups), strict=True))
-    return Evaluation(truth, scores, tables, mean, tuple(notes))
-
-
-def _ranking(
-    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples
-) -> tuple[pd.DataFrame, dict[str, tuple[float, float, float]]]:
-    table = pd.DataFrame(
-        {
-            "finding": truth.columns,
-            "n_images": len(truth),
-            "n_patients": len(np.unique(draws.code)),
-            "n_positive": truth.sum().to_numpy(),
-            "prevalence": truth.mean().to_numpy(),
-        }
-    )
-    mean = {}
-    for name, metric in (
-        ("auroc", metrics.auroc),
-        ("average_precision", metrics.average_precision),
-    ):
-        found = metrics.resampled(metric, truth, scores, draws)
-        table[name] = found.estimate
-        table[f"{name}_low"], table[f"{name}_high"] = found.interval()
-        # The mean of the literature is over the findings; "No Finding" is none.
-        findings = found[: len(FINDINGS)].mean()
-        mean[name] = tuple(float(x) for x in (findings.estimate, *findings.interval()))
-    table["method"] = f"bootstrap by patient, {len(draws)} resamples"
-    return table, mean
-
-
-def _operating_points(
-    truth: pd.DataFrame, scores: pd.DataFrame, reported: np.ndarray, draws: metrics.Resamples
-) -> pd.DataFrame:
-    parts = {}
-    for name, rule in RULES.items():
-        thresholds = metrics.choose(truth[~reported], scores[~reported], rule)
-        parts[name] = metrics.operating_points(
-            truth[reported], scores[reported], thresholds, patient=draws.select(reported)
-        )
-    return pd.concat(parts, names=["rule"]).reset_index("rule").reset_index(drop=True)
-
-
-def _calibration(
-    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    overall, bins = [], {}
-    for name in truth.columns:
-        y, p = truth[name].to_numpy(), scores[name].to_numpy()
-        prevalence = y.mean()
-        row = {
-            "finding": name,
-            "prevalence": prevalence,
-            "mean_probability": p.mean(),
-            "brier": metrics.brier(y, p),
-            "brier_of_prevalence": prevalence * (1 - prevalence),
-            "calibration_error": metrics.calibration_error(y, p),
-        }
-        if y.any() and not y.all():
-            line = metrics.fit_platt(y, p)
-            row |= {"slope": line.slope, "intercept": line.intercept}
-        overall.append(row)
-        bins[name] = metrics.reliability(y, p, patient=draws)
-    bins = pd.concat(bins, names=["finding"]).reset_index("finding").reset_index(drop=True)
-    return pd.DataFrame(overall), bins
 
 
 def write_report(
@@ -350,6 +191,8 @@ def render(found: Evaluation, facts: Mapping[str, str]) -> str:
         "facts": _items(f"{name}: {value}" for name, value in facts.items()),
         "notes": f"<p>Not computed:</p><ul>{notes}</ul>" if notes else "",
         "range": f" AUROC runs from {ends[0]} to {ends[-1]}.".replace("_", " ") if ends else "",
+        "checks": _checks(found.tables["checks"]),
+        "readers": _readers_part(found.tables.get("readers")),
         "ranking": _table(
             "Ranking",
             ranking,
@@ -419,6 +262,32 @@ def _subgroup_table(table: pd.DataFrame) -> str:
         "p, adjusted": p_text(table["p_adjusted"]),
     }
     return _table("Differences that stay after adjustment", table, shown)
+
+
+def _checks(table: pd.DataFrame) -> str:
+    lines = _items(f"{row.column}: {row.seen}. {row.advice}" for row in table.itertuples())
+    return f"<ul>{lines}</ul>" if lines else "<p>None of these was found.</p>"
+
+
+def _readers_part(table: pd.DataFrame | None) -> str:
+    if table is None:
+        return "<p>No reads were given.</p>"
+    whole = table[table["reader"] == "mean"].set_index("finding")["n_positive"]
+    few = ", ".join(whole.index[whole < LEAST]).replace("_", " ")
+    rows = table[table["finding"].map(whole) >= LEAST].rename(
+        columns={"low": "difference_low", "high": "difference_high"}
+    )
+    columns = {
+        "Reader": rows["reader"],
+        "Positive films": _whole(rows["n_positive"]),
+        "False alarms": rows["false_positive_rate"].map("{:.1%}".format),
+        "Reader's sensitivity": rows["sensitivity"].map("{:.2f}".format),
+        "Score's": rows["score"].map("{:.2f}".format),
+        "Score less reader": _estimates(rows, "difference"),
+        "Above": rows["above"],
+    }
+    lines = _table("Beside each reader", rows, columns)
+    return lines + f"<p>Fewer than {LEAST} films by majority, not judged: {few or 'none'}.</p>"
 
 
 def _table(caption: str, rows: pd.DataFrame, columns: Mapping[str, Iterable[str]]) -> str:

@@ -27,6 +27,21 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    readers: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of reads, one a row: [cyan]image[/], [cyan]reader[/] and findings as 0 and 1 "
+            "or NO and YES. Sets your model beside each reader.",
+            show_default=False,
+        ),
+    ] = None,
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="The images that the model was trained on, one a line: looks for their patients.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -45,31 +60,50 @@ def evaluate(
     """Report on predictions: one HTML page and CSV tables, with intervals by patient.
 
     AUROC and average precision, thresholds chosen on half of the patients and reported on the
-    other, calibration, and differences by sex, view and age. [bold]Not for clinical use.[/]
+    other, calibration, and differences by sex, view and age; what may be wrong where an AUROC is
+    strange. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
     [cyan]chexlib evaluate predictions.csv[/]
 
     [cyan]chexlib evaluate predictions.csv --labels my_labels.csv --out report[/]
+
+    [cyan]chexlib evaluate predictions.csv --readers reads.csv --trained-on train_list.txt[/]
     """
     with one_line_errors():
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from chexlib import report
-        from chexlib.data import load_labels, match_labels, read_predictions
+        from chexlib import evaluation, report
+        from chexlib.data import (
+            load_labels,
+            match_labels,
+            patients_of,
+            read_predictions,
+            read_readers,
+        )
         from chexlib.text import estimate_text
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
-        inputs = {"predictions": predictions} | ({"labels": labels} if labels else {})
+        inputs = {"predictions": predictions, "labels": labels, "readers": readers}
+        inputs = {name: path for name, path in (inputs | {"list": trained_on}).items() if path}
         report.check_folder(folder, force=force, inputs=inputs.values())
         columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("reading", total=len(report.STEPS) + 2)
+            task = bar.add_task("reading", total=len(evaluation.STEPS) + 2)
             step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
             films = read_predictions(predictions)
-            truth = match_labels(films, load_labels(labels), source=str(predictions))
-            found = report.evaluate(films, truth, resamples=resamples, seed=seed, step=step)
+            known = load_labels(labels)
+            truth = match_labels(films, known, source=str(predictions))
+            found = evaluation.evaluate(
+                films,
+                truth,
+                readers=read_readers(readers) if readers else None,
+                trained_on=patients_of(trained_on, known) if trained_on else None,
+                resamples=resamples,
+                seed=seed,
+                step=step,
+            )
             step("writing")
             settings = {"resamples": resamples, "seed": seed}
             settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
@@ -79,6 +113,9 @@ def evaluate(
         mean = estimate_text(*found.mean["auroc"], decimals=3)
         console = terminal()
         console.print(f"mean AUROC {mean}, {len(films):,} films")
+        for row in found.tables["checks"].itertuples():
+            seen = f"{row.column}: {row.seen}"
+            console.print(f"  [yellow]strange[/] {escape(seen)}", soft_wrap=True)
         for note in found.notes:
             console.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
         console.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from chexlib.data.home import cache_home, data_home, package_file
 from chexlib.data.labels import load_boxes, load_labels
-from chexlib.data.predictions import match_labels, read_predictions
+from chexlib.data.predictions import match_labels, patients_of, read_predictions, read_readers
 from chexlib.data.readers import (
     load_adjudicated,
     load_chestx_det,
@@ -53,9 +53,11 @@ __all__ = [
     "open_dataset",
     "open_radiograph",
     "package_file",
+    "patients_of",
     "quality_table",
     "read_predictions",
     "read_radiograph",
+    "read_readers",
     "table",
 ]
 

@@ -27,7 +27,7 @@ from scipy.special import expit, logit
 from chexlib.metrics.estimates import Estimate, UndefinedWarning, normal_quantile
 from chexlib.metrics.inputs import check_films, check_share, warn_one_class
 from chexlib.metrics.ranking import auroc, auroc_standard_error, roc
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, draws_of, resampled
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, resampled
 
 
 @dataclass(frozen=True)
@@ -383,6 +383,32 @@ def compare_with_reader(
     >>> found.first, found.second, found.difference
     (1.0, 0.5, 0.5)
     """
+    found = sensitivity_at_reader(
+        labels,
+        scores,
+        reader,
+        patient,
+        sample_weight=sample_weight,
+        resamples=resamples,
+        seed=seed,
+    )
+    return _from_bootstrap(found[0], found[1], level=level)
+
+
+def sensitivity_at_reader(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    reader: ArrayLike,
+    patient: ArrayLike | Resamples | None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Bootstrap:
+    """Return the score's sensitivity at a reader's false-positive rate, and the reader's, ``[2]``.
+
+    What :func:`compare_with_reader` compares, with its resamples.
+    """
     films = check_films(
         labels, scores, sample_weight=sample_weight, one_finding=True, both_classes=True
     )
@@ -402,8 +428,7 @@ def compare_with_reader(
         return [own, sample_weight @ (read & y) / positive]
 
     sorted_films = (x[order] for x in (films.labels[:, 0], films.scores[:, 0]))
-    found = resampled(sensitivities, *sorted_films, draws, sample_weight=films.mass[order])
-    return _from_bootstrap(found[0], found[1], level=level)
+    return resampled(sensitivities, *sorted_films, draws, sample_weight=films.mass[order])
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

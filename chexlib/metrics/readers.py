@@ -24,10 +24,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import comb, expit, ndtri, owens_t
+from scipy.stats import t
 
+from chexlib.metrics.comparison import sensitivity_at_reader
 from chexlib.metrics.estimates import Estimate
 from chexlib.metrics.inputs import as_bool, check_share
-from chexlib.metrics.resampling import RESAMPLES, Resamples, percentile_ends
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, percentile_ends
 
 
 def reader_agreement(
@@ -526,3 +528,115 @@ def _check(
     if skill.shape not in ((), rate.shape) or not ((skill >= 0) & (skill < 1)).all():
         raise ValueError(f"Expected one skill or {len(rate)}, from 0 to below 1, got {skill}.")
     return rate, np.broadcast_to(skill, rate.shape)
+
+
+def majority_of_others(reads: ArrayLike, *, ties: bool = False) -> NDArray[np.float64]:
+    """Return for each reader what more than half of the other readers say: a reference without him.
+
+    Parameters
+    ----------
+    reads : array_like [N, R]
+        1 and 0, or NaN where a reader did not read a film.
+    ties : bool
+        Whether half of the others is enough. Of four others, three are a majority and two a tie.
+
+    Returns
+    -------
+    ndarray [N, R]
+        1 and 0; NaN where the reader, or every other, did not read the film.
+
+    Examples
+    --------
+    >>> majority_of_others([[1, 1, 0], [1, 0, 0]])
+    array([[0., 0., 1.],
+           [0., 0., 0.]])
+    """
+    reads = np.asarray(reads, dtype=float)
+    if reads.ndim != 2 or not ((reads == 0) | (reads == 1) | np.isnan(reads)).all():
+        raise ValueError(f"Expected reads of 0, 1 and NaN, [N, R], got shape {reads.shape}.")
+    read = ~np.isnan(reads)
+    yes = np.nansum(reads, axis=1, keepdims=True) - np.nan_to_num(reads)
+    others = read.sum(axis=1, keepdims=True) - read
+    called = (2 * yes >= others) if ties else (2 * yes > others)
+    return np.where(read & (others > 0), called, np.nan)
+
+
+def beside_readers(
+    reads: ArrayLike, scores: ArrayLike, draws: Resamples, *, ties: bool = False
+) -> Bootstrap:
+    """Set a score beside each reader, with :func:`majority_of_others` as the reference.
+
+    Parameters
+    ----------
+    reads : array_like [N, R]
+        1 and 0, or NaN where a reader did not read a film.
+    scores : array_like [N]
+    draws : Resamples
+        Of the patients of the N films.
+    ties : bool
+        As in :func:`majority_of_others`.
+
+    Returns
+    -------
+    Bootstrap [R, 2]
+        The score's sensitivity at the reader's false-positive rate, and the reader's: what
+        :func:`~chexlib.metrics.compare_with_reader` compares. NaN where the others call no film or
+        all.
+    """
+    reads = np.asarray(reads, dtype=float)
+    scores, reference = np.asarray(scores), majority_of_others(reads, ties=ties)
+    estimate = np.full((reads.shape[1], 2), np.nan)
+    replicates = np.full((len(draws), *estimate.shape), np.nan)
+    for r, truth in enumerate(reference.T):
+        films = ~np.isnan(truth)
+        if len(np.unique(truth[films])) == 2:
+            some = truth[films], scores[films], reads[films, r]
+            found = sensitivity_at_reader(*some, draws.select(films))
+            estimate[r], replicates[:, r] = found.estimate, found.replicates
+    return Bootstrap(estimate, replicates, draws)
+
+
+def over_readers(found: Bootstrap, *, level: float = 0.95) -> Estimate:
+    r"""Return the mean over readers, with an interval for other readers and other patients.
+
+    Parameters
+    ----------
+    found : Bootstrap [R]
+        A figure of each reader, such as a difference from a score, resampled by patient. Readers
+        without one are left out.
+    level : float
+        Confidence.
+
+    Returns
+    -------
+    Estimate
+        ``k`` of ``n`` readers have a figure. Without an interval where fewer than two have.
+
+    Notes
+    -----
+    The model of Obuchowski and Rockette for one test: reader i has
+    :math:`D_i = \mu + R_i + e_i`, and the errors of two readers on the same patients have the
+    covariance :math:`C`, here the mean of the resamples' covariances. With :math:`S^2` the variance
+    of the :math:`D_i` (its expectation holds the readers' variance and what of the error is not
+    common), the mean has the variance :math:`(S^2 + \max(R C, 0)) / R` and, by Hillis, a t
+    distribution with :math:`(S^2 + \max(R C, 0))^2 / (S^4 / (R - 1))` degrees of freedom.
+
+    References
+    ----------
+    Obuchowski and Rockette, Communications in Statistics B 24 (1995) 285-308; Hillis, Statistics in
+    Medicine 26 (2007) 596-619 and 33 (2014) 330-360.
+    """
+    given = ~np.isnan(found.estimate)
+    d, n = found.estimate[given], int(given.sum())
+    method = f"readers and patients as samples (Obuchowski-Rockette, Hillis), {n} readers"
+    low = high = math.nan
+    if n > 1:
+        draws = found.replicates[:, given]
+        covariance = np.cov(draws[~np.isnan(draws).any(axis=1)].T)
+        between = d.var(ddof=1)
+        total = between + max((covariance.sum() - np.trace(covariance)) / (n - 1), 0)
+        freedom = (n - 1) * (total / between) ** 2 if between else math.inf
+        half = t.ppf((1 + level) / 2, freedom) * math.sqrt(total / n)
+        low, high = d.mean() - half, d.mean() + half
+    mean = float(d.mean()) if n else math.nan
+    return Estimate(n, len(given), mean, float(low), float(high), method)

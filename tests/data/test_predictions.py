@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.data import load_labels, match_labels, read_predictions
+from chexlib.data import load_labels, match_labels, read_predictions, read_readers
 from chexlib.findings import FINDINGS
 
 
@@ -43,7 +43,8 @@ def test_names_prefixes_and_order_do_not_matter(frame, tmp_path):
             lambda t: t.assign(prob_Mass=0.1),
             "'Mass' in column 6 and 'prob_Mass' in column 16",
         ),
-        (lambda t: t.assign(Mass=[0.1, 1.5, 0, 0]), "row 3, column 'Mass'; got '1.5'"),
+        (lambda t: t.assign(Mass=[0.1, 500, 0, 0]), "row 3, column 'Mass'; got '500.0'"),
+        (lambda t: t.assign(Mass=[1, 95, 0, 0]), "divide by 100.*row 3, column 'Mass'; got '95'"),
         (lambda t: t.assign(Mass=[0.1, 0.2, -3, 0]), "sigmoid.*row 4, column 'Mass'; got '-3.0'"),
         (lambda t: t.assign(Mass=[0.1, None, 0, 0]), "a number.*row 3, column 'Mass'; got ''"),
         (lambda t: t.assign(Mass=["x", 1, 0, 0]), "a number.*row 2, column 'Mass'; got 'x'"),
@@ -87,3 +88,22 @@ def test_labels_follow_the_predictions():
         match_labels(strange, labels, source="my.csv")
     with pytest.raises(ValueError, match="once in the labels"):
         match_labels(strange, pd.concat([labels.head(1)] * 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,reader\na,x\n", "at least one finding"),
+        ("image,Mass\na,1\n", "'image', 'reader'"),
+        ("image,reader,Mass,mass\na,x,1,0\n", "each column once"),
+        ("image,reader,Mass\na,x,1\na,y,2\n", "row 3, column 'Mass'; got '2'"),
+        ("image,reader,Mass\na,x,1\na,x,0\n", "by one reader.*row 3"),
+        ("image,reader,Mass\na,x,1\nb,x,0\n", "at least two readers.*'x' alone"),
+        ("image,reader,Mass\na,,1\nb,x,0\n", "a name.*row 2, column 'reader'"),
+    ],
+)
+def test_reads_that_are_none_are_refused(tmp_path, text, message):
+    path = tmp_path / "reads.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_readers(path)

@@ -1,5 +1,6 @@
 """Readers against one another: by statsmodels, scikit-learn, brute force and simulation."""
 
+import math
 from itertools import combinations
 
 import krippendorff
@@ -8,17 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import t as student
 from sklearn.metrics import cohen_kappa_score, f1_score
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
-from chexlib.metrics import Resamples
+from chexlib.metrics import Bootstrap, Resamples, compare_with_reader
 from chexlib.metrics.readers import (
     against_others,
+    beside_readers,
     dawid_skene,
     equal_skill,
     expected_f1,
     f1_between,
     krippendorff_alpha,
+    majority_of_others,
+    over_readers,
     panel_agreement,
     reader_agreement,
     simulate_reads,
@@ -248,3 +253,64 @@ def test_dawid_skene_on_resamples_is_dawid_skene_on_the_films_drawn():
 def test_reads_that_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_majority_of_others_leaves_the_reader_out():
+    reads = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, np.nan, 0, np.nan, np.nan]])
+    strict, ties = (majority_of_others(reads, ties=ties) for ties in (False, True))
+    np.testing.assert_array_equal(strict[0], [0, 0, 0, 1, 1])  # two of four are no majority
+    np.testing.assert_array_equal(ties[0], [1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(ties[1], [0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(strict[2], [0, np.nan, 1, np.nan, np.nan])
+    with pytest.raises(ValueError, match="0, 1 and NaN"):
+        majority_of_others([[2, 0]])
+
+
+def test_a_score_stands_beside_each_reader_as_in_a_single_comparison():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=300)
+    reads = (seen[:, None] + rng.normal(size=(300, 4)) > 1).astype(float)
+    reads[:50, 3] = np.nan
+    patient = np.arange(300) // 2
+    draws = Resamples(patient, resamples=100, seed=0)
+    found = beside_readers(reads, seen, draws)
+    truth = majority_of_others(reads)[50:, 3]
+    own = compare_with_reader(
+        truth, seen[50:], reads[50:, 3], patient=draws.select(np.arange(300) >= 50)
+    )
+    gap = found[3, 0] - found[3, 1]
+    assert found.estimate[3] == pytest.approx([own.first, own.second])
+    assert np.array(gap.interval()) == pytest.approx([own.low, own.high])
+
+
+def test_intervals_over_readers_cover_the_mean_of_all_readers():
+    """Simulated: a reader is right on a share of films of his own, and films are hard for all."""
+    rng = np.random.default_rng(3)
+    hit, narrow, n = 0, 0, 300
+    truth = np.clip(0.8 + rng.normal(0, np.hypot(0.06, 0.3), 1_000_000), 0, 1).mean()
+    for seed in range(n):
+        skill = rng.normal(0.8, 0.06, 5)
+        hard = rng.normal(0, 0.3, (150, 1))  # what readers share on a patient
+        right = rng.random((150, 5)) < np.clip(skill + hard, 0, 1)
+        draws = Resamples(np.arange(150), resamples=200, seed=seed)
+        found = Bootstrap(right.mean(axis=0), draws.sums(right) / 150, draws)
+        whole = over_readers(found)
+        low, high = found.mean().interval()
+        hit += whole.low < truth < whole.high
+        narrow += low < truth < high
+    assert 0.92 <= hit / n <= 0.99
+    assert narrow / n < 0.9  # these readers alone: too narrow for other readers
+    assert math.isnan(over_readers(found[:1]).low)
+
+
+def test_over_readers_matches_the_published_arithmetic():
+    """Worked by hand: S2 = 0.01, C = 0.002, five readers."""
+    d = np.array([-0.1, -0.1, 0.0, 0.1, 0.1])  # variance 0.01
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(2000, 6))
+    basis = np.linalg.qr(drawn - drawn.mean(axis=0))[0] * np.sqrt(1999)  # uncorrelated, variance 1
+    common, own = basis[:, :1], basis[:, 1:]
+    draws = Resamples(np.arange(4), resamples=2000)
+    found = over_readers(Bootstrap(d, np.sqrt(0.002) * common + 0.05 * own, draws))
+    half = student.ppf(0.975, 4 * 2**2) * np.sqrt(0.02 / 5)
+    assert (found.low, found.high) == pytest.approx((-half, half))

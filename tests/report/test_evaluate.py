@@ -11,13 +11,16 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from chexlib.cli import app
-from chexlib.data import load_labels
+from chexlib.data import load_labels, read_readers
+from chexlib.evaluation import STEPS
 from chexlib.findings import FINDINGS
-from chexlib.metrics import any_of, choose, youden
+from chexlib.metrics import any_of, choose, compare_with_reader, youden
 from chexlib.metrics.thresholds import RULES
-from chexlib.report import STEPS, evaluate, render, write_report
+from chexlib.pitfalls import pitfalls
+from chexlib.report import evaluate, render, write_report
 
 TABLES = ("ranking", "operating_points", "calibration", "reliability", "subgroups")
+TABLES += ("checks", "columns")
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +152,100 @@ def test_command_says_where_a_file_is_wrong(csv, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "Mess" in done.output
     assert not (tmp_path / "mine-report").exists()
+
+
+@pytest.fixture(scope="module")
+def reads(films):
+    """Three readers of 400 films who see what the label says, one of them with false alarms."""
+    rng = np.random.default_rng(1)
+    part = films[1].head(400)
+    frames = []
+    for reader, alarms in (("one", 0.02), ("two", 0.02), ("three", 0.3)):
+        called = part[list(FINDINGS)] | (rng.random((len(part), 14)) < alarms)
+        frames.append(called.assign(image=part["image"], reader=reader))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_readers_stand_beside_the_score(films, reads, csv, tmp_path):
+    path = tmp_path / "reads.csv"
+    shown = reads.assign(Effusion=np.where(reads["Effusion"], "YES", "no"), Abnormal=1)
+    shown.rename(columns={"image": "Image ID", "reader": "Reader ID"}).to_csv(path, index=False)
+    back = read_readers(path)
+    assert back.attrs["unused"] == ["Abnormal"]
+    pd.testing.assert_frame_equal(back[reads.columns], reads, check_dtype=False)
+    table = evaluate(*films, readers=back, resamples=100).tables["readers"]
+    row = table[(table["finding"] == "Effusion") & (table["reader"] == "three")].iloc[0]
+    wide = reads.pivot(index="image", columns="reader", values="Effusion")
+    wide = wide.loc[films[1]["image"].head(400)]
+    truth = (wide["one"] & wide["two"]).to_numpy()
+    own = compare_with_reader(
+        truth,
+        films[0]["Effusion"].head(400),
+        wide["three"].to_numpy(),
+        patient=films[1]["patient"].head(400),
+        resamples=100,
+    )
+    assert (row["score"], row["sensitivity"]) == pytest.approx((own.first, own.second))
+    assert row["false_positive_rate"] == pytest.approx(wide["three"][~truth].mean())
+    assert row["n_positive"] == truth.sum()
+    assert table.loc[table["n_positive"] < 20, "above"].eq("too few").all()
+    out = tmp_path / "here"
+    arguments = ["evaluate", str(csv), "--readers", str(path), "--resamples", "100"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "reads.csv, SHA-256" in page
+    assert "<td>three</td>" in page
+    elsewhere = reads.assign(image="elsewhere.png")
+    with pytest.raises(ValueError, match="reads of some of the predicted films"):
+        evaluate(*films, readers=elsewhere.drop_duplicates("reader"), resamples=100)
+
+
+def _in_alphabetical_order(p):
+    return p.assign(**dict(zip(FINDINGS, p[sorted(FINDINGS)].to_numpy().T, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "columns", "said"),
+    [
+        (lambda p: p, None, [], ""),
+        (_in_alphabetical_order, "order", ["Consolidation", "Mass"], "column of Effusion"),
+        (lambda p: p.assign(Mass=1 - p["Mass"]), "reversed", ["Mass"], "below 0.5"),
+        (lambda p: p.assign(Mass=0.1), "constant", ["Mass"], "every film has 0.1"),
+        (lambda p: p.assign(Mass=(p["Mass"] > 0.5) * 1.0), "calls", ["Mass"], "two values"),
+        (lambda p: p.assign(Mass=1 / (1 + np.exp(-p["Mass"]))), "sigmoid", ["Mass"], "0.5"),
+    ],
+)
+def test_a_strange_auroc_is_explained(films, spoil, check, columns, said):
+    labels = films[1][list(FINDINGS)]
+    found = pitfalls(labels, spoil(films[0])[list(FINDINGS)], films[1]["patient"])
+    hernia = found[found["column"] == "Hernia"]
+    assert "no positives" in hernia["check"].tolist()
+    found = found[found["check"] == check]
+    assert set(columns) <= set(found["column"])
+    assert found["seen"].str.contains(said).any() == (check is not None)
+    assert found["advice"].str.len().gt(40).all()
+
+
+def test_columns_in_order_raise_no_alarm_on_few_films(films):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        some = rng.choice(len(films[0]), 150, replace=False)
+        labels, scores = films[1].iloc[some], films[0].iloc[some]
+        found = pitfalls(labels[list(FINDINGS)], scores[list(FINDINGS)], labels["patient"])
+        assert not found["check"].isin(["order", "reversed"]).any()
+
+
+def test_patients_of_a_list_are_found(films, csv, tmp_path):
+    path, labels = tmp_path / "train.txt", load_labels()
+    other = labels[(labels["patient"] == labels["patient"].iloc[0]) | (labels["patient"] > 30000)]
+    path.write_text("\n".join(other["image"]) + "\n")
+    arguments = ["evaluate", str(csv), "--trained-on", str(path), "--resamples", "100"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "here")])
+    assert done.exit_code == 0, done.output
+    n = films[1]["patient"].nunique()
+    assert f"1 of {n} patients" in " ".join(done.output.split())
+    path.write_text("stranger.png\n")
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "there")])
+    assert done.exit_code == 1
+    assert "stranger.png" in done.output
