@@ -1,9 +1,11 @@
-"""Files that are there whole or not at all: written beside their place, then put there."""
+"""Files: where they are, and written so that they are there whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
+import logging
 import multiprocessing
 import os
 import re
@@ -25,14 +27,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DISK_FULL",
     "brief",
+    "cache_home",
     "cores",
+    "data_home",
     "disk_errors",
     "draft_of",
     "files_below",
     "inert",
     "legible",
+    "locked",
     "open_own",
     "original",
+    "package_file",
     "processes",
     "put_in_place",
     "refuse_unguarded",
@@ -42,10 +48,62 @@ __all__ = [
     "write_csv",
 ]
 
+log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _MARK = "draft-"
 # What a spreadsheet takes for a formula (OWASP, CSV injection), the marks put before it included.
 _ACTS = re.compile(r"'*[=+\-@\s\uff1d\uff0b\uff0d\uff20]")
+
+
+def data_home() -> Path:
+    """Return the folder of fetched files: ``CHEXLIB_DATA``, or a folder of the user's cache.
+
+    The folder need not exist. ``chexlib fetch`` lays files out below it.
+    """
+    return _named("CHEXLIB_DATA")
+
+
+def cache_home() -> Path:
+    """Return the folder of what can be made again: ``CHEXLIB_CACHE``, or the user's cache.
+
+    Image caches and simulated films are kept there, apart from fetched files, which may lie on a
+    disk that is only read. The folder need not exist.
+    """
+    return _named("CHEXLIB_CACHE", "made")
+
+
+def _named(variable: str, *default: str) -> Path:
+    if named := os.environ.get(variable):
+        return Path(named).expanduser()
+    import pooch  # only here: it takes a quarter of a second to import
+
+    return Path(pooch.os_cache("chexlib"), *default)
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """Return the path of a file inside an installed package, without importing the package.
+
+    ``torchxrayvision`` carries the label tables, and importing it would load torch and silence
+    every warning of the process.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package or the file is not there.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"Expected the package {package!r}, which carries {'/'.join(parts)}, and did not find "
+            f"it. Install it: pip install {package}"
+        )
+    path = Path(spec.submodule_search_locations[0], *parts)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected the file {'/'.join(parts)} inside the package {package!r}, found none at "
+            f"{path}. Install the release that requirements.lock names."
+        )
+    return path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -143,6 +201,24 @@ def remove_drafts(folder: Path) -> None:
     """Remove the drafts that a killed process left in a folder; one of weights may be large."""
     for draft in folder.glob(f".*.{_MARK}*"):
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock, and say so where another process holds it first.
+
+    The system releases it when the process ends, however it ends.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path)
+    try:
+        held = lock.acquire(timeout=0)
+    except filelock.Timeout:
+        log.warning(waiting)
+        held = lock.acquire()
+    with held:
+        yield
 
 
 @contextmanager

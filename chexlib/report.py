@@ -23,9 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chexlib import metrics
-from chexlib.data.tables import sha256
 from chexlib.evaluation import LEAST, Evaluation, evaluate
-from chexlib.files import draft_of, write_csv
+from chexlib.files import draft_of, sha256, write_csv
 from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
 from chexlib.text import estimate_text, p_text
 

@@ -1,25 +1,27 @@
 """What the builders of tables share: their register, their inputs, and how a table says its origin.
 
 A builder returns a whole table and its provenance: the keywords of
-:func:`chexlib.data.tables.write_table`, and ``suffix`` where a long table is to be compressed.
+:func:`write_table`, and ``suffix`` where a long table is to be compressed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import datetime
+import gzip
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from chexlib.data import data_home, package_file
 from chexlib.data.phantom import VERSION, Film
-from chexlib.data.tables import table_folder
+from chexlib.data.tables import read_text, table_folder
+from chexlib.files import files_below, sha256, write_atomically
 from chexlib.findings import FINDINGS
 from chexlib.metrics import Bootstrap, Resamples
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Built = tuple[pd.DataFrame, dict[str, Any]]
 BUILDERS: dict[str, Callable[[], Built]] = {}
@@ -34,6 +36,68 @@ def builds(name: str) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
         return build
 
     return register
+
+
+def write_table(
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    source: str,
+    licence: str,
+    inputs: Iterable[str | Path],
+    command: str,
+    note: str | None = None,
+) -> None:
+    """Write a table of figures with its provenance, atomically.
+
+    A table whose rows have not changed keeps its file, and so its date.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What to write; floats are written with all their digits.
+    path : path
+        Target, ending in ``.csv``, or in ``.csv.gz`` to be compressed.
+    source, licence, command : str
+        One line each: what it was computed from, under which licence, by which command.
+    inputs : iterable of paths
+        Files whose SHA-256 the header records; a folder has one for all that it holds.
+    note : str, optional
+        One more line.
+
+    Raises
+    ------
+    ValueError
+        If a text has a line break or a cell holds ``#``, which would read as a comment.
+    """
+
+    def called(path: Path) -> str:
+        return f"{path.name}/ ({len(files_below(path))} files)" if path.is_dir() else path.name
+
+    path = Path(path)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    header = {
+        "source": source,
+        "licence": licence,
+        **{f"sha256 {called(Path(file))}": sha256(file) for file in inputs},
+        "command": command,
+        "date": today,
+        **({} if note is None else {"note": note}),
+    }
+    body = frame.to_csv(index=False, lineterminator="\n")
+    if any("\n" in value for value in header.values()) or "#" in body:
+        raise ValueError(
+            f"Expected header values of one line and no '#' in the cells of {path.name}, got one."
+        )
+    text = "".join(f"# {key}: {value}\n" for key, value in header.items()) + body
+    if path.is_file():
+        before, now = (re.sub("(?m)^# date: .*", "", one) for one in (read_text(path), text))
+        if before == now:
+            return
+    content = text.encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)  # the same rows give the same file
+    write_atomically(path, lambda draft: draft.write_bytes(content))
 
 
 def carried(name: str) -> Path:

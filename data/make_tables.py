@@ -14,9 +14,7 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "book"))  # what chapters compute
 
-from builders import BUILDERS
-
-from chexlib.data.tables import write_table
+from builders import BUILDERS, write_table
 
 FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.

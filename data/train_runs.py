@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chexlib.data.home import cache_home
+from chexlib.files import cache_home
 
 if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset

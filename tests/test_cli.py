@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from chexlib import __version__
 from chexlib.cli import app
 from chexlib.data import fetch as fetch_module
-from chexlib.data import registry
-from chexlib.data.registry import REGISTRY, Entry, RemoteFile
+from chexlib.data.fetch import REGISTRY, Entry, RemoteFile
 from chexlib.findings import FINDINGS, INFO
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
@@ -62,7 +61,7 @@ def an_entry(tmp_path, monkeypatch):
         citation="Nobody",
         homepage="https://example.org",
     )
-    monkeypatch.setitem(registry.REGISTRY, "test", item)
+    monkeypatch.setitem(REGISTRY, "test", item)
     yield served / "file.csv"
     httpd.shutdown()
     thread.join()
@@ -195,9 +194,7 @@ def test_a_file_without_a_hash_is_shown_as_unchecked(run, tmp_path):
 def test_some_of_several_files(run, tmp_path, an_entry, monkeypatch):
     item = REGISTRY["test"]
     second = RemoteFile(path="other.csv", url="http://127.0.0.1:9/", hash="md5:0", size=1)
-    monkeypatch.setitem(
-        registry.REGISTRY, "test", Entry(**{**vars(item), "files": (*item.files, second)})
-    )
+    monkeypatch.setitem(REGISTRY, "test", Entry(**{**vars(item), "files": (*item.files, second)}))
     folder = tmp_path / "data/folder"
     folder.mkdir(parents=True)
     (folder / "file.csv").write_bytes(an_entry.read_bytes())

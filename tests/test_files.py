@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from builders import write_table
 from PIL import Image
 from typer.testing import CliRunner
 
 from chexlib.cli import app
-from chexlib.data.tables import write_table
-from chexlib.files import remove_drafts, write_atomically
+from chexlib.files import data_home, package_file, remove_drafts, write_atomically
 from chexlib.models import CheXNet, phantom_checkpoint, save_checkpoint
 
 
@@ -122,3 +122,18 @@ def test_what_a_kill_left_is_removed(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     remove_drafts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_the_environment_names_the_folder_or_it_is_in_the_users_cache(monkeypatch, tmp_path):
+    for named, folder in ((str(tmp_path), tmp_path), ("~/x", Path.home() / "x")):
+        monkeypatch.setenv("CHEXLIB_DATA", named)
+        assert data_home() == folder
+    monkeypatch.delenv("CHEXLIB_DATA")
+    assert data_home().name == "chexlib"
+
+
+def test_missing_package_and_file_say_what_to_install():
+    with pytest.raises(FileNotFoundError, match="pip install no_such_package"):
+        package_file("no_such_package", "a.csv")
+    with pytest.raises(FileNotFoundError, match=r"requirements\.lock"):
+        package_file("torchxrayvision", "data", "none.csv")

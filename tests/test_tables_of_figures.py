@@ -4,12 +4,11 @@ itself; and it is what its builder gives, where the inputs are."""
 import numpy as np
 import pandas as pd
 import pytest
-from builders import BUILDERS, LABELS
+from builders import BUILDERS, LABELS, write_table
 from make_tables import FOLDER
 
 from chexlib.data import table
 from chexlib.data.phantom import VERSION
-from chexlib.data.tables import write_table
 from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 

@@ -43,8 +43,8 @@ def info() -> None:
     import platform
 
     with one_line_errors():
-        from chexlib.data.home import cache_home, data_home
-        from chexlib.data.registry import REGISTRY
+        from chexlib.data.fetch import REGISTRY
+        from chexlib.files import cache_home, data_home
 
         home = data_home()
         rows = [("python", platform.python_version()), ("system", platform.platform())]

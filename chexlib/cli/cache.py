@@ -60,9 +60,8 @@ def cache(
     """
     with one_line_errors():
         from chexlib.data.cache import ImageCache
-        from chexlib.data.home import cache_home
         from chexlib.data.sources import find_radiographs
-        from chexlib.files import legible
+        from chexlib.files import cache_home, legible
 
         folder = folder or cache_home() / f"chest-xray14-{size}"
         console = terminal()

@@ -14,7 +14,7 @@ from rich.table import Table
 from chexlib.cli.shell import one_line_errors, terminal
 
 if TYPE_CHECKING:
-    from chexlib.data.registry import Entry
+    from chexlib.data.fetch import Entry
 
 __all__ = ["fetch", "state_of"]
 
@@ -66,8 +66,8 @@ def fetch(
     [cyan]chexlib fetch images --dest /data/chest-xray14[/]      42 GB, 12 archives
     """
     with one_line_errors():
-        from chexlib.data.home import data_home
-        from chexlib.data.registry import REGISTRY, entry
+        from chexlib.data.fetch import REGISTRY, entry
+        from chexlib.files import data_home
 
         home = dest.expanduser() if dest else data_home()
         entries = [entry(name) for name in names or ()]

@@ -7,7 +7,6 @@
 
 from importlib import import_module
 
-from chexlib.data.home import cache_home, data_home, package_file
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.predictions import match_labels, patients_of, read_predictions, read_readers
 from chexlib.data.readers import (
@@ -19,6 +18,7 @@ from chexlib.data.readers import (
 )
 from chexlib.data.reports import load_reports
 from chexlib.data.tables import table
+from chexlib.files import cache_home, data_home, package_file
 
 # What decodes films or makes tensors is loaded when it is asked for: label tables need neither.
 _LATER = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import logging
 import os
 import zlib
 from collections.abc import Collection, Iterable
@@ -23,7 +22,14 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.sources import Progress, read_all, write_rejected
-from chexlib.files import cores, disk_errors, open_own, refuse_unguarded, write_atomically
+from chexlib.files import (
+    cores,
+    disk_errors,
+    locked,
+    open_own,
+    refuse_unguarded,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,7 +42,6 @@ LARGEST = 2048  # pixels a side of a film in a cache; a file that asks for 100,0
 SAMPLE = 32  # films whose pixels are compared with their checksums whenever a cache is opened
 IMAGES, INDEX, FORMAT = "images.u8", "index.txt", 2
 PENDING, OK, REJECTED = "pending", "ok", "rejected"
-log = logging.getLogger(__name__)
 
 
 class Film(NamedTuple):
@@ -70,14 +75,16 @@ class Index:
 
     Attributes
     ----------
-    path : Path
+    path, pixels : Path
+        The index, and the file of films.
     size : int
         Pixels a side.
     films : list of Film
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.path, self.size, self.films = folder / INDEX, size, []
+        self.path, self.pixels = folder / INDEX, folder / IMAGES
+        self.size, self.films = size, []
         self._crc = self._end = 0
 
     @classmethod
@@ -142,10 +149,25 @@ class Index:
         write_atomically(self.path, lambda draft: draft.write_bytes(content))
         self._end = len(content)
 
-    def table(self) -> pd.DataFrame:
-        """Return the films as a table, a row each."""
-        frame = pd.DataFrame(self.films, columns=list(Film._fields))
-        return frame.astype({"patient": "Int64", "crc32": "Int64"})
+    def images(self) -> np.memmap:
+        """Return the films' pixels, mapped: uint8 [N, size, size]."""
+        return np.memmap(self.pixels, np.uint8, "r", shape=(len(self.films), self.size, self.size))
+
+    def damaged(
+        self, rows: Collection[int] | None = None, progress: Progress | None = None
+    ) -> list[int]:
+        """Return those of some rows, or of a sample, whose pixels are not what is promised."""
+        if rows is None:
+            last = len(self.films) - 1
+            rows = np.linspace(0, last, min(last + 1, SAMPLE)).astype(int).tolist()
+        damaged, images = [], self.images() if self.films else None
+        for done, row in enumerate(rows, 1):
+            film = self.films[row]
+            if film.status == OK and zlib.crc32(images[row]) != film.crc32:
+                damaged.append(row)
+            if progress:
+                progress(done, len(rows), len(damaged))
+        return damaged
 
     def _next(self, line: bytes) -> Any:
         """Return what a line says, if it is the one that was written behind those before it."""
@@ -172,9 +194,9 @@ class _Build:
     """One build: workers read and shrink, this process writes pixels and, after them, the index."""
 
     def __init__(self, source: Source, folder: Path, size: int, progress: Progress | None) -> None:
-        self.source, self.folder, self.size = source, folder, size
+        self.source, self.progress = source, progress or (lambda *_: None)
         self.names, self.origins, self.stamps = source.names, source.origins, source.stamps
-        self.done, self.bad, self.progress = 0, 0, progress or (lambda *_: None)
+        self.done = self.bad = 0
         try:
             self.index = Index.read(folder)
         except FileNotFoundError:
@@ -188,20 +210,24 @@ class _Build:
 
     def run(self, workers: int) -> None:
         """Read what is not there yet, or whose file is another, and write it."""
-        films, path = self.index.films, self.folder / IMAGES
+        films, path, n_bytes = self.index.films, self.index.pixels, self.index.size**2
         rows = {film.image: row for row, film in enumerate(films)}
         new = [i for i, name in enumerate(self.names) if name not in rows]
-        changed = not path.exists() or path.stat().st_size < len(films) * self.size**2
-        changed |= not changed and path.stat().st_mtime_ns > self.index.path.stat().st_mtime_ns
+        there = path.stat() if path.exists() else None
+        changed = not there or there.st_size < len(films) * n_bytes
+        changed = changed or there.st_mtime_ns > self.index.path.stat().st_mtime_ns
         with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
             # Before anything is promised: where there is no room, a cache stays as it was.
-            _reserve(file.fileno(), (len(films) + len(new)) * self.size**2)
-            self._forget_damaged(every_row=changed)
-            again = {i: rows[name] for i, name in enumerate(self.names) if name in rows}
+            _reserve(file.fileno(), (len(films) + len(new)) * n_bytes)
+            # Pixels are on the disk before the index promises them. So every row is read only where
+            # the file is too short or was written to after the index, or a sample is damaged.
+            if changed or self.index.damaged():
+                self._forget(self.index.damaged(range(len(films))))
             again = {
-                i: row
-                for i, row in again.items()
-                if (films[row].status, films[row].stamp) != (OK, self.stamps[i])
+                i: rows[name]
+                for i, (name, stamp) in enumerate(zip(self.names, self.stamps, strict=True))
+                if name in rows
+                and (films[rows[name]].status, films[rows[name]].stamp) != (OK, stamp)
             }
             self.done = len(self.names) - len(new) - len(again)
             self.progress(self.done, len(self.names), self.bad)
@@ -215,29 +241,16 @@ class _Build:
             self._read(file, added, workers)
         self.index.write()
         rejected = [(f.image, f.source, f.reason) for f in films if f.status == REJECTED]
-        write_rejected(self.folder / "rejected.csv", rejected)
-
-    def _forget_damaged(self, *, every_row: bool) -> None:
-        """No longer promise what the file does not hold.
-
-        Pixels are on the disk before the index promises them. So every row is read only where the
-        file is too short or was written to after the index, or one of a sample is damaged.
-        """
-        index = self.index.table()
-        if len(index):
-            images = np.memmap(
-                self.folder / IMAGES, np.uint8, "r", shape=(len(index), self.size**2)
-            )
-            if every_row or _damaged(images, index, _sample(index)):
-                self._forget(_damaged(images, index, range(len(index))))
+        write_rejected(path.with_name("rejected.csv"), rejected)
 
     def _forget(self, rows: Iterable[int]) -> None:
+        """No longer promise some rows."""
         self.index.set({row: self.index.films[row]._replace(status=PENDING) for row in rows})
 
     def _read(self, file: BinaryIO, rows: dict[int, int], workers: int) -> None:
         """Read films at some positions and write their pixels, then what the index says of them."""
-        films, black = self.index.films, bytes(self.size**2)
-        for results in read_all(self.source, sorted(rows), size=self.size, workers=workers):
+        films, size = self.index.films, self.index.size
+        for results in read_all(self.source, sorted(rows), size=size, workers=workers):
             found = {rows[r.position]: self._film(r, films[rows[r.position]]) for r in results}
             ok = {row for row in found if films[row].status == OK}
             same = {row for row in ok if films[row].sha256 == found[row].sha256}
@@ -245,8 +258,8 @@ class _Build:
             self._forget(ok - same)
             for row, result in zip(found, results, strict=True):
                 if row not in same:
-                    file.seek(row * self.size**2)
-                    file.write(black if result.pixels is None else result.pixels)
+                    file.seek(row * size**2)
+                    file.write(bytes(size**2) if result.pixels is None else result.pixels)
             _flush(file)
             self.index.set(found)
             self.done += len(results)
@@ -264,9 +277,10 @@ class _Build:
         origin, stamp = self.origins[result.position], self.stamps[result.position]
         if before.status == OK and before.source != origin and before.sha256 != result.sha256:
             raise ValueError(
-                f"Expected {before.image} to be the film that the cache in {self.folder} has from "
-                f"{before.source}, found another of that name: {origin}. Build into another "
-                "folder, or give it another name by a CSV with a column `image`."
+                f"Expected {before.image} to be the film that the cache in "
+                f"{self.index.path.parent} has from {before.source}, found another of that name: "
+                f"{origin}. Build into another folder, or give it another name by a CSV with a "
+                "column `image`."
             )
         found = [*result.shape, *result.spacing[::-1], result.view, result.sha256]
         found += [None, REJECTED] if result.reason else [zlib.crc32(result.pixels), OK]
@@ -280,26 +294,6 @@ def _reserve(file: int, n_bytes: int) -> None:
         os.posix_fallocate(file, there, n_bytes - there)
     elif n_bytes > there:
         os.ftruncate(file, n_bytes)
-
-
-def _sample(index: pd.DataFrame) -> np.ndarray:
-    return np.linspace(0, len(index) - 1, min(len(index), SAMPLE)).astype(int)
-
-
-def _damaged(
-    images: np.ndarray,
-    index: pd.DataFrame,
-    rows: Collection[int],
-    progress: Progress | None = None,
-) -> list[int]:
-    """Return those rows whose pixels are not what the index promises."""
-    ok, crc32, damaged = (index["status"] == OK).tolist(), index["crc32"].tolist(), []
-    for done, row in enumerate(rows, 1):
-        if ok[row] and zlib.crc32(images[row]) != crc32[row]:
-            damaged.append(row)
-        if progress:
-            progress(done, len(rows), len(damaged))
-    return damaged
 
 
 class ImageCache:
@@ -320,8 +314,10 @@ class ImageCache:
         source file), ``crc32`` (of the row), ``status`` (``ok`` or ``rejected``) and ``reason``.
     """
 
-    def __init__(self, folder: Path, *, size: int, index: pd.DataFrame) -> None:
-        self.folder, self.size, self.index = folder, size, index
+    def __init__(self, promised: Index) -> None:
+        self.folder, self.size, self._promised = promised.path.parent, promised.size, promised
+        frame = pd.DataFrame(promised.films, columns=list(Film._fields))
+        self.index = frame.astype({"patient": "Int64", "crc32": "Int64"})
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> ImageCache:
@@ -344,22 +340,21 @@ class ImageCache:
                 f"Expected an image cache in {folder}, found none. "
                 "Build it: chexlib cache SOURCE FOLDER"
             ) from None
-        size, index = promised.size, promised.table()
-        waiting = int((index["status"] == PENDING).sum())
+        waiting, count = sum(film.status == PENDING for film in promised.films), len(promised.films)
         if waiting:
             raise ValueError(
                 f"Expected a finished cache in {folder}, found one that still waits for "
-                f"{waiting:,} of {len(index):,} films. Repeat the command that builds it: it goes "
+                f"{waiting:,} of {count:,} films. Repeat the command that builds it: it goes "
                 "on where it stopped."
             )
-        present = (folder / IMAGES).stat().st_size
-        if present < len(index) * size**2:
+        needed, present = count * promised.size**2, promised.pixels.stat().st_size
+        if present < needed:
             raise ValueError(
-                f"Expected {len(index) * size**2:,} bytes in {folder / IMAGES}, found "
-                f"{present:,}. Copy it again, or build it again."
+                f"Expected {needed:,} bytes in {promised.pixels}, found {present:,}. Copy it "
+                "again, or build it again."
             )
-        cache = cls(folder, size=size, index=index)
-        cache._check(_sample(index))
+        cache = cls(promised)
+        cache._refuse(promised.damaged())
         return cache
 
     @classmethod
@@ -406,8 +401,6 @@ class ImageCache:
         OSError
             If the disk is full: what is done stays, and the same call goes on.
         """
-        from filelock import FileLock
-
         refuse_unguarded()
         if not 16 <= size <= LARGEST:
             raise ValueError(f"Expected a size from 16 to {LARGEST} pixels, got {size}.")
@@ -416,22 +409,15 @@ class ImageCache:
             raise ValueError(f"Expected at least one worker, got {workers}.")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            held = lock.acquire(timeout=0)
-        except TimeoutError:
-            log.warning("Waiting for another build in %s", folder)
-            held = lock.acquire()
-        with held, disk_errors(folder / IMAGES):
+        waiting = f"Waiting for another build in {folder}"
+        with locked(folder / ".lock", waiting), disk_errors(folder / IMAGES):
             _Build(source, folder, size, progress).run(workers)
         return cls.open(folder)
 
     @cached_property
     def images(self) -> np.memmap:
         """The films, mapped when they are first asked for."""
-        return np.memmap(
-            self.folder / IMAGES, np.uint8, "r", shape=(len(self), self.size, self.size)
-        )
+        return self._promised.images()
 
     @cached_property
     def content_hash(self) -> str:
@@ -485,10 +471,10 @@ class ImageCache:
             repairs the rows.
         """
         try:
-            self._check(range(len(self)), progress)
+            self._refuse(self._promised.damaged(range(len(self)), progress))
         except ValueError:
             with suppress(OSError):  # the next build shall see that it must look at every row
-                (self.folder / IMAGES).touch()
+                self._promised.pixels.touch()
             raise
         if source is None:
             return
@@ -506,12 +492,10 @@ class ImageCache:
                 f"changed since: {', '.join(changed[:5])}. Build into a new folder."
             )
 
-    def _check(self, rows: Collection[int], progress: Progress | None = None) -> None:
-        """Refuse rows whose pixels are not those that the index promises."""
-        wrong = _damaged(self.images, self.index, rows, progress)
-        if wrong:
+    def _refuse(self, damaged: list[int]) -> None:
+        if damaged:
             raise ValueError(
                 f"Expected the checksums of the index in {self.folder / IMAGES}, found "
-                f"{len(wrong)} films with others: {', '.join(self.index['image'][wrong[:5]])}. "
+                f"{len(damaged)} films with others: {', '.join(self.index['image'][damaged[:5]])}. "
                 "Build again: only they are read again."
             )

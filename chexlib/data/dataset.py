@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.cache import ImageCache
-from chexlib.data.home import cache_home
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.phantom import VERSION, PhantomSource, boxes_of, noisy_labels, population
 from chexlib.data.splits import official_split, patient_split
-from chexlib.files import write_csv
+from chexlib.files import cache_home, write_csv
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:

@@ -16,12 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pooch
 import requests
 
 from chexlib.files import open_own
+
+if TYPE_CHECKING:
+    from chexlib.data.fetch import RemoteFile
 
 __all__ = ["FetchError", "download"]
 
@@ -142,7 +145,7 @@ def _answer(url: str, start: int, timeout: float) -> Iterator[Any]:
 
 def _begins(response: requests.Response, start: int) -> int:
     """Judge an answer before any of it is written; return where it is to be written."""
-    status = response.status_code
+    status, headers = response.status_code, response.headers
     if start and status == requests.codes.requested_range_not_satisfiable:
         raise _TryError("the server has nothing beyond what is here", wrong=True)
     if status not in (requests.codes.ok, requests.codes.partial_content):
@@ -151,25 +154,24 @@ def _begins(response: requests.Response, start: int) -> int:
             f"the server answered HTTP status {status} {http.client.responses.get(status, '')}",
             final=400 <= status < 500 and status not in {408, 429},
         )
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
         raise _TryError("the server sent it compressed, which was not asked for", wrong=True)
     if status == requests.codes.ok:
         return 0
-    if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+    if not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise _TryError("the server continued at another place than was asked for", wrong=True)
     return start
 
 
-def _receive(
-    url: str, part: Path, *, most: int, size: int | None, timeout: float, progress: Callable
-) -> None:
-    """Add to a partial file what the server sends, once its answer has been looked at."""
-    with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
-        start = file.seek(0, os.SEEK_END)
-        with contextlib.closing(_answer(url, start, timeout)) as pieces:
+def _receive(file: RemoteFile, part: Path, timeout: float, progress: Callable) -> None:
+    """Add to a partial file what the server sends, and raise where that is not the file."""
+    most, size = file.size or file.most, file.size
+    with os.fdopen(open_own(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as out:
+        start = out.seek(0, os.SEEK_END)
+        with contextlib.closing(_answer(file.url, start, timeout)) as pieces:
             done, length = next(pieces)
             if not done:
-                file.truncate(0)
+                out.truncate(0)
             total = size or (None if length is None else done + length)
             if total is not None:
                 if total > most:
@@ -183,33 +185,25 @@ def _receive(
                 done += len(piece)
                 if done > most:
                     raise _TryError(f"the server sent more than the {most:,} bytes", wrong=True)
-                file.write(piece)
+                out.write(piece)
                 progress(done, total)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _check(part: Path, known_hash: str, size: int | None) -> None:
-    """Raise where a part that arrived without an error is not the file."""
+        out.flush()
+        os.fsync(out.fileno())
     length = part.stat().st_size
     with part.open("rb") as stream:
         page = stream.read(512).lstrip().startswith(b"<")
     if length < (size or 0) and not page:
         raise _TryError(f"the server sent {length:,} of {size:,} bytes")
-    if not pooch.hashes.hash_matches(part, known_hash):
-        algorithm = pooch.hashes.hash_algorithm(known_hash)
+    if not pooch.hashes.hash_matches(part, file.hash):
+        algorithm = pooch.hashes.hash_algorithm(file.hash)
         found = f"got {algorithm}:{pooch.file_hash(part, alg=algorithm)} ({length:,} bytes"
         raise _TryError(found + (", which look like a web page)" if page else ")"), wrong=True)
 
 
 def download(
-    url: str,
+    file: RemoteFile,
     part: Path,
     *,
-    known_hash: str,
-    size: int | None = None,
-    most: int = 1 << 30,
-    label: str = "",
     progress: Callable[[int, int | None], None] = lambda done, total: None,
     retries: int = 3,
     timeout: float = 30.0,
@@ -222,12 +216,10 @@ def download(
 
     Parameters
     ----------
-    url, part, known_hash, size
-        What to download, where to, and how it is known (``"sha256:…"`` or ``"md5:…"``; bytes).
-    most : int
-        Bytes that it may have at most, where the size is not known.
-    label : str
-        What the file is called in messages (default: the name of ``part``).
+    file : RemoteFile
+        What to download, and how it is known.
+    part : Path
+        Where to.
     progress : callable, optional
         Called with the bytes done and the bytes in all (None where unknown).
     retries : int
@@ -245,21 +237,18 @@ def download(
     OSError
         If the disk is full, or ``part`` cannot be written or is a link, a pipe or a device.
     """
-    label = label or part.name
     os.close(open_own(part, os.O_WRONLY | os.O_CREAT))
-    most = size or most
-    deadline = time.monotonic() + 10 * timeout + most / _SLOWEST
+    deadline = time.monotonic() + 10 * timeout + (file.size or file.most) / _SLOWEST
     failures, furthest = 0, part.stat().st_size
     while True:
         start = part.stat().st_size
-        if start and start >= (size or 0):
-            if pooch.hashes.hash_matches(part, known_hash):
-                return
-            if size is not None:  # as long, or longer, and not the file
+        if start and start >= (file.size or 0):
+            if pooch.hashes.hash_matches(part, file.hash):
+                return None
+            if file.size is not None:  # as long, or longer, and not the file
                 os.truncate(part, start := 0)
         try:
-            _receive(url, part, most=most, size=size, timeout=timeout, progress=progress)
-            _check(part, known_hash, size)
+            return _receive(file, part, timeout, progress)
         except _TryError as error:
             if error.wrong:
                 os.truncate(part, 0)
@@ -277,9 +266,8 @@ def download(
                 if final:
                     advice = "The file may have moved or been altered: report it if it stays so."
                 raise FetchError(
-                    f"Expected {label} with {known_hash} from {url}, but {error}. {state} {advice}"
+                    f"Expected {Path(file.path).name} with {file.hash} from {file.url}, but "
+                    f"{error}. {state} {advice}"
                 ) from error
             if failures:
                 time.sleep(backoff * 2 ** (failures - 1))
-        else:
-            return

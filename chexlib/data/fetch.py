@@ -1,4 +1,4 @@
-"""Bring the files of the registry, verified, and put them in place all at once or not at all.
+"""Bring the files of ``registry.toml``, verified, and put them in place all at once or not at all.
 
 A download grows in ``NAME.part`` beside its target. It takes the target's place only when its hash
 is right, by a rename on the same file system, so that a reader never sees half a file. What can go
@@ -15,32 +15,37 @@ whose files are moved in place only when all of it was sound.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import difflib
 import functools
 import gzip
 import json
-import logging
 import pickle
 import re
 import shutil
 import tarfile
+import tomllib
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pandas as pd
 import pooch
 
 from chexlib.data.download import FetchError, download
-from chexlib.data.home import data_home
-from chexlib.data.registry import Entry, RemoteFile, entry
-from chexlib.files import DISK_FULL, put_in_place, write_atomically
+from chexlib.files import DISK_FULL, data_home, locked, put_in_place, write_atomically
 
-__all__ = ["FetchError", "fetch", "is_present", "rsna_matches_to_csv", "unpack_archive", "unpacked"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "REGISTRY",
+    "Entry",
+    "FetchError",
+    "RemoteFile",
+    "entry",
+    "fetch",
+    "is_present",
+    "rsna_matches_to_csv",
+]
 
 #: Called with a label, the bytes done and the bytes in all (None where unknown).
 Progress = Callable[[str, int, int | None], None]
@@ -50,15 +55,115 @@ hash_matches = pooch.hashes.hash_matches
 _HASH = r"(sha256:)?[0-9a-f]{64}|md5:[0-9a-f]{32}|sha512:[0-9a-f]{128}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """One file to download.
+
+    Attributes
+    ----------
+    path : str
+        Where it stands in the end, relative to the data folder. For an archive, where a copy that
+        the user downloaded by other means is looked for.
+    url : str
+        Its address.
+    hash : str or None
+        ``"sha256:…"`` of what is downloaded, or ``"md5:…"`` where only that is published.
+    size : int or None
+        Bytes of what is downloaded, where known.
+    most : int
+        Bytes beyond which it is not taken, where the size is not known.
+    convert : str, optional
+        Which of :data:`CONVERSIONS` writes the finished file.
+    converted_hash : str, optional
+        Hash of the finished file, where it is converted.
+    unpack_to : str, optional
+        For an archive: the folder, relative to the data folder, that its files go to.
+    """
+
+    path: str
+    url: str
+    hash: str | None = None
+    size: int | None = None
+    most: int = 1 << 30
+    convert: str | None = None
+    converted_hash: str | None = None
+    unpack_to: str | None = None
+
+    @property
+    def finished_hash(self) -> str | None:
+        """Hash of the file that stands at ``path`` in the end."""
+        return self.converted_hash if self.convert else self.hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What ``chexlib fetch NAME`` brings: one or more files of one source."""
+
+    name: str
+    title: str
+    files: tuple[RemoteFile, ...]
+    licence: str
+    citation: str
+    homepage: str
+    note: str = ""
+    about_bytes: int | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to download in all, or None where a part of it is unknown."""
+        sizes = [file.size for file in self.files]
+        return None if None in sizes else sum(sizes)
+
+
+_TABLES = tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8"))
+
+# An unknown or a missing key is a TypeError that names it.
+REGISTRY: dict[str, Entry] = {
+    name: Entry(name=name, **row | {"files": tuple(RemoteFile(**file) for file in row["files"])})
+    for name, row in _TABLES.items()
+}
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of that name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, with the nearest one.
+
+    Examples
+    --------
+    >>> entry("split").size
+    1906038
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    near = difflib.get_close_matches(name.lower(), REGISTRY, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"Expected one of {', '.join(REGISTRY)}, got {name!r}.{hint}")
+
+
 def is_present(file: RemoteFile, home: Path) -> bool:
     """Whether a file is finished: its hash is right, or all that it was unpacked to is there.
 
     A file without a known hash counts as present where it exists.
     """
-    target = home / file.path
-    if file.unpack_to is not None:
-        return unpacked(target.name, home / file.unpack_to)
-    return target.is_file() and hash_matches(target, file.finished_hash)
+    if file.unpack_to is None:
+        target = home / file.path
+        return target.is_file() and hash_matches(target, file.finished_hash)
+    try:
+        sizes = json.loads(_record(file, home).read_text(encoding="utf-8"))
+        return all(
+            (home / file.unpack_to / name).stat().st_size == size for name, size in sizes.items()
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _record(file: RemoteFile, home: Path) -> Path:
+    """Return where it is noted what an archive was unpacked to: names and sizes."""
+    return home / file.unpack_to / f".{Path(file.path).name}.json"
 
 
 def fetch(
@@ -75,7 +180,7 @@ def fetch(
     Parameters
     ----------
     name : str or Entry
-        Name in :data:`chexlib.data.registry.REGISTRY`, or an entry of your own.
+        Name in :data:`REGISTRY`, or an entry of your own.
     home : Path, optional
         The data folder (default: :func:`chexlib.data.data_home`).
     force : bool
@@ -139,7 +244,7 @@ def _with_hash(item: Entry, known_hash: str | None) -> tuple[RemoteFile, ...]:
     if not re.fullmatch(_HASH, known):
         raise ValueError(f"Expected sha256: and 64 hexadecimal digits, got {known_hash!r}.")
     known = known if ":" in known else f"sha256:{known}"
-    return (dataclasses.replace(item.files[0], hash=known),)
+    return (replace(item.files[0], hash=known),)
 
 
 @contextlib.contextmanager
@@ -151,16 +256,8 @@ def _alone(home: Path) -> Iterator[None]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(home / ".fetch.lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            logger.warning("Another fetch is at work in %s: waiting for it.", home)
-            lock.acquire()
-        try:
+        with locked(home / ".fetch.lock", f"Another fetch is at work in {home}: waiting for it."):
             yield
-        finally:
-            lock.release()
     except OSError as error:
         found = "the disk full" if error.errno in DISK_FULL else "it could not be done"
         raise FetchError(
@@ -180,16 +277,7 @@ def _bring(file: RemoteFile, home: Path, progress: Progress, options: dict[str, 
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        download(
-            file.url,
-            part,
-            known_hash=file.hash,
-            size=file.size,
-            most=file.most,
-            label=target.name,
-            progress=functools.partial(progress, target.name),
-            **options,
-        )
+        download(file, part, progress=functools.partial(progress, target.name), **options)
         try:
             if file.unpack_to:
                 _unpack(file, part, home, progress)
@@ -225,20 +313,43 @@ def _convert(file: RemoteFile, part: Path, draft: Path) -> None:
 
 
 def _unpack(file: RemoteFile, archive: Path, home: Path, progress: Progress) -> None:
-    name = Path(file.path).name
+    """Unpack the files of a tar archive flat into a folder, all of them or none.
+
+    Files of other archives stay there.
+    """
+    folder, name = home / file.unpack_to, Path(file.path).name
+    # A folder beside the files, so that moving them is a rename; its fixed name lets the next
+    # try clear what a killed one left.
+    staging = folder / f".{name}.unpacking"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
     try:
-        unpack_archive(
-            archive,
-            home / file.unpack_to,
-            name=name,
-            progress=functools.partial(progress, f"{name}: unpacking"),
-        )
-    except tarfile.TarError as error:
+        with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
+            for member in tar:
+                if not (member.isreg() or member.isdir()):  # even a link that stays inside
+                    raise tarfile.SpecialFileError(member)
+                tar.extract(member, staging, filter="data")
+                progress(f"{name}: unpacking", raw.tell(), archive.stat().st_size)
+        # Moved only now, when the whole archive has been read without a complaint.
+        found = sorted(path for path in staging.rglob("*") if path.is_file())
+        sizes = {path.name: path.stat().st_size for path in found}
+        if len(sizes) < len(found):
+            raise tarfile.TarError("two files of one name")  # noqa: TRY301 - as unsound as others
+        for path in found:
+            path.replace(folder / path.name)
+        # Last: without the record, the archive counts as not unpacked.
+        content = json.dumps(sizes)
+        write_atomically(_record(file, home), lambda draft: draft.write_text(content, "utf-8"))
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FetchError(
             f"Expected only files that stay in their folder in {name}, got {error} "
             f"({type(error).__name__}). Nothing of it was unpacked. Do not unpack it by other "
             "means; report it."
         ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where it is empty: nothing came of it
 
 
 class _ScalarUnpickler(pickle.Unpickler):
@@ -291,88 +402,3 @@ def rsna_matches_to_csv(source: Path, target: Path) -> None:
 
 #: What makes a finished file, called with the downloaded one and the finished one.
 CONVERSIONS = {"rsna_matches_to_csv": rsna_matches_to_csv}
-
-
-def _only_images(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """Apply tarfile's ``data`` filter, and admit regular files and folders only.
-
-    The filter alone admits links that stay inside the folder; none is expected here.
-    """
-    if not (member.isreg() or member.isdir()):
-        raise tarfile.SpecialFileError(member)
-    return tarfile.data_filter(member, folder)
-
-
-def _manifest(archive_name: str, folder: Path) -> Path:
-    return folder / f".{archive_name}.json"
-
-
-def unpacked(archive_name: str, folder: Path) -> bool:
-    """Whether all files of an archive that was unpacked are still in place, by name and size."""
-    try:
-        sizes = json.loads(_manifest(archive_name, folder).read_text(encoding="utf-8"))
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def unpack_archive(
-    archive: Path,
-    folder: Path,
-    *,
-    name: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Unpack the files of a tar archive flat into a folder, all of them or none.
-
-    Parameters
-    ----------
-    archive : Path
-        A tar file, compressed or not.
-    folder : Path
-        Where its files go, without the folders inside the archive. Files of other archives stay.
-    name : str, optional
-        What the archive is called in the record of what was unpacked (default: its file name).
-    progress : callable, optional
-        Called with the bytes of the archive read so far and the bytes in all.
-
-    Returns
-    -------
-    int
-        How many files were unpacked.
-
-    Raises
-    ------
-    tarfile.TarError
-        If a member would leave the folder, is a link or a device, or the archive is damaged.
-    """
-    name = name or archive.name
-    # A folder beside the files, so that moving them is a rename; its fixed name lets the next
-    # try clear what a killed one left.
-    staging = folder / f".{name}.unpacking"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
-            for member in tar:
-                tar.extract(member, staging, filter=_only_images)
-                if progress:
-                    progress(raw.tell(), archive.stat().st_size)
-        # Moved only now, when the whole archive has been read without a complaint.
-        found = sorted(path for path in staging.rglob("*") if path.is_file())
-        sizes = {path.name: path.stat().st_size for path in found}
-        if len(sizes) < len(found):
-            raise tarfile.TarError("two files of one name")
-        for path in found:
-            path.replace(folder / path.name)
-        # Last: without the record, the archive counts as not unpacked.
-        record = staging / "record.json"
-        record.write_text(json.dumps(sizes), encoding="utf-8")
-        record.replace(_manifest(name, folder))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise tarfile.ReadError(f"damaged archive: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where it is empty: nothing came of it
-    return len(sizes)

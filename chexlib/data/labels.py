@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from chexlib.data.checks import ANY, IMAGE, CheckedTable, number, one_of
-from chexlib.data.home import package_file
-from chexlib.files import original
+from chexlib.files import original, package_file
 from chexlib.findings import FINDINGS, NO_FINDING, normalise
 
 if TYPE_CHECKING:

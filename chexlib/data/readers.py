@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from chexlib.data.checks import ANY, DAMAGED, IMAGE, CheckedTable, Rule, number, one_of
-from chexlib.data.home import data_home, package_file
 from chexlib.data.labels import SEXES, VIEWS
+from chexlib.files import data_home, package_file
 from chexlib.findings import FINDINGS, NO_FINDING
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.data.home import package_file
-from chexlib.files import brief
+from chexlib.files import brief, package_file
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:

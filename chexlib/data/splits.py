@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.data.home import data_home
+from chexlib.files import data_home
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:

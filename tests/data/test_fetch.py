@@ -24,9 +24,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chexlib.data import fetch as fetch_module
-from chexlib.data.fetch import FetchError, fetch, is_present
-from chexlib.data.registry import REGISTRY, Entry, RemoteFile
+from chexlib.data.fetch import (
+    REGISTRY,
+    Entry,
+    FetchError,
+    RemoteFile,
+    fetch,
+    is_present,
+    rsna_matches_to_csv,
+)
 
 # Does not compress; six of the chunks it is written in, so that half of it is whole chunks.
 CONTENT = np.random.default_rng(14).bytes(6 * 65_536)
@@ -346,8 +352,7 @@ def test_a_complete_part_needs_no_network(tmp_path, size):
 def test_killed_in_the_middle_and_continued(server, tmp_path):
     server.plan = ["stall", "ok"]
     script = f"""
-        from chexlib.data.fetch import fetch
-        from chexlib.data.registry import Entry, RemoteFile
+        from chexlib.data.fetch import Entry, RemoteFile, fetch
         file = RemoteFile(path="folder/file.bin", url={server.url!r},
                           hash={sha256(CONTENT)!r}, size={SIZE})
         fetch(Entry(name="t", title="t", files=(file,), licence="l", citation="c", homepage="h"),
@@ -806,19 +811,18 @@ def test_an_unsound_archive_leaves_nothing(server, tmp_path, content, own):
     assert not Path("/evil.png").exists()
 
 
-def test_an_absolute_name_stays_inside(tmp_path):
+def test_an_absolute_name_stays_inside(server, tmp_path):
     # tarfile's data filter takes the leading slash away, so that the file lands in the folder.
-    archive = tmp_path / "a.tar"
-    archive.write_bytes(a_tar({"/absolute.png": b"x"}))
-    assert fetch_module.unpack_archive(archive, tmp_path / "images") == 1
+    fetch(an_archive(server, a_tar({"/absolute.png": b"x"})), home=tmp_path)
     assert (tmp_path / "images/absolute.png").read_bytes() == b"x"
     assert not Path("/absolute.png").exists()
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"null", b'{"a.png": 1}', b"\xff"])
-def test_a_record_that_is_wrong_counts_as_absent(tmp_path, record):
-    (tmp_path / ".a.tar.gz.json").write_bytes(record)
-    assert not fetch_module.unpacked("a.tar.gz", tmp_path)
+def test_a_record_that_is_wrong_counts_as_absent(server, tmp_path, record):
+    (tmp_path / "images").mkdir()
+    (tmp_path / RECORD).write_bytes(record)
+    assert not is_present(an_archive(server, b"").files[0], tmp_path)
 
 
 # --- the pickle ----------------------------------------------------------------------------------
@@ -915,7 +919,7 @@ def test_the_real_matching_survives_the_way_back(tmp_path):
         }
     source, target = tmp_path / "matches.pkl", tmp_path / "matches.csv"
     source.write_bytes(pickle.dumps(matches))
-    fetch_module.rsna_matches_to_csv(source, target)
+    rsna_matches_to_csv(source, target)
     assert sha256(target.read_bytes()) == file.converted_hash
 
 

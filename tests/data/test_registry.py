@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pooch
 import pytest
 
-from chexlib.data.registry import REGISTRY, entry
+from chexlib.data.fetch import REGISTRY, entry
 
 FILES = [(item, file) for item in REGISTRY.values() for file in item.files]
 HERE = Path(os.environ.get("CHEXLIB_DATA") or "does-not-exist")

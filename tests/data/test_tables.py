@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from builders import write_table
 
-from chexlib.data.registry import REGISTRY
-from chexlib.data.tables import table, table_folder, write_table
+from chexlib.data.fetch import REGISTRY
+from chexlib.data.tables import table, table_folder
 from chexlib.files import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_installed_package_carries_its_data(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); " + (
-        "from chexlib.data.registry import REGISTRY; "
+        "from chexlib.data.fetch import REGISTRY; "
         "from chexlib.data.tables import table, table_folder; "
         f"print(table_folder().name, len(REGISTRY), *(len(table(name)) for name in {TABLES!r}))"
     )
