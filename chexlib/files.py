@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = [
-    "DISK_FULL",
-    "brief",
-    "cache_home",
-    "cores",
-    "data_home",
-    "disk_errors",
-    "draft_of",
-    "files_below",
-    "inert",
-    "legible",
-    "locked",
-    "open_own",
-    "original",
-    "package_file",
-    "processes",
-    "put_in_place",
-    "refuse_unguarded",
-    "remove_drafts",
-    "sha256",
-    "write_atomically",
-    "write_csv",
-]
-
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _MARK = "draft-"

@@ -38,7 +38,7 @@ def signatures():
     found = {}
     for face in FACES:
         module = import_module(f"chexlib.{face}")
-        public = [name for name, value in vars(module).items() if not inspect.ismodule(value)]
+        public = [name for name in dir(module) if not inspect.ismodule(getattr(module, name))]
         for name in sorted(getattr(module, "__all__", public)):
             if name.startswith("_"):
                 continue

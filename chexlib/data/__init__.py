@@ -5,7 +5,7 @@
 (112120, 25)
 """
 
-from importlib import import_module
+import importlib
 
 from chexlib.data.labels import load_boxes, load_labels
 from chexlib.data.predictions import match_labels, patients_of, read_predictions, read_readers
@@ -22,49 +22,24 @@ from chexlib.files import cache_home, data_home, package_file
 
 # What decodes films or makes tensors is loaded when it is asked for: label tables need neither.
 _LATER = {
-    "Augment": "chexlib.data.augment",
-    "Batcher": "chexlib.data.batches",
-    "Batches": "chexlib.data.batches",
-    "ImageCache": "chexlib.data.cache",
-    "find_radiographs": "chexlib.data.sources",
-    "open_dataset": "chexlib.data.dataset",
-    "open_radiograph": "chexlib.data.radiographs",
-    "quality_table": "chexlib.data.quality",
-    "read_radiograph": "chexlib.data.radiographs",
+    "Augment": "augment",
+    "Batcher": "batches",
+    "Batches": "batches",
+    "ImageCache": "cache",
+    "find_radiographs": "sources",
+    "open_dataset": "dataset",
+    "open_radiograph": "radiographs",
+    "quality_table": "quality",
+    "read_radiograph": "radiographs",
 }
-
-__all__ = [
-    "Augment",
-    "Batcher",
-    "Batches",
-    "ImageCache",
-    "cache_home",
-    "data_home",
-    "find_radiographs",
-    "load_adjudicated",
-    "load_boxes",
-    "load_chestx_det",
-    "load_labels",
-    "load_readers",
-    "load_reports",
-    "load_rsna",
-    "load_vinbigdata",
-    "match_labels",
-    "open_dataset",
-    "open_radiograph",
-    "package_file",
-    "patients_of",
-    "quality_table",
-    "read_predictions",
-    "read_radiograph",
-    "read_readers",
-    "table",
-]
 
 
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LATER[name]), name)
-    globals()[name] = value
-    return value
+    module = importlib.import_module(f"{__name__}.{_LATER[name]}")
+    return globals().setdefault(name, getattr(module, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -23,8 +23,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Augment", "Draw", "random_order", "uniforms"]
-
 # Each parameter has a number of its own, so that turning one on leaves the draws of the others as
 # they were.
 FLIP, ANGLE, SHIFT_X, SHIFT_Y, SCALE, AREA, ASPECT, LEFT, TOP, BRIGHTNESS, CONTRAST = range(11)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from chexlib.data.cache import ImageCache
 
-__all__ = ["Batcher", "Batches"]
-
 RESIDENT_SHARE = 0.6  # of free GPU memory: the network needs the rest
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from chexlib.data.sources import Result, Source
 
-__all__ = ["LARGEST", "ImageCache", "Index"]
-
 LARGEST = 2048  # pixels a side of a film in a cache; a file that asks for 100,000 asks for 10 GB
 SAMPLE = 32  # films whose pixels are compared with their checksums whenever a cache is opened
 IMAGES, INDEX, FORMAT = "images.u8", "index.txt", 2

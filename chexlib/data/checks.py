@@ -14,8 +14,6 @@ from chexlib.files import brief
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["ANY", "DAMAGED", "IMAGE", "CheckedTable", "Rule", "number", "one_of"]
-
 DAMAGED = "The file is damaged or is another file."
 
 
@@ -106,16 +104,16 @@ class CheckedTable:
             )
 
     @staticmethod
-    def read(path: Path) -> pd.DataFrame:
-        """Read a CSV; whatever is wrong with it becomes one ValueError."""
+    def read(path: Path, **options: object) -> pd.DataFrame:
+        """Read a CSV, with options of pandas; whatever is wrong with it becomes one ValueError."""
         try:
-            return pd.read_csv(path)
+            return pd.read_csv(path, **options)
         except FileNotFoundError:
             raise FileNotFoundError(f"Expected a label file at {path}, found none.") from None
         except (ValueError, OSError, EOFError, zlib.error) as error:
             raise ValueError(
-                f"Expected a readable CSV at {path}, got: {error}. {DAMAGED[:-1]}; fetch or "
-                "install it again."
+                f"Expected a readable CSV at {path}, got: {error}. {DAMAGED[:-1]}; write, "
+                "fetch or install it again."
             ) from error
 
     def refuse(self, bad: pd.Series | np.ndarray, column: str, expected: str) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Dataset", "open_dataset"]
-
 # Of the phantom's splits: how many patients when nobody says otherwise, the number of the first,
 # and the last digits of the real patients whose rows they are given.
 SPLITS = {

@@ -21,8 +21,6 @@ import numpy as np
 
 from chexlib.files import legible
 
-__all__ = ["RadiographError", "decode_picture", "decode_stream", "require", "size_checked"]
-
 # A 43 cm detector at 0.1 mm has 18 million pixels. JPEG 2000 of 40 million takes eight seconds.
 MAX_PIXELS = 40_000_000
 MAX_BYTES = 128 * 2**20  # 40 million pixels of 16 bits, and a third more

@@ -21,8 +21,6 @@ from chexlib.data.decoders import (
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["read_dicom"]
-
 # What the header may say of a film: keyword, what its text must match, what that is, what to do.
 TEXTS = (
     ("Modality", "CR|DX|RG|DR|XC|OT|RF", "a projection radiograph (CR, DX)",

@@ -26,8 +26,6 @@ from chexlib.files import open_own
 if TYPE_CHECKING:
     from chexlib.data.fetch import RemoteFile
 
-__all__ = ["FetchError", "download"]
-
 _CHUNK = 1 << 16
 _SLOWEST = 4096  # bytes a second, half of what a telephone line carries
 _REDIRECTS = 10

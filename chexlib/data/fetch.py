@@ -36,17 +36,6 @@ import pooch
 from chexlib.data.download import FetchError, download
 from chexlib.files import DISK_FULL, data_home, locked, put_in_place, write_atomically
 
-__all__ = [
-    "REGISTRY",
-    "Entry",
-    "FetchError",
-    "RemoteFile",
-    "entry",
-    "fetch",
-    "is_present",
-    "rsna_matches_to_csv",
-]
-
 #: Called with a label, the bytes done and the bytes in all (None where unknown).
 Progress = Callable[[str, int, int | None], None]
 

@@ -20,8 +20,6 @@ from chexlib.findings import FINDINGS, NO_FINDING, normalise
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["SEXES", "VIEWS", "age_reversals", "load_boxes", "load_labels", "lorenz", "top_share"]
-
 SEXES, VIEWS = ("M", "F"), ("PA", "AP")
 
 

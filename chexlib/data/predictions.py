@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from chexlib.findings import FINDINGS, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["match_labels", "patients_of", "read_predictions", "read_readers"]
 
 _IMAGE = "Image Index"
 _PREFIX = "prob_"
@@ -201,21 +198,17 @@ def _read(path: Path, what: str) -> CheckedTable:
     """Return a CSV as text, checked to be one."""
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of {what} at {path}, found none.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = csv.reader(file)
-    except (ValueError, csv.Error) as error:  # an empty file has no header to unpack
-        raise ValueError(f"Expected a CSV of {what} at {path}, got: {error}.") from error
-    while rows and not rows[-1]:
-        rows.pop()
-    if not rows:
+    text = {"header": None, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    raw = CheckedTable.read(path, **text)
+    raw = raw.set_axis(raw.iloc[0].tolist(), axis=1).iloc[1:].reset_index(drop=True)
+    if raw.empty:
         raise ValueError(f"Expected at least one film in {path}, got the header alone.")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise ValueError(
-                f"Expected {len(header)} values in {path}, row {number}, got {len(row)}."
-            )
-    raw = pd.DataFrame(rows, columns=header, dtype="str")
+    short = raw.isna().any(axis=1)
+    if short.any():
+        raise ValueError(
+            f"Expected {raw.shape[1]} values in {path}, row {short.argmax() + 2}, got "
+            f"{raw.iloc[short.argmax()].notna().sum()}."
+        )
     return CheckedTable(path, {}, frame=raw, advice="Correct it, or predict again.")
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import norm
+from statsmodels.stats.proportion import proportion_confint
 
 from chexlib.findings import FINDINGS
 
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
-
-__all__ = [
-    "cluster_order",
-    "clustered_error",
-    "clustered_mean",
-    "odds_ratios",
-    "prevalence",
-    "prevalence_ratio",
-    "square",
-]
 
 
 def clustered_error(influence: np.ndarray, cluster: ArrayLike) -> np.ndarray:
@@ -153,11 +144,9 @@ def prevalence(
     _check_columns(labels, [*columns, *keys])
     if not keys:
         return _prevalence(labels, columns, level)
-    parts = []
-    for group, films in labels.groupby(keys, observed=True):
-        part = _prevalence(films, columns, level)
-        parts.append(part.assign(**dict(zip(keys, group, strict=True)))[[*keys, *part.columns]])
-    return pd.concat(parts, ignore_index=True)
+    groups = labels.groupby(keys, observed=True)
+    parts = {group: _prevalence(films, columns, level) for group, films in groups}
+    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
 
 
 def prevalence_ratio(
@@ -336,10 +325,7 @@ def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.Dat
         design_effect = error**2 / (share * (1 - share) / len(films))
     effective = len(films) / np.fmax(design_effect, 1)
     effective = np.where((share == 0) | (share == 1), n_patients, effective)
-    z2 = norm.ppf(0.5 + level / 2) ** 2
-    centre = (share + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = np.sqrt(z2 * (share * (1 - share) / effective + z2 / (4 * effective**2)))
-    half /= 1 + z2 / effective
+    low, high = proportion_confint(share * effective, effective, alpha=1 - level, method="wilson")
     return pd.DataFrame(
         {
             "finding": columns,
@@ -349,8 +335,8 @@ def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.Dat
             "n_positive_patients": [films["patient"][chosen].nunique() for chosen in positive.T],
             "prevalence": share,
             # Rounding must not push an end past the estimate or out of [0, 1].
-            "low": np.clip(centre - half, 0, share),
-            "high": np.clip(centre + half, share, 1),
+            "low": np.clip(low, 0, share),
+            "high": np.clip(high, share, 1),
             "design_effect": design_effect,
         }
     )

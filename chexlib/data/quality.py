@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from chexlib.data.cache import ImageCache
 
-__all__ = ["quality_table"]
-
 SIDE = 32
 BLOCK = 1024
 # Correlations. On 61 films of NIH the right way round was ahead of every turn by 0.19 or more.

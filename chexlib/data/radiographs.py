@@ -22,8 +22,6 @@ from chexlib.data.decoders import (
     size_checked,
 )
 
-__all__ = ["Radiograph", "RadiographError", "open_radiograph", "read_radiograph", "resized"]
-
 MAX_ELONGATION = 4.0
 COLOUR_TOLERANCE = 8  # a grey film stored by JPEG as colour is off by a few grey values
 

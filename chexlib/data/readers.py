@@ -22,15 +22,6 @@ from chexlib.findings import FINDINGS, NO_FINDING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "RSNA_CLASSES",
-    "load_adjudicated",
-    "load_chestx_det",
-    "load_readers",
-    "load_rsna",
-    "load_vinbigdata",
-]
-
 RSNA_CLASSES = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
 RSNA_MATCHING = Path("rsna", "rsna_to_nih.csv")
 _CHESTX_DET = ("Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "Diffuse Nodule")

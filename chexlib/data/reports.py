@@ -25,19 +25,6 @@ from chexlib.findings import FINDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "CODES",
-    "CUES",
-    "RULES",
-    "SECTIONS",
-    "WIDER_CODES",
-    "WORDS",
-    "called",
-    "coded",
-    "find_mentions",
-    "load_reports",
-]
-
 SECTIONS = ("comparison", "indication", "findings", "impression")
 _BODY = SECTIONS[2:]
 

@@ -15,42 +15,28 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
+from chexlib.data.checks import ANY, CheckedTable
 from chexlib.data.radiographs import (
     MAX_BYTES,
-    Radiograph,
     RadiographError,
     open_radiograph,
     read_file,
     resized,
     what,
 )
-from chexlib.files import brief, legible, processes, write_csv
+from chexlib.files import legible, processes, write_csv
 
-__all__ = [
-    "Films",
-    "Item",
-    "Progress",
-    "Result",
-    "Source",
-    "Task",
-    "batched",
-    "find_radiographs",
-    "read_all",
-    "write_rejected",
-]
-
-T = TypeVar("T")
 Progress = Callable[[int, int, int], None]  # numbers of films done, of all, of bad ones
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -70,21 +56,30 @@ DIRECTORY = b"1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR: an index of a di
 log = logging.getLogger(__name__)
 
 
-class Item(NamedTuple):
-    """One film of a source: a radiograph, or why there is none.
+class Result(NamedTuple):
+    """What became of one film: its pixels, or the reason why there are none.
 
     Attributes
     ----------
     position : int
         Its place in ``source.names``.
-    radiograph : Radiograph or RadiographError
     sha256 : str
         Of the file's bytes (of the pixels where there is no file); empty if it could not be read.
+    pixels : uint8 array [H, W] or None
+        As they are in the source, or shrunk, as :func:`read_all` gives them.
+    shape, spacing : (height, width) or (None, None)
+        Of the source.
+    view : str or None
+    reason : str or None
     """
 
     position: int
-    radiograph: Radiograph | RadiographError
     sha256: str
+    pixels: np.ndarray | None = None
+    shape: tuple[int | None, int | None] = (None, None)
+    spacing: tuple[float | None, float | None] = (None, None)
+    view: str | None = None
+    reason: str | None = None
 
 
 class Source(Protocol):
@@ -116,11 +111,11 @@ class Task(Protocol):
 
     positions: Sequence[int]
 
-    def __call__(self) -> Iterator[Item]:
-        """Yield the films. A bad one is an item, never an exception."""
+    def __call__(self) -> Iterator[Result]:
+        """Yield the films. A bad one is a result with a reason, never an exception."""
 
 
-def batched(items: Iterable[T], *, of: int = CHUNK) -> Iterator[tuple[T, ...]]:
+def batched(items: Iterable, *, of: int = CHUNK) -> Iterator[tuple]:
     """Cut what is iterated into tuples of at most ``of``."""
     items = iter(items)
     while part := tuple(itertools.islice(items, of)):
@@ -185,32 +180,22 @@ class Films:
             yield Read([(i, self.origins[i], path) for path, i in part])
         for archive, wanted in archives.items():
             part, size = [], 0
-            for film in self._members(archive, wanted):
-                part.append(film)
-                size += len(film[2]) if isinstance(film[2], bytes) else 0
-                del film  # it may be large, and another is read next
-                # What closes a task is within it: those of a job that goes on are the same.
-                if len(part) == CHUNK or size >= TASK_BYTES:
+            with _whole_archive(archive) as packed:
+                for member in packed:
+                    if member.isfile() and member.name in wanted:
+                        i = wanted.pop(member.name)
+                        content = packed.extractfile(member).read(MAX_BYTES + 1)
+                        part.append((i, self.origins[i], content))
+                        size += len(content)
+                        del content  # it may be large, and another is read next
+                    # What closes a task is within it: those of a job that goes on are the same.
+                    if part and (not wanted or len(part) == CHUNK or size >= TASK_BYTES):
+                        yield Read(part)
+                        part, size = [], 0
+                    if not wanted:
+                        break
+                if part:
                     yield Read(part)
-                    part, size = [], 0
-            if part:
-                yield Read(part)
-
-    def _members(
-        self, archive: str, wanted: dict[str, int]
-    ) -> Iterator[tuple[int, str, bytes | RadiographError]]:
-        limit, do = f"at most {MAX_BYTES:,} bytes", "It is no radiograph."
-        with _whole_archive(archive) as packed:
-            for member in packed:
-                if member.isfile() and member.name in wanted:
-                    i = wanted.pop(member.name)
-                    content = RadiographError(self.origins[i], limit, f"{member.size:,}", do)
-                    if member.size <= MAX_BYTES:
-                        content = packed.extractfile(member).read()
-                    yield i, self.origins[i], content
-                    del content
-                if not wanted:
-                    return
 
 
 @dataclass(frozen=True)
@@ -219,11 +204,11 @@ class Read:
 
     Attributes
     ----------
-    films : list of (int, str, str or bytes or RadiographError)
-        Position, what errors call it, and its path or content, or why there is none.
+    films : list of (int, str, str or bytes)
+        Position, what errors call it, and its path or content.
     """
 
-    films: list[tuple[int, str, str | bytes | RadiographError]]
+    films: list[tuple[int, str, str | bytes]]
 
     @property
     def positions(self) -> list[int]:
@@ -235,41 +220,19 @@ class Read:
         """The memory that contents take."""
         return sum(len(content) for *_, content in self.films if isinstance(content, bytes))
 
-    def __call__(self) -> Iterator[Item]:
+    def __call__(self) -> Iterator[Result]:
         """Yield the films."""
         for position, name, content in self.films:
-            digest, found = "", content
+            digest = ""
             try:
-                if not isinstance(content, RadiographError):
-                    data = content if isinstance(content, bytes) else read_file(content, name)
-                    digest = hashlib.sha256(data).hexdigest()
-                    found = open_radiograph(data, name=name)
+                data = content if isinstance(content, bytes) else read_file(content, name)
+                digest = hashlib.sha256(data).hexdigest()
+                film = open_radiograph(data, name=name)
             except RadiographError as error:
-                found = error
-            yield Item(position, found, digest)
-
-
-class Result(NamedTuple):
-    """What became of one film: its pixels, shrunk, or the reason why there are none.
-
-    Attributes
-    ----------
-    position : int
-    sha256 : str
-    pixels : uint8 array [S, S] or None
-    shape, spacing : (height, width) or (None, None)
-        Of the source.
-    view : str or None
-    reason : str or None
-    """
-
-    position: int
-    sha256: str
-    pixels: np.ndarray | None = None
-    shape: tuple[int | None, int | None] = (None, None)
-    spacing: tuple[float | None, float | None] = (None, None)
-    view: str | None = None
-    reason: str | None = None
+                yield Result(position, digest, reason=str(error))
+            else:
+                said = film.pixels.shape, film.spacing or (None, None), film.view
+                yield Result(position, digest, film.pixels, *said)
 
 
 def read_all(
@@ -289,7 +252,13 @@ def read_all(
         with processes(workers) as pool:
             try:
                 while True:
-                    while _has_room(flying, workers) and (task := next(tasks, None)) is not None:
+                    # Two tasks a worker keep it busy; more, or larger ones, would only pile up.
+                    while (
+                        len(flying) < 2 * workers
+                        and sum(getattr(task, "n_bytes", 0) for task in flying.values())
+                        < HELD * workers
+                        and (task := next(tasks, None)) is not None
+                    ):
                         flying[pool.submit(_run, task, size)] = task
                         del task  # it may be large
                     if not flying:
@@ -306,12 +275,6 @@ def read_all(
             yield list(_one_by_one(source, task.positions, size))
             done.update(task.positions)
         left = [i for i in left if i not in done]
-
-
-def _has_room(flying: dict[Future, Task], workers: int) -> bool:
-    """Two tasks a worker keep it busy; more, or larger ones, would only pile up in memory."""
-    held = sum(getattr(task, "n_bytes", 0) for task in flying.values())
-    return len(flying) < 2 * workers and held < HELD * workers
 
 
 def _one_by_one(source: Source, positions: Sequence[int], size: int) -> Iterator[Result]:
@@ -331,14 +294,9 @@ def _one_by_one(source: Source, positions: Sequence[int], size: int) -> Iterator
 
 
 def _run(task: Task, size: int) -> list[Result]:
-    results = []
-    for position, film, digest in task():
-        if isinstance(film, RadiographError):
-            results.append(Result(position, digest, reason=str(film)))
-        else:
-            said = film.pixels.shape, film.spacing or (None, None), film.view
-            results.append(Result(position, digest, resized(film.pixels, size), *said))
-    return results
+    return [
+        film if film.reason else film._replace(pixels=resized(film.pixels, size)) for film in task()
+    ]
 
 
 def write_rejected(path: Path, rejected: Sequence[Sequence[str]]) -> None:
@@ -384,20 +342,22 @@ def find_radiographs(path: str | os.PathLike[str]) -> Films:
     path = path.absolute()  # a cache says where its films are from, wherever it is asked
     if path.suffix.lower() == ".csv" and not path.is_dir():
         return _listed(path)
-    places, packed, ignored = [], [], []
-    for file, reason in _walk(path) if path.is_dir() else [(str(path), "")]:
-        if not reason and file.lower().endswith(ARCHIVES):
+    found, packed = [], []
+    for file, left_out in _walk(path) if path.is_dir() else [(str(path), "")]:
+        if not left_out and file.lower().endswith(ARCHIVES):
             packed.append(file)
-        elif path.is_dir() and (reason := reason or _no_film(file, lambda file=file: _head(file))):
-            ignored.append((legible(file), reason))
-        else:
-            places.append(("", file))
-    ignored += [(legible(file), "an archive beside films") for file in packed if places]
-    for archive in [] if places else sorted(packed):
+        else:  # a file that was named is a film, whatever is in it
+            why = left_out or (path.is_dir() and _no_film(file, partial(_head, file)))
+            found.append((("", file), why))
+    if not all(why for _, why in found):
+        found += [(("", archive), "an archive beside films") for archive in packed]
+        packed = []
+    for archive in sorted(packed):
         with _whole_archive(archive) as members:
-            listed = [(m, _no_member(members, m)) for m in members if not m.isdir()]
-        places += [(archive, member.name) for member, reason in listed if not reason]
-        ignored += [(_origin(archive, m.name), reason) for m, reason in listed if reason]
+            listed = [m for m in members if not m.isdir()]
+            found += [((archive, m.name), _no_member(members, m)) for m in listed]
+    places = [place for place, why in found if not why]
+    ignored = [(_origin(*place), why) for place, why in found if why]
     if not places:
         reasons = Counter(reason for _, reason in ignored).items()
         why = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
@@ -407,8 +367,7 @@ def find_radiographs(path: str | os.PathLike[str]) -> Films:
             "folder that holds them."
         )
     names = _names(places, f"{path if path.is_dir() else path.parent}/")
-    films = sorted(zip(names, places, strict=True))
-    names, places = [name for name, _ in films], [place for _, place in films]
+    names, places = map(list, zip(*sorted(zip(names, places, strict=True)), strict=True))
     return Films(names, places, _patients(names), ignored)
 
 
@@ -428,8 +387,7 @@ def _names(places: Sequence[tuple[str, str]], below: str) -> list[str]:
 
 
 def _patients(names: Iterable[str]) -> list[int | None]:
-    matches = (NIH_NAME.fullmatch(name) for name in names)
-    return [int(match[1]) if match else None for match in matches]
+    return [int(match[1]) if (match := NIH_NAME.fullmatch(name)) else None for name in names]
 
 
 def _origin(archive: str, path: str) -> str:
@@ -522,25 +480,16 @@ def _whole_archive(path: str) -> Iterator[tarfile.TarFile]:
 
 
 def _listed(path: Path) -> Films:
-    try:
-        frame = pd.read_csv(path, dtype={"path": str, "image": str})
-    except ValueError as error:
-        raise ValueError(f"Expected a CSV table in {path}, found another file ({error}).") from None
-    if "path" not in frame.columns or not len(frame):
-        raise ValueError(
-            f"Expected a column `path` and at least one row in {path}, found the columns "
-            f"{brief(list(frame.columns))} and {len(frame)} rows."
-        )
-    if frame["path"].isna().any():
-        row = int(frame["path"].isna().argmax()) + 2
-        raise ValueError(f"Expected a path in every row of {path}, found none in row {row}.")
+    frame = CheckedTable.read(path, dtype={"path": str, "image": str})
+    rules = {"path": ANY} | ({"image": ANY} if "image" in frame else {})
+    read = CheckedTable(path, rules, frame=frame, advice="Correct the list.")
+    if not len(frame):
+        raise ValueError(f"Expected at least one film in {path}, found 0 rows.")
     places = [("", str(path.parent / name)) for name in frame["path"]]
-    names = frame["image"] if "image" in frame else [Path(name).name for name in frame["path"]]
+    names = [Path(name).name for name in frame["path"]] if "image" not in frame else frame["image"]
     patients = _patients(names)
     if "patient" in frame:
-        try:
-            known = frame["patient"].astype("Int64").astype(object)
-        except (TypeError, ValueError):
-            raise ValueError(f"Expected whole numbers in the column `patient` of {path}.") from None
-        patients = known.where(known.notna(), None).tolist()
+        known = pd.to_numeric(frame["patient"], errors="coerce")
+        read.refuse(frame["patient"].notna() & (known % 1 != 0), "patient", "a whole number")
+        patients = [None if pd.isna(number) else int(number) for number in known]
     return Films(list(names), places, patients)

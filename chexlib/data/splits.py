@@ -20,8 +20,6 @@ from chexlib.findings import FINDINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["assert_no_patient_overlap", "identity_scores", "official_split", "patient_split"]
-
 CHEXNET_FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 """The fractions of the CheXNet paper; its lists were never released."""
 

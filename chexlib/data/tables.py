@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["read_text", "table", "table_folder"]
-
 
 def table_folder() -> Path:
     """Return the folder of the tables: ``data/`` of a checkout, or the installed package's copy."""

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chexlib.data.cache import ImageCache
-from chexlib.data.radiographs import Radiograph
-from chexlib.data.sources import Item, batched
+from chexlib.data.sources import Result, batched
 
 SIDE = 48
 
@@ -59,7 +58,7 @@ class NoiseTask:
             if i in self.source.deadly:
                 os._exit(9)
             pixels = film(i)
-            yield Item(i, Radiograph(pixels), hashlib.sha256(pixels).hexdigest())
+            yield Result(i, hashlib.sha256(pixels).hexdigest(), pixels, pixels.shape)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from pydicom.data import get_testdata_file
 from chexlib.data import ImageCache, data_home, find_radiographs, read_radiograph
 from chexlib.data import radiographs as radiographs_module
 from chexlib.data import sources as sources_module
-from chexlib.data.radiographs import RadiographError
 from chexlib.files import legible
 
 NAMES = [f"{i:08d}_000.png" for i in range(1, 7)]
@@ -71,7 +70,7 @@ def test_layouts_give_the_same_films(layout, request):
     assert len(source.origins) == 6
     found = films(source)
     for i, name in enumerate(NAMES):
-        np.testing.assert_array_equal(found[name].radiograph.pixels, film(i))
+        np.testing.assert_array_equal(found[name].pixels, film(i))
         assert found[name].position == i
 
 
@@ -100,7 +99,7 @@ def test_a_list_of_paths(flat, tmp_path):
     source = find_radiographs(path)
     assert list(source.names) == ["a", "b", "c"]
     assert list(source.patients) == [7, 7, None]
-    np.testing.assert_array_equal(films(source)["b"].radiograph.pixels, film(1))
+    np.testing.assert_array_equal(films(source)["b"].pixels, film(1))
     frame[["path"]].to_csv(path, index=False)
     assert list(find_radiographs(path).patients) == [1, 2, 3]
 
@@ -108,12 +107,12 @@ def test_a_list_of_paths(flat, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image\na\n", "Expected a column `path`"),
+        ("image\na\n", "Expected column 'path'"),
         ("path\n", "0 rows"),
-        ("path,image\n,a\n", "found none in row 2"),
-        ("path,patient\na.png,one\n", "whole numbers in the column `patient`"),
+        ("path,image\n,a\n", "row 2, column 'path'"),
+        ("path,patient\na.png,one\n", "a whole number .*row 2, column 'patient'; got 'one'"),
         ("path\na.png\nb/a.png\n", "found a.png twice"),
-        ("", "Expected a CSV table"),
+        ("", "Expected a readable CSV"),
     ],
 )
 def test_a_bad_list_is_refused(tmp_path, text, says):
@@ -125,9 +124,9 @@ def test_a_bad_list_is_refused(tmp_path, text, says):
 def test_a_listed_file_that_is_gone_is_rejected_not_fatal(tmp_path, flat):
     (tmp_path / "films.csv").write_text(f"path\nflat/{NAMES[0]}\nflat/gone.png\n")
     found = films(find_radiographs(tmp_path / "films.csv"))
-    assert isinstance(found["gone.png"].radiograph, RadiographError)
+    assert found["gone.png"].pixels is None
     assert found["gone.png"].sha256 == ""
-    np.testing.assert_array_equal(found[NAMES[0]].radiograph.pixels, film(0))
+    np.testing.assert_array_equal(found[NAMES[0]].pixels, film(0))
 
 
 def test_links_are_followed_once(flat, tmp_path):
@@ -155,11 +154,10 @@ def test_content_decides_and_nothing_is_passed_over_in_silence(flat):
     source = find_radiographs(flat)
     found = films(source)
     assert sorted(found) == [*NAMES, "IM0001", "export.raw", "lost", "scan.tif"]
-    bad = {name: item.radiograph for name, item in found.items()
-           if isinstance(item.radiograph, RadiographError)}  # fmt: skip
+    bad = {name: item.reason for name, item in found.items() if item.reason}
     assert set(bad) == {"scan.tif", "lost"}
-    assert "found a TIFF" in str(bad["scan.tif"])
-    assert "a link that leads nowhere" in str(bad["lost"])
+    assert "found a TIFF" in bad["scan.tif"]
+    assert "a link that leads nowhere" in bad["lost"]
     ignored = {name.rpartition("/")[2]: why for name, why in source.ignored}
     assert ignored == {
         "DICOMDIR": "a DICOMDIR",
@@ -181,7 +179,7 @@ def test_content_decides_in_archives_too(flat, tmp_path):
         archive.add(get_testdata_file("DICOMDIR"), "disc/DICOMDIR")
         archive.add(__file__, "disc/readme")
     source = find_radiographs(path)
-    np.testing.assert_array_equal(films(source)["IM0001"].radiograph.pixels, film(1))
+    np.testing.assert_array_equal(films(source)["IM0001"].pixels, film(1))
     assert list(source.names) == ["IM0001"]
     why = {name.partition("::")[2]: why for name, why in source.ignored}
     assert why == {
@@ -190,7 +188,7 @@ def test_content_decides_in_archives_too(flat, tmp_path):
 
 
 def test_known_names_are_not_opened_to_be_listed(flat, monkeypatch):
-    monkeypatch.setattr(sources_module, "_head", None)
+    monkeypatch.setattr(sources_module, "_head", lambda _: pytest.fail("opened"))
     assert list(find_radiographs(flat).names) == NAMES
 
 
@@ -208,7 +206,7 @@ def test_folders_of_a_pacs_hold_a_film_of_one_name_each(flat, tmp_path, kind):
         root = tmp_path / "disc.tar"
     source = find_radiographs(root)
     assert list(source.names) == ["IM0002", "PAT0/IM0001", "PAT1/IM0001"]
-    np.testing.assert_array_equal(films(source)["PAT1/IM0001"].radiograph.pixels, film(1))
+    np.testing.assert_array_equal(films(source)["PAT1/IM0001"].pixels, film(1))
 
 
 def test_a_name_that_is_no_utf8_costs_nothing(flat, tmp_path):
@@ -234,7 +232,7 @@ def test_folders_deep_within_each_other(tmp_path, monkeypatch):
         Image.fromarray(film(3)).save("IM0001", format="PNG")
         os.chdir(tmp_path)
         (item,) = films(find_radiographs("d")).values()
-        np.testing.assert_array_equal(item.radiograph.pixels, film(3))
+        np.testing.assert_array_equal(item.pixels, film(3))
     finally:  # pytest's own way to remove them ends in a RecursionError
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
@@ -259,13 +257,12 @@ def test_whatever_a_film_raises_costs_that_film_alone(flat, monkeypatch):
     monkeypatch.setattr(radiographs_module, "decode_picture", raising)
     found = films(find_radiographs(flat))
     for name in NAMES[:3]:
-        said = str(found[name].radiograph)
-        assert isinstance(found[name].radiograph, RadiographError)
+        said = found[name].reason
         assert said.startswith(str(flat / name))
         assert said.isprintable()
         assert len(said) < 400
     for i in (3, 4, 5):
-        np.testing.assert_array_equal(found[NAMES[i]].radiograph.pixels, film(i))
+        np.testing.assert_array_equal(found[NAMES[i]].pixels, film(i))
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
@@ -337,7 +334,7 @@ def test_what_is_no_file_in_an_archive_is_passed_over(tmp_path, flat):
         archive.add(flat / NAMES[0], f"../../{NAMES[0]}")  # never used as a path
     source = find_radiographs(path)
     assert source.names == NAMES[:1]
-    np.testing.assert_array_equal(films(source)[NAMES[0]].radiograph.pixels, film(0))
+    np.testing.assert_array_equal(films(source)[NAMES[0]].pixels, film(0))
 
 
 @pytest.mark.real_data("nih_sample/images")
@@ -349,4 +346,4 @@ def test_nih_sample_in_two_layouts(tmp_path):
             archive.add(path, f"images/{path.name}")
     found = films(find_radiographs(tmp_path / "images_001.tar.gz"))
     for path in some:
-        np.testing.assert_array_equal(found[path.name].radiograph.pixels, read_radiograph(path))
+        np.testing.assert_array_equal(found[path.name].pixels, read_radiograph(path))

@@ -21,8 +21,7 @@ from chexlib.data.augment import uniforms
 from chexlib.data.labels import VIEWS, load_labels
 from chexlib.data.phantom.film import DEVICES, VERSION, Film
 from chexlib.data.phantom.render import field_of_view, render
-from chexlib.data.radiographs import Radiograph
-from chexlib.data.sources import Item, batched
+from chexlib.data.sources import Result, batched
 from chexlib.data.tables import table
 from chexlib.files import cores, processes
 from chexlib.findings import FINDINGS, normalise
@@ -424,12 +423,12 @@ class Simulate:
     films: tuple[Film, ...]
     size: int
 
-    def __call__(self) -> Iterator[Item]:
+    def __call__(self) -> Iterator[Result]:
         """Yield the films."""
         for position, film in zip(self.positions, self.films, strict=True):
             pixels = render(film, size=self.size).image
             digest = hashlib.sha256(pixels).hexdigest()
-            yield Item(position, Radiograph(pixels, view=film.view, format="simulated"), digest)
+            yield Result(position, digest, pixels, pixels.shape, view=film.view)
 
 
 def boxes_of(frame: pd.DataFrame, *, workers: int | None = None) -> pd.DataFrame:
