@@ -44,9 +44,6 @@ class Batcher:
         The films. Rejected ones of a cache are refused by name when they are asked for.
     size : int, optional
         Pixels a side of the output; the films' own by default.
-    channels : int
-        Copies of the grey film. A CheXNet takes one; networks of other people may want three, and
-        normalised by whoever knows how.
     augment : Augment, optional
         None by default.
     device : str or torch.device
@@ -81,7 +78,6 @@ class Batcher:
         images: ImageCache | np.ndarray,
         *,
         size: int | None = None,
-        channels: int = 1,
         augment: Augment | None = None,
         device: str | torch.device = "cpu",
         resident: str | bool = "auto",
@@ -100,12 +96,10 @@ class Batcher:
         if resident not in ("auto", True, False):
             raise ValueError(f'Expected resident "auto", True or False, got {resident!r}.')
         self.size = films.shape[1] if size is None else operator.index(size)
-        if self.size < 1 or channels < 1:
-            raise ValueError(
-                f"Expected a size and channels from 1 up, got size={size} and channels={channels}."
-            )
+        if self.size < 1:
+            raise ValueError(f"Expected a size from 1 up, got size={size}.")
         self.augment, self.device = augment or Augment.none(), torch.device(device)
-        self.channels, self.seed = channels, seed
+        self.seed = seed
         if resident is True or (resident == "auto" and _fits(films.nbytes, self.device)):
             self._resident = _upload(films, self.device)
 
@@ -139,13 +133,13 @@ class Batcher:
             From 0 to N - 1, in any order, repeats allowed.
         epoch : int
             From 0 up; without augmentation it changes nothing.
-        out : Tensor float32 [>= B, channels, size, size], optional
+        out : Tensor float32 [>= B, 1, size, size], optional
             Where to write, on the device: fresh memory costs a CPU more time than what is written
             there. The first B of it are returned.
 
         Returns
         -------
-        Tensor float32 [B, channels, size, size]
+        Tensor float32 [B, 1, size, size]
             On the device, from 0 (black) to 1 (white).
 
         Raises
@@ -178,7 +172,7 @@ class Batcher:
 
         Returns
         -------
-        Tensor float32 [B, 10, channels, size, size]
+        Tensor float32 [B, 10, 1, size, size]
             In the order of torchvision's ``TenCrop``; never augmented.
 
         Raises
@@ -196,7 +190,7 @@ class Batcher:
             for top, left in corners
         ]
         stacked = torch.stack(crops, dim=1).reshape(-1, s, s)
-        return self._finished(stacked, None, None).view(len(rows), 10, self.channels, s, s)
+        return self._finished(stacked, None, None).view(len(rows), 10, 1, s, s)
 
     def ten_crop_mean(
         self,
@@ -210,7 +204,7 @@ class Batcher:
         Parameters
         ----------
         function : callable
-            From images float32 [n, channels, size, size] to a tensor [n, ...]. Whether it gives
+            From images float32 [n, 1, size, size] to a tensor [n, ...]. Whether it gives
             probabilities or logits decides what is averaged; published CheXNets average
             probabilities.
         rows : array_like of int [B]
@@ -275,8 +269,9 @@ class Batcher:
     def _finished(
         self, films: torch.Tensor, draw: Draw | None, out: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return float32 [B, channels, s, s] in [0, 1] of grey [B, s, s] from 0 to 255."""
-        shape = (len(films), self.channels, *films.shape[1:])
+        """Return float32 [B, 1, s, s] in [0, 1] of grey [B, s, s] from 0 to 255."""
+        films = films[:, None]
+        shape = films.shape
         if out is None:
             out = torch.empty(shape, device=films.device)
         elif out.shape[1:] != shape[1:] or len(out) < shape[0] or out.dtype != torch.float32:
@@ -286,11 +281,11 @@ class Batcher:
             )
         out = out[: len(films)]
         if draw is None or draw.gain is None:
-            return torch.div(films[:, None].expand(shape), 255, out=out)
+            return torch.div(films, 255, out=out)
         gain = films.new_tensor(draw.gain, dtype=torch.float32) / 255
         bias = films.new_tensor((127.5 * (1 - draw.gain) + draw.bias) / 255, dtype=torch.float32)
         gain, bias = (value[:, None, None, None] for value in (gain, bias))
-        return torch.addcmul(bias, films[:, None].expand(shape), gain, out=out).clamp_(0, 1)
+        return torch.addcmul(bias, films, gain, out=out).clamp_(0, 1)
 
 
 class Batches:
@@ -372,7 +367,7 @@ class Batches:
         self._rank, self._world_size = rank, world_size
         self._shuffle, self._drop_last = shuffle, drop_last
         self._order = self._ordered()
-        shape = (batch_size, batcher.channels, batcher.size, batcher.size)
+        shape = (batch_size, 1, batcher.size, batcher.size)
         self._memory = [torch.empty(shape, device=batcher.device) for _ in range(reuse)]
 
     def __len__(self) -> int:

@@ -1,12 +1,22 @@
-"""The figures of chapters 3 and 7 put each labeller and each share where it belongs."""
+"""The figures of chapters 1, 3 and 7 put each labeller and each share where it belongs."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from chexlib.data import load_labels
 from chexlib.metrics import likelihood_ratio
-from figures.labels import dumbbells, labellers, ppv_curve, shares, squares
+from figures.labels import (
+    age_reversals,
+    dumbbells,
+    labellers,
+    lorenz,
+    ppv_curve,
+    shares,
+    squares,
+    top_share,
+)
 
 
 @pytest.fixture
@@ -81,3 +91,29 @@ def test_ppv_curve_passes_through_bayes(ax):
     curve = ax.lines[0]
     assert curve.get_ydata()[-1] == pytest.approx(0.5 / (0.5 + 0.05))
     assert len({line.get_linestyle() for line in ax.lines}) == 2  # never colour alone
+
+
+def test_lorenz_rises_ever_more_slowly_and_of_equal_counts_is_the_diagonal():
+    patients, share = lorenz([3, 3, 3, 3])
+    assert share == pytest.approx(patients)
+    assert top_share([3, 3, 3, 3], 0.25) == pytest.approx(0.25)
+    counts = np.random.default_rng(0).integers(1, 50, 100)
+    _, share = lorenz(counts)
+    assert share[0] == 0
+    assert share[-1] == pytest.approx(1)
+    assert (np.diff(share, 2) <= 1e-12).all()
+    assert top_share(counts, 0.1) == pytest.approx(np.sort(counts)[-10:].sum() / counts.sum())
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2]])
+def test_lorenz_refuses(counts):
+    with pytest.raises(ValueError, match="sum above 0"):
+        lorenz(counts)
+
+
+def test_in_order_of_follow_up_nobody_grows_younger_whatever_the_order_of_rows():
+    films = load_labels()
+    suffix = films["image"].str[9:12].astype(int)
+    assert age_reversals(films, films["follow_up"]) == 0
+    shuffled = films.sample(frac=1, random_state=1)
+    assert age_reversals(films, suffix) == age_reversals(shuffled, suffix[shuffled.index]) > 2000
