@@ -115,11 +115,8 @@ def open_radiograph(
         detail = " ".join(str(error).split())[:120]
         if not isinstance(error, ValueError) or not detail:
             detail = f"{type(error).__name__}: {detail}"
-        expected, found, do = (
-            f"a complete {kind or 'file'}",
-            "a damaged one",
-            "Copy or download it again.",
-        )
+        expected, found = f"a complete {kind or 'file'}", "a damaged one"
+        do = "Copy or download it again."
         if kind == "DICOM":
             expected, found = "a DICOM file that can be decoded", "one that cannot"
             do = "Copy it again; if it is whole, export it uncompressed."
@@ -137,9 +134,8 @@ def resized(pixels: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(pixels, (size, size), interpolation=way)
 
 
-def read_file(source: str | os.PathLike[str], name: str | None = None) -> bytes:
+def read_file(source: str | os.PathLike[str], name: str) -> bytes:
     """Return the bytes of a file; a folder, a pipe, a huge or unreadable one is refused."""
-    name = name or (str(source) or "''")
     path, do, there = Path(source), "Give the path of a radiograph.", None
     require(name, os.fspath(source), "a path", "an empty one", do)
     try:

@@ -40,18 +40,10 @@ def test_published_table_in_full(labels):
     assert list(labels.columns) == [*described, *FINDINGS, "no_finding"]
     assert labels["age"].max() == 95
     assert not labels.isna().any().any()
-
-
-def test_counts_are_the_surveys(labels):
+    # The survey's counts.
     counts = "11559 2776 13317 19894 5782 6331 1431 5302 4667 2303 2516 1686 3385 227 60361"
     assert labels[[*FINDINGS, "no_finding"]].sum().tolist() == [int(n) for n in counts.split()]
-
-
-def test_no_finding_is_the_absence_of_all_fourteen(labels):
     assert (labels["no_finding"] == ~labels[list(FINDINGS)].any(axis=1)).all()
-
-
-def test_types(labels):
     assert (labels.dtypes[[*FINDINGS, "no_finding"]] == bool).all()
     assert list(labels["sex"].cat.categories) == ["M", "F"]
     assert list(labels["view"].cat.categories) == ["PA", "AP"]
@@ -103,26 +95,19 @@ def test_damage_is_named_by_file_row_and_column(tmp_path, row, column, message):
     assert repr(column) in text
 
 
-def test_foreign_file(tmp_path):
-    path = tmp_path / "other.csv"
-    path.write_text("Path,Sex,Age\na,F,3\n")
-    with pytest.raises(ValueError, match=r"Expected column 'Image Index' in .*other\.csv"):
-        load_labels(path)
-
-
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"\xff\xfe\x00\x01", gzip.compress(b"a,b\n")[:-9]],
-    ids=["empty", "no gzip", "cut short"],
+    ("name", "content", "says"),
+    [
+        ("other.csv", b"Path,Sex,Age\na,F,3\n", r"Expected column 'Image Index' in .*other\.csv"),
+        ("empty.csv.gz", b"", "Expected a readable CSV"),
+        ("none.csv.gz", b"\xff\xfe\x00\x01", "Expected a readable CSV"),
+        ("cut.csv.gz", gzip.compress(b"a,b\n")[:-9], "Expected a readable CSV"),
+    ],
 )
-def test_not_a_csv(tmp_path, content):
-    path = tmp_path / "labels.csv.gz"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="Expected a readable CSV"):
-        load_labels(path)
-
-
-def test_no_file(tmp_path):
+def test_another_file_or_none_is_refused(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        load_labels(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="Expected a label file at"):
         load_labels(tmp_path / "none.csv")
 
@@ -150,7 +135,7 @@ def test_import_and_labels_are_quick_and_light():
     assert min(seconds) < 1.5
 
 
-def test_boxes():
+def test_boxes(labels):
     boxes = load_boxes()
     assert (len(boxes), boxes["image"].nunique()) == (984, 880)
     counts = boxes["finding"].value_counts().to_dict()
@@ -160,11 +145,7 @@ def test_boxes():
     }  # fmt: skip
     assert (boxes[["x", "y"]] >= 0).all().all()
     assert (boxes["x"] + boxes["width"]).max() < 1025
-
-
-def test_every_box_is_in_the_labels(labels):
-    """The label file took the boxes in before 2018."""
-    boxes = load_boxes()
+    # Every box is in the labels: their file took the boxes in before 2018.
     positive = labels.set_index("image")[list(FINDINGS)].stack()
     pairs = pd.MultiIndex.from_frame(boxes[["image", "finding"]])
     assert positive.loc[pairs].all()
@@ -191,9 +172,5 @@ def test_damaged_boxes(tmp_path, row, column, message):
         load_boxes(path)
     assert "row 3" in str(error.value)
     assert repr(column) in str(error.value)
-
-
-def test_boxes_normalise_names(tmp_path):
-    path = tmp_path / "boxes.csv"
     path.write_text(f"{BOX_HEADER}\n{BOX},,,\n")
     assert load_boxes(path)["finding"].tolist() == ["Infiltration"]

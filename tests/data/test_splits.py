@@ -24,34 +24,24 @@ def split(labels):
     return patient_split(labels, seed=3)
 
 
-def test_patients_are_whole(labels, split):
+def test_patients_are_whole_and_findings_balanced_over_them(labels, split):
     assert_no_patient_overlap(**{part: labels[split == part] for part in ("train", "val", "test")})
     assert split.notna().all()
-
-
-def test_fractions_are_of_patients(labels, split):
     shares = split.groupby(labels["patient"]).first().value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.7, abs=0.005)
     assert shares["val"] == pytest.approx(0.1, abs=0.005)
     assert split.value_counts(normalize=True)["test"] == pytest.approx(0.2, abs=0.01)
-
-
-def test_every_finding_is_balanced_over_patients(labels, split):
-    """Hernia has 134 patients: 13 of them make a tenth, so one more or less shows."""
+    # Hernia has 134 patients: 13 of them make a tenth, so one more or less shows.
     patients = labels.groupby("patient")[list(FINDINGS)].any()
     part = split.groupby(labels["patient"]).first()
     share = patients.groupby(part, observed=True).mean() / patients.mean()
     assert np.abs(share - 1).max().max() < 0.05
 
 
-def test_seed_decides(labels):
-    some = labels[labels["patient"] < 2000]
+def test_seed_fractions_and_index_are_ones_own(labels):
+    some = labels[labels["patient"] < 1000].sample(frac=1, random_state=0)
     assert patient_split(some, seed=1).equals(patient_split(some, seed=1))
     assert not patient_split(some, seed=1).equals(patient_split(some, seed=2))
-
-
-def test_own_fractions_and_index(labels):
-    some = labels[labels["patient"] < 1000].sample(frac=1, random_state=0)
     split = patient_split(some, fractions={"choose": 0.5, "report": 0.5})
     assert split.index.equals(some.index)
     assert set(split) == {"choose", "report"}
@@ -60,12 +50,9 @@ def test_own_fractions_and_index(labels):
 @pytest.mark.parametrize(
     "fractions", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 1.5, "b": -0.5}, {"a": np.nan, "b": 1}]
 )
-def test_wrong_fractions(labels, fractions):
+def test_wrong_fractions_or_too_few_patients(labels, fractions):
     with pytest.raises(ValueError, match="sum to one"):
         patient_split(labels.head(50), fractions=fractions)
-
-
-def test_too_few_patients(labels):
     with pytest.raises(ValueError, match="at least 3 patients, got 1"):
         patient_split(labels[labels["patient"] == 1])
 
@@ -87,7 +74,9 @@ def lists(folder, train_val, test):
 FILMS = pd.DataFrame({"image": ["a.png", "b.png", "c.png"]}, index=[5, 6, 7])
 
 
-def test_official_lists_are_followed(tmp_path):
+def test_official_lists_are_followed_and_absent_ones_name_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="chexlib fetch split"):
+        official_split(FILMS, folder=tmp_path)
     split = official_split(FILMS, folder=lists(tmp_path, ["c.png", "a.png"], ["b.png", "z.png"]))
     assert split.to_dict() == {5: "train_val", 6: "test", 7: "train_val"}
 
@@ -103,11 +92,6 @@ def test_official_lists_are_followed(tmp_path):
 def test_damaged_lists(tmp_path, train_val, test, message):
     with pytest.raises(ValueError, match=message):
         official_split(FILMS, folder=lists(tmp_path, train_val, test))
-
-
-def test_absent_lists_name_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match="chexlib fetch split"):
-        official_split(FILMS, folder=tmp_path)
 
 
 @pytest.mark.real_data
