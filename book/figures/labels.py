@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.ticker import NullFormatter, PercentFormatter
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from chexlib.plots import GREY, HATCHES, MARKERS, PALETTE, PANEL, marks
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "age_reversals",
+    "cluster_order",
     "dumbbells",
     "labellers",
     "lorenz",
     "ppv_curve",
     "shares",
+    "square",
     "squares",
     "top_share",
 ]
@@ -235,3 +239,38 @@ def age_reversals(labels: DataFrame, order: ArrayLike) -> int:
     rank = np.lexsort((np.asarray(order), labels["patient"]))
     patient, age = labels["patient"].to_numpy()[rank], labels["age"].to_numpy()[rank]
     return int(((np.diff(patient) == 0) & (np.diff(age) < 0)).sum())
+
+
+def square(pairs: DataFrame, value: str) -> DataFrame:
+    """Return one column of :func:`chexlib.data.prevalence.odds_ratios` as a symmetric matrix, NaN on the diagonal."""
+    names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    half = pairs.pivot(index="first", columns="second", values=value).reindex(names, columns=names)
+    return half.combine_first(half.T).loc[names, names].rename_axis(index=None, columns=None)
+
+
+def cluster_order(ratios: DataFrame) -> list[str]:
+    """Return names so ordered that those that go together stand together.
+
+    Average linkage, with the distance of two findings falling with their odds ratio.
+
+    Parameters
+    ----------
+    ratios : DataFrame
+        Symmetric odds ratios above 0, from :func:`square`; the diagonal is not looked at.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> names = list("abcd")
+    >>> ratios = pd.DataFrame(1.0, index=names, columns=names)
+    >>> for one, other in ("ac", "bd"):
+    ...     ratios.loc[one, other] = ratios.loc[other, one] = 9.0
+    >>> order = cluster_order(ratios)
+    >>> {"".join(sorted(order[:2])), "".join(sorted(order[2:]))} == {"ac", "bd"}
+    True
+    """
+    log = np.log(ratios.to_numpy())
+    distance = np.nanmax(np.where(np.eye(len(log), dtype=bool), -np.inf, log)) - log
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance), method="average", optimal_ordering=True)
+    return [ratios.index[leaf] for leaf in leaves_list(tree)]

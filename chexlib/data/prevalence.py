@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
@@ -273,40 +271,6 @@ def odds_ratios(
         rows.append((columns[i], columns[j], both, expected, ratio, *low, *high))
     names = ["first", "second", "n_both", "n_expected", "odds_ratio", "low", "high"]
     return pd.DataFrame(rows, columns=names)
-
-
-def square(pairs: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return one column of :func:`odds_ratios` as a symmetric matrix, NaN on the diagonal."""
-    names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
-    half = pairs.pivot(index="first", columns="second", values=value).reindex(names, columns=names)
-    return half.combine_first(half.T).loc[names, names].rename_axis(index=None, columns=None)
-
-
-def cluster_order(ratios: pd.DataFrame) -> list[str]:
-    """Return names so ordered that those that go together stand together.
-
-    Average linkage, with the distance of two findings falling with their odds ratio.
-
-    Parameters
-    ----------
-    ratios : DataFrame
-        Symmetric odds ratios above 0, from :func:`square`; the diagonal is not looked at.
-
-    Examples
-    --------
-    >>> names = list("abcd")
-    >>> ratios = pd.DataFrame(1.0, index=names, columns=names)
-    >>> for one, other in ("ac", "bd"):
-    ...     ratios.loc[one, other] = ratios.loc[other, one] = 9.0
-    >>> order = cluster_order(ratios)
-    >>> {"".join(sorted(order[:2])), "".join(sorted(order[2:]))} == {"ac", "bd"}
-    True
-    """
-    log = np.log(ratios.to_numpy())
-    distance = np.nanmax(np.where(np.eye(len(log), dtype=bool), -np.inf, log)) - log
-    np.fill_diagonal(distance, 0)
-    tree = linkage(squareform(distance), method="average", optimal_ordering=True)
-    return [ratios.index[leaf] for leaf in leaves_list(tree)]
 
 
 def _ends(

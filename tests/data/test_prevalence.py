@@ -13,7 +13,6 @@ from chexlib.data.prevalence import (
     odds_ratios,
     prevalence,
     prevalence_ratio,
-    square,
 )
 
 COLUMNS = ["Mass", "Nodule", "Edema"]
@@ -201,15 +200,6 @@ def test_odds_ratios_of_single_films_are_woolfs():
     row = odds_ratios(films, ["Mass", "Edema"]).iloc[0]
     assert row["odds_ratio"] == 0
     assert np.isnan([row["low"], row["high"]]).all()
-
-
-def test_square_is_symmetric(films):
-    matrix = square(odds_ratios(films, COLUMNS), "n_both")
-    assert list(matrix.index) == COLUMNS
-    off = ~np.eye(3, dtype=bool)
-    assert np.array_equal(matrix.to_numpy()[off], matrix.T.to_numpy()[off])
-    assert matrix.loc["Mass", "Edema"] == (films["Mass"] & films["Edema"]).sum()
-    assert np.isnan(np.diag(matrix)).all()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from chexlib.data import load_labels
+from chexlib.data.prevalence import odds_ratios
 from chexlib.metrics import likelihood_ratio
 from figures.labels import (
     age_reversals,
@@ -14,6 +15,7 @@ from figures.labels import (
     lorenz,
     ppv_curve,
     shares,
+    square,
     squares,
     top_share,
 )
@@ -117,3 +119,13 @@ def test_in_order_of_follow_up_nobody_grows_younger_whatever_the_order_of_rows()
     assert age_reversals(films, films["follow_up"]) == 0
     shuffled = films.sample(frac=1, random_state=1)
     assert age_reversals(films, suffix) == age_reversals(shuffled, suffix[shuffled.index]) > 2000
+
+
+def test_odds_ratios_as_a_square_are_symmetric():
+    names, films = ["Mass", "Nodule", "Edema"], load_labels().head(3000)
+    matrix = square(odds_ratios(films, names), "n_both")
+    assert list(matrix.index) == names
+    off = ~np.eye(3, dtype=bool)
+    assert np.array_equal(matrix.to_numpy()[off], matrix.T.to_numpy()[off])
+    assert matrix.loc["Mass", "Edema"] == (films["Mass"] & films["Edema"]).sum()
+    assert np.isnan(np.diag(matrix)).all()
