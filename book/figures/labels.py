@@ -244,7 +244,8 @@ def age_reversals(labels: DataFrame, order: ArrayLike) -> int:
 def square(pairs: DataFrame, value: str) -> DataFrame:
     """Return one column of :func:`chexlib.data.prevalence.odds_ratios` as a symmetric matrix, NaN on the diagonal."""
     names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
-    half = pairs.pivot(index="first", columns="second", values=value).reindex(names, columns=names)
+    half = pairs.pivot(index="first", columns="second", values=value)
+    half = half.reindex(names, columns=names)
     return half.combine_first(half.T).loc[names, names].rename_axis(index=None, columns=None)
 
 
