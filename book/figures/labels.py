@@ -242,7 +242,10 @@ def age_reversals(labels: DataFrame, order: ArrayLike) -> int:
 
 
 def square(pairs: DataFrame, value: str) -> DataFrame:
-    """Return one column of :func:`chexlib.data.prevalence.odds_ratios` as a symmetric matrix, NaN on the diagonal."""
+    """Return one column of :func:`chexlib.data.prevalence.odds_ratios` as a symmetric matrix.
+
+    Its diagonal is NaN.
+    """
     names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
     half = pairs.pivot(index="first", columns="second", values=value)
     half = half.reindex(names, columns=names)
