@@ -203,12 +203,6 @@ def _read(path: Path, what: str) -> CheckedTable:
     raw = raw.set_axis(raw.iloc[0].tolist(), axis=1).iloc[1:].reset_index(drop=True)
     if raw.empty:
         raise ValueError(f"Expected at least one film in {path}, got the header alone.")
-    short = raw.isna().any(axis=1)
-    if short.any():
-        raise ValueError(
-            f"Expected {raw.shape[1]} values in {path}, row {short.argmax() + 2}, got "
-            f"{raw.iloc[short.argmax()].notna().sum()}."
-        )
     return CheckedTable(path, {}, frame=raw, advice="Correct it, or predict again.")
 
 

@@ -75,7 +75,7 @@ def test_broken_files(frame, tmp_path):
     with pytest.raises(ValueError, match="15 fields in line 3, saw 16"):
         read_predictions(path)
     path.write_text("\n".join([*lines[:2], lines[2].rpartition(",")[0], *lines[3:]]))
-    with pytest.raises(ValueError, match="15 values.*row 3, got 14"):
+    with pytest.raises(ValueError, match="row 3, column 'Hernia'; got ''"):
         read_predictions(path)
 
 
