@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,11 +199,21 @@ def _read(path: Path, what: str) -> CheckedTable:
     """Return a CSV as text, checked to be one."""
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of {what} at {path}, found none.")
-    text = {"header": None, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-    raw = CheckedTable.read(path, **text)
-    raw = raw.set_axis(raw.iloc[0].tolist(), axis=1).iloc[1:].reset_index(drop=True)
-    if raw.empty:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = csv.reader(file)
+    except (ValueError, csv.Error) as error:  # an empty file has no header to unpack
+        raise ValueError(f"Expected a CSV of {what} at {path}, got: {error}.") from error
+    while rows and not rows[-1]:
+        rows.pop()
+    if not rows:
         raise ValueError(f"Expected at least one film in {path}, got the header alone.")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(
+                f"Expected {len(header)} values in {path}, row {number}, got {len(row)}."
+            )
+    raw = pd.DataFrame(rows, columns=header, dtype="str")
     return CheckedTable(path, {}, frame=raw, advice="Correct it, or predict again.")
 
 

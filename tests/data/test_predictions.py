@@ -65,17 +65,14 @@ def test_broken_files(frame, tmp_path):
         read_predictions(tmp_path / "none.csv")
     path = tmp_path / "broken.csv"
     path.write_text("")
-    with pytest.raises(ValueError, match="readable CSV"):
+    with pytest.raises(ValueError, match="CSV of predictions"):
         read_predictions(path)
     path.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match="readable CSV"):
+    with pytest.raises(ValueError, match="CSV of predictions"):
         read_predictions(path)
     lines = frame.to_csv(index=False).splitlines()
     path.write_text("\n".join([*lines[:2], lines[2] + ",0.5", *lines[3:]]))
-    with pytest.raises(ValueError, match="15 fields in line 3, saw 16"):
-        read_predictions(path)
-    path.write_text("\n".join([*lines[:2], lines[2].rpartition(",")[0], *lines[3:]]))
-    with pytest.raises(ValueError, match="row 3, column 'Hernia'; got ''"):
+    with pytest.raises(ValueError, match="15 values.*row 3, got 16"):
         read_predictions(path)
 
 
