@@ -100,7 +100,10 @@ class Batcher:
             raise ValueError(f"Expected a size from 1 up, got size={size}.")
         self.augment, self.device = augment or Augment.none(), torch.device(device)
         self.seed = seed
-        if resident is True or (resident == "auto" and _fits(films.nbytes, self.device)):
+        if resident == "auto":
+            free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+            resident = films.nbytes <= RESIDENT_SHARE * free
+        if resident:
             self._resident = _upload(films, self.device)
 
     def __len__(self) -> int:
@@ -152,7 +155,10 @@ class Batcher:
         draw = self.augment.draw(rows, seed=self.seed, epoch=epoch)
         films = self._gather(rows)
         if draw.matrix is None:
-            films = _resized(_flipped(films, draw.flip), self.size)
+            if draw.flip.any():
+                flip = torch.from_numpy(np.flatnonzero(draw.flip)).to(films.device)
+                films[flip] = films[flip].flip(-1)  # they are a fresh copy
+            films = _resized(films, self.size)
         else:
             side = self._films.shape[1]
             shrink = max(1, int(side * self.augment.smallest_side / self.size))
@@ -407,25 +413,12 @@ class Batches:
         return other
 
 
-def _fits(n_bytes: int, device: torch.device) -> bool:
-    """Return whether films fit into a GPU's memory beside a network."""
-    return device.type == "cuda" and n_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-
-
 def _upload(films: np.ndarray, device: torch.device) -> torch.Tensor:
     there = torch.empty(films.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(films), 1024):  # a mapped file is never wholly in memory here
         part = np.array(films[start : start + 1024])
         there[start : start + len(part)].copy_(torch.from_numpy(part))
     return there
-
-
-def _flipped(films: torch.Tensor, flip: np.ndarray) -> torch.Tensor:
-    if not flip.any():
-        return films
-    chosen = torch.from_numpy(np.flatnonzero(flip)).to(films.device)
-    films[chosen] = films[chosen].flip(-1)  # films are a fresh copy
-    return films
 
 
 def _resized(films: torch.Tensor, size: int) -> torch.Tensor:
