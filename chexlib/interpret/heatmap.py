@@ -184,16 +184,9 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _weights(centres: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the weights [m, n] of n equally spaced values in their interpolation at m places."""
-    n, row = len(centres), np.arange(len(places))
-    weights = np.zeros((len(places), n), np.float32)
-    spacing = centres[1] - centres[0] if n > 1 else 1.0
-    place = np.clip((places - centres[0]) / spacing, 0, n - 1)
-    left = np.minimum(place.astype(int), max(n - 2, 0))
-    weights[row, left] = 1 - (place - left)
-    if n > 1:
-        weights[row, left + 1] = place - left
-    return weights
+    """Return the weights [m, n] of n values in their linear interpolation at m places."""
+    each = [np.interp(places, centres, one) for one in np.eye(len(centres))]
+    return np.stack(each, axis=1).astype(np.float32)
 
 
 def normalise(
@@ -436,15 +429,13 @@ def truth_mask(boxes: ArrayLike, size: int) -> NDArray[np.bool_]:
            [0, 0, 0, 0],
            [0, 0, 0, 0]])
     """
-    mask = np.zeros((size, size), bool)
+    mask, middle = np.zeros((size, size), bool), (np.arange(size) + 0.5) / size
     for x, y, width, height in np.asarray(boxes, float).reshape(-1, 4):
-        ends = []
+        inside = []
         for start, side in ((y, height), (x, width)):
-            first = int(np.ceil(start * size - 0.5))
-            last = int(np.ceil((start + side) * size - 0.5))
-            if last <= first:  # thinner than a pixel
-                first = int((start + side / 2) * size)
-                last = first + 1
-            ends.append(slice(max(min(first, size - 1), 0), max(last, 1)))
-        mask[tuple(ends)] = True
+            covered = (middle >= start) & (middle < start + side)
+            if not covered.any():  # thinner than a pixel, or at the edge
+                covered[int(np.clip((start + side / 2) * size, 0, size - 1))] = True
+            inside.append(covered)
+        mask |= np.outer(*inside)
     return mask

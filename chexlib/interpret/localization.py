@@ -491,30 +491,27 @@ def open_boxed(
             f"{len(films.names):,} films. They are in the official test set: "
             "chexlib fetch images"
         )
-    images, bad, size = {}, {}, preparation.cache_size
-    for results in read_all(films, places, size=size, workers=max(2, cores())):
-        for found in results:
-            if found.reason is None:
-                images[found.position] = found.pixels
-            else:
-                bad[found.position] = found.reason
-        tell("reading films", len(images) + len(bad), len(places))
-    if not images:
+    found = []
+    for part in read_all(films, places, size=preparation.cache_size, workers=max(2, cores())):
+        found += part
+        tell("reading films", len(found), len(places))
+    found.sort(key=lambda one: one.position)
+    good, bad = ([one for one in found if (one.reason is None) == fine] for fine in (True, False))
+    if not good:
         raise ValueError(
             f"Expected a film with boxes that can be read in {source}, found none among "
-            f"{len(bad):,}, such as {bad[min(bad)]}"
+            f"{len(bad):,}, such as {bad[0].reason}"
         )
-    kept = sorted(images)
-    names = [films.names[i] for i in kept]
+    names = [films.names[one.position] for one in good]
     # The first part of NIH's file names is the patient.
     cases = find_cases(boxes, names, [int(name.split("_")[0]) for name in names])
     others = set(range(len(films.names))) - set(places)
     return BoxedFilms(
-        preparation.batcher(np.stack([images[i] for i in kept])),
+        preparation.batcher(np.stack([one.pixels for one in good])),
         cases,
         f"NIH: {len(names)} of {len(boxed)} films with boxes, {len(cases)} cases",
-        read=len(kept),
-        rejected=[(films.names[i], films.origins[i], bad[i]) for i in sorted(bad)],
+        read=len(good),
+        rejected=[(films.names[b.position], films.origins[b.position], b.reason) for b in bad],
         ignored=[*films.ignored, *((films.names[i], "without boxes") for i in sorted(others))],
     )
 

@@ -187,9 +187,7 @@ def similarity(
     """
     if kind not in KINDS:
         raise ValueError(f"Expected a similarity among {KINDS}, got {kind!r}.")
-    a, b = (
-        np.asarray(m.detach().cpu() if isinstance(m, torch.Tensor) else m, float) for m in (a, b)
-    )
+    a, b = (torch.as_tensor(m).detach().cpu().double().numpy() for m in (a, b))
     if a.shape != b.shape or a.ndim < 2:
         raise ValueError(f"Expected maps [..., H, W] of one shape, got {a.shape} and {b.shape}.")
     a, b = (m.reshape(*m.shape[:-2], -1) for m in (a, b))

@@ -24,6 +24,8 @@ from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_cla
 from chexlib.metrics.resampling import RESAMPLES, Resamples, draws_of, proportions
 
 _LOG_TEMPERATURE = 5.0  # temperatures are sought between exp(-5) and exp(5)
+_ONE = {"probabilities": True, "one_finding": True}  # what most of this is of
+_FIT = {**_ONE, "both_classes": True}
 _SMALLEST = np.finfo(float).tiny  # a probability of exactly 0 or 1 has no logit
 
 
@@ -73,9 +75,8 @@ class LogitScaling:
 
     def __call__(self, probabilities: ArrayLike) -> NDArray[np.float64]:
         """Return mended probabilities, in the shape they came."""
-        return expit(
-            self.slope * _logits(check_share("probabilities", probabilities)) + self.intercept
-        )
+        p = check_share("probabilities", probabilities)
+        return expit(self.slope * _logits(p) + self.intercept)
 
 
 def reliability(
@@ -125,15 +126,14 @@ def reliability(
     films, member = _binned(labels, probabilities, sample_weight, bins, strategy)
     y, p, weight = films.labels, films.scores[:, 0], films.mass
     draws = draws_of(films, patient, resamples=resamples, seed=seed)
-    used = np.unique(member)  # a bin may be empty
-    inside = member[:, None] == used
+    inside = member[:, None] == np.arange(member.max() + 1)
     shares = proportions(
         *np.broadcast_arrays(y, inside), draws, name="share", weight=films.weight, level=level
     )
     mass = np.bincount(member, weight)
     table = pd.DataFrame(shares).rename(columns={"k": "positive", "estimate": "observed"})
     table["lower"], table["upper"] = zip(*((p[x].min(), p[x].max()) for x in inside.T), strict=True)
-    table["predicted"] = np.bincount(member, weight * p)[used] / mass[used]
+    table["predicted"] = np.bincount(member, weight * p) / mass
     return table[["lower", "upper", "n", "positive", "predicted", "observed", "low", "high"]]
 
 
@@ -209,11 +209,10 @@ def calibration_slope(
     >>> round(slope, 1), abs(round(intercept, 1))
     (np.float64(1.0), np.float64(0.0))
     """
-    films = _one_finding(labels, probabilities, sample_weight)
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **_ONE)
     y, x, weight = films.labels[:, 0], _logits(films.scores[:, 0]), films.mass
-    one_class = np.array([y.all() or not y.any()])
-    if one_class.any():
-        warn_one_class("The slope of calibration", films, one_class)
+    if y.all() or not y.any():
+        warn_one_class("The slope of calibration", films, np.array([True]))
         return np.full(2, np.nan)
     share = np.average(y, weights=weight)
     centre = np.log(share / (1 - share))
@@ -303,11 +302,8 @@ def brier_parts(
     y, p, weight = films.labels[:, 0], films.scores[:, 0], films.mass
     total = weight.sum()
     mass = np.bincount(member, weight)
-    kept = mass > 0
-    mean_p, mean_y = (
-        np.bincount(member, weight * x)[kept] / mass[kept] for x in (p, y.astype(float))
-    )
-    mass = mass[kept] / total
+    mean_p, mean_y = (np.bincount(member, weight * x) / mass for x in (p, y))
+    mass = mass / total
     prevalence = float(mass @ mean_y)
     parts = {
         "brier": float(weight @ (p - y) ** 2 / total),
@@ -346,7 +342,7 @@ def fit_platt(
     >>> round(found.slope, 1), abs(round(found.intercept, 1))
     (1.0, 0.0)
     """
-    films = _one_finding(labels, probabilities, sample_weight, both_classes=True)
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **_FIT)
     y, x, weight = films.labels[:, 0], _logits(films.scores[:, 0]), films.mass
     positive, negative = weight @ y, weight @ ~y
     target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))
@@ -380,8 +376,9 @@ def fit_temperature(
     ----------
     Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    options = {"probabilities": True, "both_classes": True}
-    films = check_films(labels, probabilities, sample_weight=sample_weight, **options)
+    films = check_films(
+        labels, probabilities, sample_weight=sample_weight, probabilities=True, both_classes=True
+    )
     z, y, weight = _logits(films.scores), films.labels, films.mass
 
     def loss(log_temperature: float) -> float:
@@ -391,13 +388,10 @@ def fit_temperature(
     bounds = (-_LOG_TEMPERATURE, _LOG_TEMPERATURE)
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-10})
     if abs(found.x) > _LOG_TEMPERATURE - 1e-3:
-        why = (
-            "the score says nothing of these labels, or the contrary"
-            if found.x > 0
-            else "the score parts the classes"
-        )
+        useless = "says nothing of these labels, or the contrary"
         warnings.warn(
-            f"No temperature is best, {why}: the fit stopped at {np.exp(found.x):.3g}. Use "
+            f"No temperature is best, the score {useless if found.x > 0 else 'parts the classes'}: "
+            f"the fit stopped at {np.exp(found.x):.3g}. Use "
             "fit_platt, or more films.",
             UndefinedWarning,
             stacklevel=2,
@@ -429,7 +423,7 @@ def fit_isotonic(
     """
     from sklearn.isotonic import IsotonicRegression
 
-    films = _one_finding(labels, probabilities, sample_weight, both_classes=True)
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **_FIT)
     fitted = IsotonicRegression(y_min=0, y_max=1).fit(
         films.scores[:, 0], films.labels[:, 0].astype(float), sample_weight=films.weight
     )
@@ -527,7 +521,7 @@ def expected_films(
     (0.5, 0.37)
     """
     labels = np.zeros(np.shape(probabilities))
-    films = _one_finding(labels, probabilities, sample_weight)
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **_ONE)
     p, weight = films.scores[:, 0], films.mass
     labels = np.repeat([True, False], len(p))
     return labels, np.tile(p, 2), np.concatenate([weight * p, weight * (1 - p)])
@@ -613,17 +607,6 @@ def _logistic(
     return LogitScaling(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
-def _one_finding(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    sample_weight: ArrayLike | None,
-    *,
-    both_classes: bool = False,
-) -> Films:
-    options = {"probabilities": True, "one_finding": True, "both_classes": both_classes}
-    return check_films(labels, probabilities, sample_weight=sample_weight, **options)
-
-
 def _binned(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -631,8 +614,8 @@ def _binned(
     bins: int | None,
     strategy: str,
 ) -> tuple[Films, NDArray[np.int_]]:
-    """Check one finding and return its films and each film's bin."""
-    films = _one_finding(labels, probabilities, sample_weight)
+    """Check one finding and return its films and each film's bin, of those that have films."""
+    films = check_films(labels, probabilities, sample_weight=sample_weight, **_ONE)
     if bins is not None and not (isinstance(bins, Integral) and bins >= 1):
         raise ValueError(f"Expected a whole number of bins, at least one, got {bins!r}.")
     p = films.scores[:, 0]
@@ -649,4 +632,4 @@ def _binned(
         member = np.minimum((middle * bins).astype(int), bins - 1)[place]
     else:
         raise ValueError(f"Expected strategy 'mass' or 'width', got {strategy!r}.")
-    return films, member
+    return films, np.unique(member, return_inverse=True)[1]

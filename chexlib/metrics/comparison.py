@@ -74,20 +74,19 @@ class Aurocs:
         """Standard error of each AUROC."""
         return np.sqrt(np.diag(self.covariance))
 
-    def estimates(self, *, level: float = 0.95, scale: str = "logit") -> list[Estimate]:
+    def estimates(self, *, level: float = 0.95) -> list[Estimate]:
         """Return each AUROC with its interval; k positive films of n.
 
         Parameters
         ----------
         level : float
             Confidence.
-        scale : {"logit", "linear"}
-            Where the interval is symmetric. On the logit scale it stays between 0 and 1 and holds
-            its confidence better near 1; ``"linear"`` is DeLong's as printed by most software,
-            clipped to [0, 1].
 
         Notes
         -----
+        The interval is symmetric on the logit scale: so it stays between 0 and 1 and holds its
+        confidence better near 1 than DeLong's as most software prints it.
+
         An AUROC of exactly 0 or 1 has an estimated variance of 0, which says nothing. Its interval
         is Newcombe's: all AUROCs from which it is no further than z standard errors, by Hanley and
         McNeil's formula at that AUROC, patients taken for films, half of each kind.
@@ -96,8 +95,6 @@ class Aurocs:
         ----------
         Newcombe, Statistics in Medicine 25 (2006) 559-573, method 5.
         """
-        if scale not in ("logit", "linear"):
-            raise ValueError(f"Expected scale 'logit' or 'linear', got {scale!r}.")
         z = normal_quantile(level)
         found = []
         columns = (self.auroc, self.standard_error, self.n_positive, self.n_patients.T)
@@ -109,11 +106,8 @@ class Aurocs:
                 low, high = (end, 1.0) if a else (0.0, 1 - end)
                 method = f"Newcombe, {patients[0]} and {patients[1]} as trials"
             elif se > 0:
-                if scale == "linear":
-                    low, high = max(a - z * se, 0.0), min(a + z * se, 1.0)
-                else:
-                    half = z * se / (a * (1 - a))
-                    low, high = (float(expit(logit(a) + end)) for end in (-half, half))
+                half = z * se / (a * (1 - a))
+                low, high = (float(expit(logit(a) + end)) for end in (-half, half))
             found.append(Estimate(int(k), self.n_films, float(a), low, high, method))
         return found
 
@@ -138,8 +132,6 @@ class Aurocs:
             raise ValueError(f"Expected {len(self.auroc)} coefficients, got shape {c.shape}.")
         used = c != 0
         c = c[used]
-        if not len(c):
-            return Contrast(*[math.nan] * 5, "undefined")
         estimate = float(c @ self.auroc[used])
         variance = float(c @ self.covariance[np.ix_(used, used)] @ c)
         # Below what rounding leaves, two AUROCs are one and the same.
@@ -154,11 +146,6 @@ class Aurocs:
         half = normal_quantile(level) * se
         p = 2 * NormalDist().cdf(-abs(estimate) / se) if se else 1.0
         return Contrast(estimate, se, estimate - half, estimate + half, p, self.method)
-
-    def mean(self, *, level: float = 0.95) -> Contrast:
-        """Return the mean over the findings that have a value."""
-        defined = ~np.isnan(self.auroc)
-        return self.contrast(defined / max(defined.sum(), 1), level=level)
 
 
 @dataclass(frozen=True)
@@ -245,8 +232,7 @@ def delong(
     films = check_films(labels, scores, sample_weight=sample_weight)
     n_films, n_findings = films.labels.shape
     code = films.patients(patient)
-    independent = patient is None
-    method = f"DeLong{', films as independent' if independent else ' by patient (Obuchowski)'}"
+    method = f"DeLong{', films as independent' if patient is None else ' by patient (Obuchowski)'}"
     weight, n_clusters = films.mass, int(code.max()) + 1
 
     theta = np.full(n_findings, np.nan)
@@ -254,26 +240,22 @@ def delong(
     n_patients = np.zeros((2, n_findings), dtype=int)
     for k in range(n_findings):
         y, s = films.labels[:, k], films.scores[:, k]
-        kinds = (y, ~y)
-        if not (kinds[0].any() and kinds[1].any()):
+        if y.all() or not y.any():
             continue
-        above, below = kinds
-        placements = (
-            _share_below(s[above], s[below], weight[below]),
-            1 - _share_below(s[below], s[above], weight[above]),
-        )
-        theta[k] = np.average(placements[0], weights=weight[above])
-        for side, (kind, placement) in enumerate(zip(kinds, placements, strict=True)):
+        below = _share_below(s[y], s[~y], weight[~y])
+        above = 1 - _share_below(s[~y], s[y], weight[y])
+        theta[k] = np.average(below, weights=weight[y])
+        for side, (kind, placement) in enumerate(((y, below), (~y, above))):
             part = weight[kind] / weight[kind].sum() * (placement - theta[k])
             sums[side, :, k] = np.bincount(code[kind], part, minlength=n_clusters)
             n_patients[side, k] = len(np.unique(code[kind]))
     warn_one_class("auroc", films, np.isnan(theta))
 
-    a, b = (x * np.sqrt(_small_sample(n)) for x, n in zip(sums, n_patients, strict=True))
-    cross = _small_sample(n_clusters) * (sums[0].T @ sums[1])
+    n = np.where(n_patients > 1, n_patients, np.nan)  # one patient alone has no variance
+    a, b = sums * np.sqrt(n / (n - 1))[:, None]
+    cross = n_clusters / max(n_clusters - 1, 1) * (sums[0].T @ sums[1])
     covariance = a.T @ a + b.T @ b + cross + cross.T
-    n_positive = films.labels.sum(axis=0)
-    return Aurocs(theta, covariance, n_films, n_positive, n_patients, method)
+    return Aurocs(theta, covariance, n_films, films.labels.sum(axis=0), n_patients, method)
 
 
 def compare_scores(
@@ -511,11 +493,6 @@ def _share_below(
     total = np.concatenate([[0.0], np.cumsum(weight[order])])
     ends = [total[np.searchsorted(others, scores, side=side)] for side in ("left", "right")]
     return (ends[0] + ends[1]) / (2 * total[-1])
-
-
-def _small_sample(n: NDArray[np.int_] | int) -> NDArray[np.float64]:
-    n = np.asarray(n, dtype=float)
-    return np.where(n > 1, n / np.maximum(n - 1, 1), np.nan)
 
 
 def _newcombe(n_positive: int, n_negative: int, z: float) -> float:

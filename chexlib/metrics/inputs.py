@@ -239,23 +239,20 @@ def as_bool(name: str, values: NDArray, do: str) -> NDArray[np.bool_]:
 
 def _check_names(labels: object, scores: object) -> None:
     """Refuse two tables whose rows or columns do not correspond: arrays cannot tell, tables can."""
-    if isinstance(labels, pd.DataFrame) and isinstance(scores, pd.DataFrame):
-        one, other = list(labels.columns), list(scores.columns)
-        if len(one) == len(other) > 1 and one != other:
-            k = next(i for i in range(len(one)) if one[i] != other[i])
-            raise ValueError(
-                "Expected columns of labels and scores to be named alike and in one order, got "
-                f"{one[k]!r} against {other[k]!r} in column {k}. Select both by one list of names."
-            )
     if not all(isinstance(x, pd.DataFrame | pd.Series) for x in (labels, scores)):
         return
-    if len(labels) == len(scores) and not labels.index.equals(scores.index):
-        k = int(np.argmax(labels.index.to_numpy() != scores.index.to_numpy()))
-        raise ValueError(
-            "Expected rows of labels and scores in one order, got index "
-            f"{labels.index[k]!r} against {scores.index[k]!r} in row {k}. Align them by image "
-            "name; if rows do correspond, pass .to_numpy()."
-        )
+    align = "Align them by image name; if rows do correspond, pass .to_numpy()."
+    axes = [("row", labels.index, scores.index, align)]
+    if labels.ndim == scores.ndim == 2 and labels.shape[1] > 1:
+        select = "Select both by one list of names."
+        axes.insert(0, ("column", labels.columns, scores.columns, select))
+    for axis, one, other, do in axes:
+        if len(one) == len(other) and not one.equals(other):
+            k = int(np.argmax(one.to_numpy() != other.to_numpy()))
+            raise ValueError(
+                f"Expected {axis}s of labels and scores to be named alike and in one order, got "
+                f"{one[k]!r} against {other[k]!r} in {axis} {k}. {do}"
+            )
 
 
 def _as_scores(values: NDArray, *, probabilities: bool) -> NDArray[np.float64]:

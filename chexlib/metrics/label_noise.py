@@ -235,7 +235,6 @@ def shuffled_persistence(
     labels: pd.DataFrame,
     *,
     shuffles: int = 200,
-    level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return persistence with the films of each patient put in random order.
@@ -250,14 +249,14 @@ def shuffled_persistence(
         F labels of each film.
     labels : DataFrame
         N rows, as for :func:`film_pairs`.
-    shuffles, level, seed
-        How many random orders, the share of them the range holds, and where draws start.
+    shuffles, seed
+        How many random orders, and where draws start.
 
     Returns
     -------
     DataFrame, F rows
-        ``expected`` (closed form), ``low`` and ``high`` (range of the shuffles). A patient of n
-        films, m of them labelled, expects (n - 1) m / n pairs with a labelled first film and
+        ``expected`` (closed form), ``low`` and ``high`` (range of 95% of the shuffles). A patient
+        of n films, m of them labelled, expects (n - 1) m / n pairs with a labelled first film and
         m (m - 1) / n with both; ``expected`` is the ratio of their sums.
     """
     positive = np.asarray(positive, dtype=bool)
@@ -282,9 +281,7 @@ def shuffled_persistence(
         starts = shuffled[first]
         with np.errstate(invalid="ignore"):
             values[row] = (starts & shuffled[second]).sum(axis=0) / starts.sum(axis=0)
-    low, high = np.quantile(
-        values, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf"
-    )
+    low, high = np.quantile(values, [0.025, 0.975], axis=0, method="inverted_cdf")
     return pd.DataFrame({"expected": expected, "low": low, "high": high})
 
 

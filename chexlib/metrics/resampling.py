@@ -242,8 +242,7 @@ class Bootstrap:
             return self
         defined = ~np.isnan(self.estimate)
         if not defined.any():
-            nothing = np.full(len(self.replicates), np.nan)
-            return replace(self, estimate=np.asarray(np.nan), replicates=nothing)
+            return self[0]
         estimate = self.estimate[defined].mean()
         return replace(self, estimate=estimate, replicates=self.replicates[:, defined].mean(axis=1))
 

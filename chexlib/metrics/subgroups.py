@@ -8,7 +8,7 @@ differences by chance; the table says how many were looked at and adjusts for it
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,15 +22,13 @@ from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
-def age_band(age: ArrayLike, *, edges: Sequence[int] = (18, 40, 60, 80)) -> pd.Categorical:
-    """Return the age band of each film, in whole years.
+def age_band(age: ArrayLike) -> pd.Categorical:
+    """Return the age band of each film, in whole years: 0-17, 18-39, 40-59, 60-79, 80+.
 
     Parameters
     ----------
     age : array_like [N]
         Years, at least 0.
-    edges : sequence of int
-        First year of each band after the first, rising.
 
     Examples
     --------
@@ -40,12 +38,8 @@ def age_band(age: ArrayLike, *, edges: Sequence[int] = (18, 40, 60, 80)) -> pd.C
     age = np.asarray(age, dtype=float)
     if not (age >= 0).all():
         raise ValueError("Expected ages of at least 0, got one below or missing.")
-    edges = list(edges)
-    if edges != sorted(set(edges)) or not edges or edges[0] <= 0:
-        raise ValueError(f"Expected rising edges above 0, got {edges}.")
-    starts = [0, *edges]
-    names = [f"{a}-{b - 1}" for a, b in zip(starts, edges, strict=False)] + [f"{edges[-1]}+"]
-    return pd.Categorical.from_codes(np.searchsorted(edges, age, side="right"), names, ordered=True)
+    names = ["0-17", "18-39", "40-59", "60-79", "80+"]
+    return pd.cut(age, [0, 18, 40, 60, 80, np.inf], right=False, labels=names)
 
 
 def by_subgroup(
@@ -143,19 +137,14 @@ def by_subgroup(
                 "n_positive": films.labels[inside].sum(axis=0),
                 "estimate": found.estimate,
             }
-            low, high = _ends(found, level)
-            row |= {"low": np.where(enough, low, np.nan), "high": np.where(enough, high, np.nan)}
+            row["low"], row["high"] = _ends(found, enough, level)
             row |= dict.fromkeys(_DIFFERENCE, np.nan)
             replicates = np.full((len(draws), len(films.names)), np.nan)
             if len(present) > 2 or (len(present) == 2 and number == 0):
                 others = on(outside)
                 gap, both = found - others[0], enough & others[1]
-                low, high = _ends(gap, level)
-                figures = (gap.estimate, low, high)
-                row |= {
-                    name: np.where(both, value, np.nan)
-                    for name, value in zip(_DIFFERENCE, figures, strict=True)
-                }
+                figures = np.where(both, gap.estimate, np.nan), *_ends(gap, both, level)
+                row |= dict(zip(_DIFFERENCE, figures, strict=True))
                 replicates[:, both] = gap.replicates.reshape(replicates.shape)[:, both]
             rows.append(pd.DataFrame(row))
             gaps.append(replicates)
@@ -165,7 +154,7 @@ def by_subgroup(
     return table.assign(comparisons=int(table["p"].notna().sum()))
 
 
-def _ends(found: Bootstrap, level: float) -> tuple[NDArray, NDArray]:
+def _ends(found: Bootstrap, enough: NDArray[np.bool_], level: float) -> list[NDArray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedWarning)  # a NaN in the table says it
-        return found.interval(level=level)
+        return [np.where(enough, end, np.nan) for end in found.interval(level=level)]

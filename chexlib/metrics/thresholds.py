@@ -64,7 +64,7 @@ def at_specificity(value: float) -> Rule:
     return lambda counts: np.where(counts.specificity >= value - 1e-12, counts.sensitivity, -np.inf)
 
 
-def min_cost(*, miss: float, false_alarm: float, prevalence: float | None = None) -> Rule:
+def min_cost(*, miss: float, false_alarm: float) -> Rule:
     """Make the rule: the lowest expected cost of a film.
 
     For a calibrated score the best threshold is ``false_alarm / (false_alarm + miss)``. The
@@ -75,19 +75,14 @@ def min_cost(*, miss: float, false_alarm: float, prevalence: float | None = None
     ----------
     miss, false_alarm : float
         Cost of a false negative and of a false positive, in one unit; at least 0, not both 0.
-    prevalence : float, optional
-        Of the place of use, in [0, 1]; by default that of the films.
     """
     if not (0 <= miss < math.inf and 0 <= false_alarm < math.inf and miss + false_alarm > 0):
         raise ValueError(f"Expected finite costs of at least 0, got {miss} and {false_alarm}.")
-    if prevalence is not None:
-        check_share("a prevalence", prevalence)
+    share = miss / (miss + false_alarm)
 
     def rule(counts: CountsByThreshold) -> NDArray[np.float64]:
-        share = counts.positives / (counts.positives + counts.negatives)
-        share = share if prevalence is None else prevalence
-        missed, alarmed = share * (1 - counts.sensitivity), (1 - share) * (1 - counts.specificity)
-        return -(miss * missed + false_alarm * alarmed) / (miss + false_alarm)
+        cost = share * counts.fn + (1 - share) * counts.fp
+        return -cost / (counts.positives + counts.negatives)
 
     return rule
 
@@ -160,29 +155,6 @@ class OperatingPoint:
     ppv: Estimate
     npv: Estimate
     f1: Estimate
-
-    @property
-    def prevalence(self) -> float:
-        """Share of films with the finding."""
-        return (self.table.tp + self.table.fn) / self.table.n
-
-    @property
-    def called(self) -> float:
-        """Share of films called positive."""
-        return (self.table.tp + self.table.fp) / self.table.n
-
-    def per(self, films: float = 1000) -> TwoByTwo:
-        """Return the 2x2 table scaled to so many films."""
-        t, scale = self.table, films / self.table.n
-        return TwoByTwo(t.tp * scale, t.fp * scale, t.fn * scale, t.tn * scale)
-
-    def at_prevalence(self, prevalence: float, *, films: float = 1000) -> TwoByTwo:
-        """Return the 2x2 table of so many films elsewhere, sensitivity and specificity kept."""
-        check_share("a prevalence", prevalence)
-        positive, negative = prevalence * films, (1 - prevalence) * films
-        tp = self.sensitivity.estimate * positive
-        tn = self.specificity.estimate * negative
-        return TwoByTwo(tp, negative - tn, positive - tp, tn)
 
 
 def operating_point(
@@ -422,7 +394,6 @@ def decision_curve(
     probabilities: ArrayLike,
     thresholds: ArrayLike,
     *,
-    prevalence: float | None = None,
     patient: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     level: float = 0.95,
@@ -439,8 +410,6 @@ def decision_curve(
     labels, probabilities : array_like [N]
     thresholds : float or array_like [T]
         In (0, 1).
-    prevalence : float, optional
-        Of the place of use; by default that of the films.
     patient : array_like [N], optional
         Resampled for the intervals; left out, films are.
     sample_weight : array_like [N], optional
@@ -458,47 +427,30 @@ def decision_curve(
     Raises
     ------
     ValueError
-        If films are of one class, or as :func:`net_benefit`.
+        If films are of one class, or a threshold is not in (0, 1).
     """
     options = {"probabilities": True, "one_finding": True, "both_classes": True}
     films = check_films(labels, probabilities, sample_weight=sample_weight, **options)
-    cut = check_thresholds(thresholds, films.scores)
+    cut = check_share(
+        "threshold probabilities", check_thresholds(thresholds, films.scores), strict=True
+    )
     # Columns: weight called at each threshold among positives, among negatives, and all of each.
     y, called = films.labels, films.scores >= cut
     columns = np.hstack([called & y, called & ~y, y, ~y]) * films.mass[:, None]
     draws = draws_of(films, patient, resamples=resamples, seed=seed)
 
-    def benefits(sums: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
-        t = len(cut)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # Rounding of weighted sums must not lead out of [0, 1].
-            sens = np.minimum(sums[:, :t] / sums[:, -2:-1], 1)
-            spec = np.maximum(1 - sums[:, t : 2 * t] / sums[:, -1:], 0)
-            share = sums[:, -2:-1] / sums[:, -2:].sum(axis=1, keepdims=True)
-        share = share if prevalence is None else prevalence
-        model = net_benefit(sens, spec, prevalence=share, threshold=cut)
-        return model, net_benefit(1.0, 0.0, prevalence=share, threshold=cut) + 0 * model
-
-    (model, every), (models, everys) = (
-        benefits(columns.sum(axis=0)[None]),
-        benefits(draws.sums(columns)),
-    )
-    # Where no film is called the benefit is 0, and where all are it is that of acting on all.
-    low, high = Bootstrap(model[0], models, draws).interval(level=level, fixed=True)
-    gain = Bootstrap(model[0], models - np.maximum(everys, 0), draws)
-    gain_low, gain_high = gain.interval(level=level, fixed=True)
-    return pd.DataFrame(
-        {
-            "threshold": cut,
-            "model": model[0],
-            "low": low,
-            "high": high,
-            "gain": model[0] - np.maximum(every[0], 0),
-            "gain_low": gain_low,
-            "gain_high": gain_high,
-            "all": every[0],
-        }
-    )
+    table = pd.DataFrame({"threshold": cut})
+    # The films themselves first, then every resample.
+    sums = np.vstack([columns.sum(axis=0), draws.sums(columns)])
+    tp, fp, positive, negative = np.split(sums, [len(cut), 2 * len(cut), 2 * len(cut) + 1], axis=1)
+    odds, n = cut / (1 - cut), positive + negative
+    model, every = (tp - odds * fp) / n, (positive - odds * negative) / n
+    for name, values in (("model", model), ("gain", model - np.maximum(every, 0))):
+        # Where no film is called the benefit is 0, and where all are it is that of acting on all.
+        ends = Bootstrap(values[0], values[1:], draws).interval(level=level, fixed=True)
+        prefix = "" if name == "model" else f"{name}_"
+        table[[name, f"{prefix}low", f"{prefix}high"]] = np.column_stack([values[0], *ends])
+    return table.assign(all=every[0])
 
 
 def check_thresholds(

@@ -37,14 +37,7 @@ BOX, TRUE_BOX = "#ffffff", "#56b4e9"
 _SIDE = 512  # pixels of a film in a figure: as many as a page shows
 
 
-def film(
-    ax: Axes,
-    image: ArrayLike,
-    *,
-    title: str = "",
-    mask: ArrayLike | None = None,
-    boxes: Boxes = (),
-) -> None:
+def film(ax: Axes, image: ArrayLike, *, title: str = "", mask: ArrayLike | None = None) -> None:
     """Show a radiograph.
 
     Parameters
@@ -55,8 +48,6 @@ def film(
     title : str
     mask : array_like of bool [H, W], optional
         Drawn as an outline.
-    boxes : sequence of (x, y, width, height)
-        In pixels of this image.
     """
     image = np.asarray(image)
     ax.set_label("film")
@@ -65,9 +56,6 @@ def film(
     ax.set_axis_off()
     if mask is not None and np.any(mask):
         ax.contour(np.asarray(mask, float), levels=[0.5], colors=[TRUE_BOX], linewidths=1)
-    for x, y, width, height in boxes:
-        corner = (x - 0.5, y - 0.5)
-        ax.add_patch(plt.Rectangle(corner, width, height, fill=False, color=TRUE_BOX, lw=1))
 
 
 def _sheet(
@@ -82,9 +70,7 @@ def _sheet(
     return figure, axes
 
 
-def films(
-    images: Mapping[str, ArrayLike], *, columns: int = 4, width: float = 8.6, **options: object
-) -> Figure:
+def films(images: Mapping[str, ArrayLike], *, columns: int = 4, width: float = 8.6) -> Figure:
     """Show radiographs with their titles.
 
     Parameters
@@ -93,33 +79,27 @@ def films(
     columns : int
     width : float
         Inches.
-    **options
-        For :func:`film`, the same for all.
     """
     figure, axes = _sheet(len(images), columns=columns, width=width, gap=0.2)
     for ax, (title, image) in zip(axes, images.items(), strict=True):
-        film(ax, image, title=title, **options)
+        film(ax, image, title=title)
     return figure
 
 
 def contact_sheet(
     *,
     findings: Sequence[str] = FINDINGS,
-    severity: float = 0.75,
-    first: int = 1,
     size: int = 256,
     columns: int = 4,
     width: float = 8.6,
 ) -> Figure:
     """Show simulated patients in pairs: healthy, and the same film with one finding, outlined.
 
+    Each finding has a patient of its own and a severity of 0.75.
+
     Parameters
     ----------
     findings : sequence of str
-    severity : float
-        Above 0 to 1.
-    first : int
-        Number of the first patient; each finding has its own.
     size : int
         Pixels a side of each film.
     columns : int
@@ -131,9 +111,9 @@ def contact_sheet(
 
     figure, axes = _sheet(len(findings), columns=columns, width=width, gap=0.22, aspect=0.5)
     for k, (ax, finding) in enumerate(zip(axes, findings, strict=True)):
-        person = {"patient": first + k, "view": "PA", "sex": "MF"[k % 2], "age": 35 + 3 * k}
+        person = {"patient": 1 + k, "view": "PA", "sex": "MF"[k % 2], "age": 35 + 3 * k}
         healthy = render(Film(**person), size=size)
-        sick = render(Film(**person, severity={finding: severity}), size=size)
+        sick = render(Film(**person, severity={finding: 0.75}), size=size)
         both = np.hstack([healthy.image, sick.image])
         mask = np.hstack([np.zeros_like(sick.masks[finding]), sick.masks[finding]])
         film(ax, both, title=INFO[finding].english, mask=mask)

@@ -40,13 +40,10 @@ def test_decision_curves_name_their_rivals_and_no_panel_is_empty(n):
     assert labels == ["as published", "Platt", "act on all"]
 
 
-def test_forest_marks_what_was_expected():
+def test_forest_marks_what_was_expected_and_points_get_the_names_asked_for():
     _, ax = plt.subplots()
     expected_forest(ax, table("prior_shift"), SOME)
     assert ax.get_legend_handles_labels()[1] == ["PA, observed", "AP, observed", "expected"]
-
-
-def test_points_get_the_names_asked_for():
     _, ax = plt.subplots()
     rows = table("calibration").query("method == 'Platt'").set_index("finding")
     name_points(ax, rows["ece"], rows["brier"], ["Pleural_Thickening"])

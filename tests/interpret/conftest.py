@@ -43,3 +43,10 @@ def images():
     grey = torch.nn.functional.interpolate(coarse, (96, 96), mode="bilinear")
     texture = torch.rand(3, 1, 96, 96, generator=generator)
     return (0.1 + 0.7 * grey + 0.1 * texture).expand(-1, 3, -1, -1).contiguous()
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Options of methods that would be slow without."""
+    steps, samples, squares = {"steps": 4}, {"samples": 4}, {"window": 48, "stride": 48}
+    return {"integrated_gradients": steps, "smoothgrad": samples, "occlusion": squares}

@@ -11,12 +11,6 @@ from chexlib.findings import FINDINGS
 from chexlib.interpret import METHODS, HeatMap, attribute, case_maps, class_activation_maps
 from chexlib.models import CheXNet
 
-QUICK = {
-    "integrated_gradients": {"steps": 4},
-    "smoothgrad": {"samples": 4},
-    "occlusion": {"window": 48, "stride": 48},
-}
-
 
 def maps_by(method, *arguments, **options):
     return attribute(*arguments, method=method, **options).values
@@ -27,12 +21,12 @@ def blank(grey):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_leaves_the_network_and_its_modes_alone(method, small, images):
+def test_every_method_leaves_the_network_and_its_modes_alone(method, small, images, quick):
     before = {key: value.clone() for key, value in small.state_dict().items()}
     small.train()
     state = torch.get_rng_state()
     try:
-        found = attribute(small, images, ["Mass", "hernia"], method=method, **QUICK.get(method, {}))
+        found = attribute(small, images, ["Mass", "hernia"], method=method, **quick.get(method, {}))
         assert small.training
     finally:
         small.eval()
@@ -49,17 +43,16 @@ def test_every_method_leaves_the_network_and_its_modes_alone(method, small, imag
     assert found.pixels((50, 70)).shape == (3, 2, 50, 70)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_batches_do_not_change_the_maps(method, small, images):
-    # In double precision: a ReLU near 0 opens or closes with the rounding of a batch.
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"smoothgrad"}))
+def test_batches_do_not_change_the_maps(method, small, images, quick):
+    # SmoothGrad's noise is that of a batch. In double precision: a ReLU near 0 opens or closes
+    # with the rounding of a batch.
     small, images = copy.deepcopy(small).double(), images.double()
-    options = QUICK.get(method, {})
     together, one_by_one = (
-        maps_by(method, small, images, "Mass", batch_size=n, **options) for n in (8, 1)
+        maps_by(method, small, images, "Mass", batch_size=n, **quick.get(method, {}))
+        for n in (8, 1)
     )
-    if method == "smoothgrad":  # its noise belongs to the place in a batch
-        together, one_by_one = together[:0], one_by_one[:0]
-    scale = together.abs().max() if len(together) else 1
+    scale = together.abs().max()
     torch.testing.assert_close(one_by_one / scale, together / scale, atol=1e-4, rtol=0)
 
 
@@ -79,14 +72,6 @@ def test_integrated_gradients_sum_to_the_difference_of_logits(images):
         gain = (model(grey) - model(blank(grey)))[:, FINDINGS.index("Mass")]
     assert gain.abs().min() > 0.005
     torch.testing.assert_close(maps.sum((1, 2, 3)), gain, atol=4e-3, rtol=0.05)
-
-
-def test_occluding_everything_costs_the_whole_difference(small, images):
-    maps = maps_by("occlusion", small, images, window=96, stride=96)
-    with torch.no_grad():
-        loss = small(images) - small(blank(images))
-    torch.testing.assert_close(maps[:, :, 10, 80], loss, atol=1e-5, rtol=1e-4)
-    assert maps.std((2, 3)).max() == 0
 
 
 def test_occlusion_of_one_square_is_a_forward_pass_of_its_own(small, images):
@@ -128,22 +113,18 @@ def test_smoothgrad_lets_gradients_of_both_signs_cancel(small, images):
     assert ours.mean() < 0.9 * sizes.mean()
 
 
-def test_a_network_of_one_channel(images):
+def test_a_network_of_one_channel(images, quick):
     model = CheXNet(growth_rate=12, window=(-1024, 1024)).eval()
     for method in ("gradcam", "fine", "integrated_gradients"):
-        assert torch.isfinite(maps_by(method, model, images, "Mass", **QUICK.get(method, {}))).all()
+        assert torch.isfinite(maps_by(method, model, images, "Mass", **quick.get(method, {}))).all()
 
 
 class TestFine:
-    def test_twice_the_cells_in_0_to_1(self, small, images):
-        maps = maps_by("fine", small, images)
-        assert maps.shape == (3, 14, 6, 6)
-        assert (maps >= 0).all()
-        assert (maps <= 1 + 1e-6).all()
-
     def test_it_is_hot_only_where_the_cam_speaks_for_the_finding(self, small, images):
         cam = HeatMap(class_activation_maps(small, images).clip(0), 96).pixels(96)
         fine = maps_by("fine", small, images)
+        assert fine.shape == (3, 14, 6, 6)  # twice the cells
+        assert ((fine >= 0) & (fine <= 1 + 1e-6)).all()
         # Cells of stride 16 have their middle at 16 j + 6.5.
         at = cam[:, :, 6::16, 6::16]
         assert (fine[at == 0] < 0.02).all()
@@ -165,13 +146,10 @@ class TestFine:
 
 
 class TestCopiedBug:
-    def test_it_is_the_same_for_all_findings(self, small, images):
-        maps = maps_by("copied", small, images)
-        assert maps.shape == (3, 14, 3, 3)
-        assert (maps == maps[:, :1]).all()
-
-    def test_and_no_class_activation_map(self, small, images):
+    def test_it_is_the_same_for_all_findings_and_no_class_activation_map(self, small, images):
         true, copied = class_activation_maps(small, images), maps_by("copied", small, images)
+        assert copied.shape == (3, 14, 3, 3)
+        assert (copied == copied[:, :1]).all()
         # Not even by a factor and an offset.
         for finding in range(14):
             pair = np.stack([true[:, finding].flatten(1), copied[:, finding].flatten(1)], 1)
@@ -188,15 +166,11 @@ class TestCopiedBug:
         torch.testing.assert_close(maps_by("copied", small, images)[0, 0], heat)
 
     def test_changing_the_head_changes_nothing(self, small, images):
-        before = maps_by("copied", small, images)
-        head = small.classifier.weight.data
-        kept = head.clone()
-        try:
-            head.mul_(-3)
-            assert torch.equal(maps_by("copied", small, images), before)
-            assert maps_by("cam", small, images).sign().ne(0).any()
-        finally:
-            head.copy_(kept)
+        other = copy.deepcopy(small)
+        other.classifier.weight.data.mul_(-3)
+        for method, same in (("copied", True), ("cam", False)):
+            one, two = (maps_by(method, network, images) for network in (small, other))
+            assert torch.equal(one, two) == same
 
 
 class TestRefused:
@@ -210,10 +184,7 @@ class TestRefused:
             ({"batch_size": 0}, "Expected images"),
             ({"steps": 3}, r"Expected options of cam \(it has none\), got \['steps'\]"),
             ({"method": "fine", "batch": 3}, r"Expected options of fine .*got \['batch'\]"),
-            (
-                {"method": "integrated_gradients", "window": 3},
-                r"integrated_gradients \(steps\), got",
-            ),
+            ({"method": "smoothgrad", "window": 3}, r"\(noise, samples, seed\), got"),
             ({"method": "integrated_gradients", "steps": 0}, "steps above 0"),
             ({"method": "smoothgrad", "samples": 0}, "samples above 0"),
             ({"method": "smoothgrad", "noise": 0}, "noise above 0"),
@@ -255,15 +226,8 @@ class TestCases:
     def test_a_map_for_each_pair(self, small, method):
         batcher, seen = Batcher(self.FILMS), []
         rows, names = [2, 0, 2, 3, 1], ["Mass", "Edema", "hernia", "Mass", "Mass"]
-        maps = case_maps(
-            small,
-            batcher,
-            rows,
-            names,
-            method=method,
-            batch_size=2,
-            progress=lambda *n: seen.append(n),
-        )
+        options = {"batch_size": 2, "progress": lambda *n: seen.append(n)}
+        maps = case_maps(small, batcher, rows, names, method=method, **options)
         assert seen[-1][0] == seen[-1][1]
         assert (maps.input_size, maps.stride) == (64, 16 if method == "fine" else 32)
         for found, row, name in zip(maps.values, rows, names, strict=True):

@@ -22,11 +22,6 @@ from chexlib.interpret import (
 )
 from chexlib.models import CheXNet
 
-QUICK = {
-    "integrated_gradients": {"steps": 4},
-    "smoothgrad": {"samples": 4},
-    "occlusion": {"window": 48, "stride": 48},
-}
 NETWORKS = {
     "densenet121": {},
     "densenet169": {"arch": "densenet169"},
@@ -57,21 +52,15 @@ def test_the_map_is_the_head_at_each_position(small, images):
     torch.testing.assert_close(maps[:, :, 1, 2], at, atol=1e-5, rtol=1e-5)
 
 
-def test_logits_of_the_same_pass(small, images):
-    maps, logits = maps_and_logits(small, images)
-    with torch.no_grad():
-        torch.testing.assert_close(logits, small(images), atol=1e-5, rtol=0)
-    torch.testing.assert_close(maps, class_activation_maps(small, images), atol=0, rtol=0)
-    assert not maps.requires_grad
-
-
 def test_a_network_in_training_is_used_as_for_testing_and_left_alone(small, images):
     expected = class_activation_maps(small, images)
     before = {key: value.clone() for key, value in small.state_dict().items()}
     small.train()
+    small.densenet.features.norm0.eval()  # parts that are frozen stay so
     try:
         torch.testing.assert_close(class_activation_maps(small, images), expected)
         assert small.training
+        assert not small.densenet.features.norm0.training
         assert all(p.requires_grad for p in small.parameters())
     finally:
         small.eval()
@@ -85,9 +74,11 @@ def test_the_identity_holds_under_mixed_precision(small, images):
     torch.testing.assert_close(maps.mean((2, 3)) + small.classifier.bias, logits)
 
 
-def test_larger_images_give_more_cells(small):
+def test_larger_images_give_more_cells_and_other_channels_are_refused(small):
     assert class_activation_maps(small, torch.zeros(1, 3, 224, 160)).shape == (1, 14, 7, 5)
     assert class_activation_maps(small, torch.zeros(1, 3, 112, 112)).shape == (1, 14, 3, 3)
+    with pytest.raises(ValueError, match=r"Expected images \[B, 1 or 3, H, W\]"):
+        class_activation_maps(small, torch.zeros(1, 2, 64, 64))
 
 
 def test_many_films_in_batches(small):
@@ -105,11 +96,6 @@ def test_many_films_in_batches(small):
             maps_of(small, batcher, rows, batch_size=size)
 
 
-def test_a_wrong_shape_is_refused(small):
-    with pytest.raises(ValueError, match=r"Expected images \[B, 1 or 3, H, W\]"):
-        class_activation_maps(small, torch.zeros(1, 2, 64, 64))
-
-
 @pytest.fixture(scope="module")
 def theirs(lived_in):
     torch.manual_seed(1)
@@ -118,19 +104,18 @@ def theirs(lived_in):
 
 
 def test_torchvisions_densenet_with_three_outputs(theirs, images):
-    with torch.no_grad():
-        logits = theirs(images)
-    maps = class_activation_maps(theirs, images)
+    maps, logits = maps_and_logits(theirs, images)
     assert maps.shape == (3, 3, 3, 3)
     assert logits.std() > 0.1
     means = maps.mean((2, 3)) + theirs.classifier.bias
     torch.testing.assert_close(means, logits, atol=1e-5, rtol=0)
-    torch.testing.assert_close(maps_and_logits(theirs, images)[1], logits, atol=0, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, theirs(images), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_by_position(theirs, images, method):
-    options = QUICK.get(method, {})
+def test_every_method_by_position(theirs, images, method, quick):
+    options = quick.get(method, {})
     all_three = attribute(theirs, images, method=method, **options).values
     assert all_three.shape[:2] == (3, 3)
     assert torch.isfinite(all_three).all()
@@ -266,14 +251,3 @@ def test_a_chexnet_is_held_to_the_identity_too(images):
     model.forward = lambda images: model.classifier(1 + model.features(images).mean((2, 3)))
     with pytest.raises(ValueError, match="differ by up to"):
         class_activation_maps(model, images)
-
-
-def test_parts_that_are_frozen_stay_so(small, images):
-    small.train()
-    small.densenet.features.norm0.eval()
-    try:
-        class_activation_maps(small, images)
-        assert small.training
-        assert not small.densenet.features.norm0.training
-    finally:
-        small.eval()

@@ -1,5 +1,6 @@
 """One film explained, in figures, JSON and DICOM; and the table for those with NIH's films."""
 
+import copy
 import io
 import json
 import shutil
@@ -59,41 +60,36 @@ class TestExplainFilm:
             assert (x, y) == pytest.approx(
                 (cell_centres(3)[column] * 160 / 96, cell_centres(3)[row] * 180 / 96)
             )
-            # The film is hottest there, too.
-            assert found.heat[k][int(y), int(x)] >= found.heat[k].max() - 0.05 * np.ptp(
-                found.heat[k]
-            )
+            heat = found.heat[k]  # the film is hottest there, too
+            assert heat[int(y), int(x)] >= heat.max() - 0.05 * np.ptp(heat)
             for x, y, width, height in found.boxes[name]:
                 assert 0 <= x < x + width <= 160
                 assert 0 <= y < y + height <= 180
 
-    def test_the_most_probable(self, small):
-        found = explain_film(small, FILM, 2, size=64)
+    def test_the_most_probable_by_a_method_of_pixels(self, small):
+        options = {"window": 32, "stride": 32, "size": 64}
+        found = explain_film(small, FILM, 2, method="occlusion", **options)
         order = sorted(FINDINGS, key=lambda name: -found.probabilities[name])
         assert list(found.findings) == order[:2]
+        assert found.heat.shape == (2, 180, 160)
 
     def test_nothing_for_the_finding_is_no_box(self, small):
-        head = small.classifier.weight.data
-        kept = head.clone()
-        try:
-            head[4] = -head[4].abs()
-            assert len(explain_film(small, FILM, "Mass", size=64, cut="wang").boxes["Mass"]) == 0
-        finally:
-            head.copy_(kept)
+        other = copy.deepcopy(small)
+        other.classifier.weight.data[4] = -small.classifier.weight.data[4].abs()
+        assert len(explain_film(other, FILM, "Mass", size=64, cut="wang").boxes["Mass"]) == 0
 
-    def test_a_method_of_pixels(self, small):
-        options = {"window": 32, "stride": 32, "size": 64}
-        found = explain_film(small, FILM, "Mass", method="occlusion", **options)
-        assert found.heat.shape == (1, 180, 160)
-
-    def test_refused(self, small):
-        for film in (FILM.astype(float), FILM[None]):
-            with pytest.raises(ValueError, match="Expected a film as uint8"):
-                explain_film(small, film)
-        with pytest.raises(ValueError, match="size in pixels from 29"):
-            explain_film(small, FILM, size=16)
-        with pytest.raises(ValueError, match="1 to 14 findings"):
-            explain_film(small, FILM, 0)
+    @pytest.mark.parametrize(
+        ("film", "options", "message"),
+        [
+            (FILM.astype(float), {}, "Expected a film as uint8"),
+            (FILM[None], {}, "Expected a film as uint8"),
+            (FILM, {"size": 16}, "size in pixels from 29"),
+            (FILM, {"findings": 0}, "1 to 14 findings"),
+        ],
+    )
+    def test_refused(self, small, film, options, message):
+        with pytest.raises(ValueError, match=message):
+            explain_film(small, film, **options)
 
 
 class TestSecondaryCapture:
@@ -104,12 +100,10 @@ class TestSecondaryCapture:
         given_as = {"title": "cam Mass", "derivation": "how", "source": source} | options
         return pydicom.dcmread(io.BytesIO(secondary_capture(self.PICTURE, **given_as)))
 
-    def test_pixels_come_back(self):
-        np.testing.assert_array_equal(self.made().pixel_array, self.PICTURE)
-
     def test_patient_and_study_are_the_sources(self):
         source = pydicom.dcmread(self.SOURCE, stop_before_pixels=True)
         made = self.made(source)
+        np.testing.assert_array_equal(made.pixel_array, self.PICTURE)
         for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate", "StudyID"):
             assert made[keyword].value == source[keyword].value
         assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
@@ -179,13 +173,11 @@ class TestSecondaryCapture:
         made = self.made(source)
         assert (made.BurnedInAnnotation, made.LossyImageCompression) == ("NO", "01")
 
-    def test_long_texts_fit(self):
+    def test_long_texts_fit_and_other_pictures_are_refused(self):
         made = self.made(title="x" * 100, derivation="y" * 2000)
         assert len(made.SeriesDescription) <= 64
         assert made.SeriesDescription.endswith("NOT FOR CLINICAL USE")
         assert len(made.DerivationDescription) <= 1024
-
-    def test_refused(self):
         with pytest.raises(ValueError, match="Expected a picture as uint8"):
             secondary_capture(self.PICTURE[..., 0], title="", derivation="")
 
@@ -250,10 +242,8 @@ class TestCommand:
         assert not (tmp_path / "o").exists()
 
     def test_no_film_and_no_weights(self, png, checkpoint, tmp_path):
-        assert (
-            "nothing.png"
-            in run("explain", tmp_path / "nothing.png", "--checkpoint", checkpoint).output
-        )
+        nothing = tmp_path / "nothing.png"
+        assert nothing.name in run("explain", nothing, "--checkpoint", checkpoint).output
         assert run("explain", png, "--checkpoint", tmp_path / "no.safetensors").exit_code == 1
 
 

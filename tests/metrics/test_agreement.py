@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_score, recall_score
 
 from chexlib.metrics import (
-    TwoByTwo,
     UndefinedWarning,
     assess,
     kappa,
@@ -75,6 +74,8 @@ def test_estimates_are_those_of_scikit_learn(drawn):
 def test_intervals_of_independent_films_are_wilsons_and_for_kappa_the_delta_method(drawn):
     label, reference = drawn
     found = assess(label, reference)
+    rates = [found[name].estimate for name in ("sensitivity", "specificity")]
+    assert ppv_at_prevalence(*rates, reference.mean()) == pytest.approx(found["ppv"].estimate)
     for name, counted, among in (
         ("ppv", label & reference, label),
         ("npv", ~label & ~reference, ~label),
@@ -125,21 +126,12 @@ def test_copies_of_a_film_within_its_patient_add_no_certainty(drawn, copies):
     patient = np.repeat(np.arange(len(drawn[0])), copies)
     repeated = assess(label, reference, patient=patient, resamples=200)
     films = np.arange(len(drawn[0]))
-    once = assess(*drawn, patient=films, sample_weight=np.ones(len(films)), resamples=200)
+    weight = np.full(len(films), 4.0)  # constant weights change nothing
+    once = assess(*drawn, patient=films, sample_weight=weight, resamples=200)
     for name, one in repeated.items():
         assert (one.estimate, one.low, one.high) == pytest.approx(
             (once[name].estimate, once[name].low, once[name].high), abs=1e-12
         ), name
-
-
-def test_constant_weights_change_nothing():
-    rng = np.random.default_rng(0)
-    label, reference = rng.random((2, 300)) < 0.4
-    patient = rng.integers(0, 100, 300)
-    plain = assess(label, reference, patient=patient)
-    weighted = assess(label, reference, patient=patient, sample_weight=np.full(300, 4.0))
-    for name in plain:
-        assert weighted[name] == plain[name]
 
 
 def test_weights_undo_sampling_by_label():
@@ -171,24 +163,6 @@ def test_the_interval_by_patient_covers_where_the_naive_one_does_not():
     assert hits["film"] < 0.8 * 120
 
 
-def test_one_film_a_patient_gives_wilson():
-    found = share([1, 0, 0], patient=[5, 6, 7])
-    assert found.method == "Wilson"
-
-
-def test_all_films_alike_fall_back_to_patients_as_trials():
-    found = share(np.ones(30), patient=np.repeat(np.arange(3), 10))
-    assert (found.k, found.n, found.estimate, found.high) == (30, 30, 1, 1)
-    assert found.method == "Wilson, 3 patients as trials"
-    assert found.low == pytest.approx(wilson(3, 3).low)
-
-
-def test_a_weighted_share_without_patients_resamples_films():
-    found = share([1, 0, 0, 1], sample_weight=[1, 2, 3, 4])
-    assert found.estimate == pytest.approx(0.5)
-    assert found.method.startswith("bootstrap by film")
-
-
 @pytest.mark.parametrize(
     ("statistic", "label", "reference", "reason"),
     [
@@ -207,67 +181,6 @@ def test_an_empty_denominator_is_named(statistic, label, reference, reason):
     assert found.method == "undefined"
 
 
-@pytest.mark.parametrize(
-    ("label", "reference", "message"),
-    [
-        ([1, 0], [1], "as many labels as reference"),
-        ([], [], "at least one film"),
-        ([[1, 0]], [[1, 0]], "shape"),
-        ([1, 2], [1, 0], "got 2"),
-        ([0.5, 1], [1, 0], r"got 0\.5"),
-        ([1.0, np.nan], [1, 0], "got nan"),
-        (["YES", "NO"], [1, 0], "got 'YES'"),
-        ([None, True], [1, 0], "got None"),
-    ],
-)
-def test_what_is_no_label_is_refused(label, reference, message):
-    with pytest.raises(ValueError, match=message):
-        two_by_two(label, reference)
-
-
-@pytest.mark.parametrize("weight", [[1], [1, -1], [0, 0], [1, np.inf], [1, np.nan]])
-def test_what_is_no_weight_is_refused(weight):
-    with pytest.raises(ValueError, match="weight"):
-        ppv([1, 0], [1, 0], sample_weight=weight)
-
-
-def test_unknown_statistics_and_levels_are_refused():
-    with pytest.raises(ValueError, match="auroc"):
-        assess([1, 0], [1, 0], statistics=["auroc"])
-    with pytest.raises(ValueError, match="confidence level"):
-        ppv([1, 0], [1, 0], level=95)
-
-
-probability = st.floats(0.01, 0.99)
-
-
-@given(probability, probability, probability)
-def test_ppv_at_prevalence_is_bayes(sens, spec, prevalence):
-    n = 10_000.0
-    table = TwoByTwo(
-        tp=n * prevalence * sens,
-        fp=n * (1 - prevalence) * (1 - spec),
-        fn=n * prevalence * (1 - sens),
-        tn=n * (1 - prevalence) * spec,
-    )
-    assert ppv_at_prevalence(sens, spec, prevalence) == pytest.approx(
-        table.tp / (table.tp + table.fp)
-    )
-
-
-def test_ppv_at_prevalence_recovers_the_ppv_of_a_set():
-    rng = np.random.default_rng(2)
-    label, reference = rng.random((2, 500)) < 0.3
-    found = assess(label, reference)
-    value = ppv_at_prevalence(
-        found["sensitivity"].estimate, found["specificity"].estimate, reference.mean()
-    )
-    assert value == pytest.approx(found["ppv"].estimate)
-    assert np.isnan(ppv_at_prevalence(0, 1, 0.5))
-    with pytest.raises(ValueError, match="prevalence"):
-        ppv_at_prevalence(0.5, 0.5, 5)
-
-
 @pytest.mark.parametrize("patient", [None, [1, 1, 2, 2]])
 def test_kappa_of_a_constant_side_is_0_without_an_interval(patient):
     for label, reference in (([1, 1, 1, 1], [1, 0, 1, 0]), ([0, 1, 1, 0], [0, 0, 0, 0])):
@@ -276,16 +189,6 @@ def test_kappa_of_a_constant_side_is_0_without_an_interval(patient):
         assert math.isnan(found.low)
         assert math.isnan(found.high)
         assert found.method == "no interval: label or reference is constant"
-
-
-def test_films_of_weight_0_are_no_trials():
-    weight = [1, 1, 0, 0, 0, 0]
-    found, alone = (
-        ppv(np.ones(n), np.ones(n), patient=range(n), sample_weight=weight[:n]) for n in (6, 2)
-    )
-    assert found == alone
-    assert (found.k, found.n, found.method) == (2, 2, "Wilson, 2 patients as trials")
-    assert found.low == pytest.approx(wilson(2, 2).low)
 
 
 def test_likelihood_ratio_has_sensitivity_and_specificity_resampled_together():
@@ -309,3 +212,59 @@ def test_likelihood_ratio_that_resampling_cannot_move_has_no_interval():
     assert found.method.startswith("no interval")
     with pytest.warns(UndefinedWarning, match="no film has the label"):
         assert np.isnan(likelihood_ratio([0, 0], [1, 0]).estimate)
+    assert np.isnan(ppv_at_prevalence(0, 1, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("positive", "options", "expected", "method"),
+    [
+        ([1, 0, 0], {"patient": [5, 6, 7]}, wilson(1, 3), "Wilson"),
+        ([1] * 9, {"patient": np.arange(9) // 3}, wilson(3, 3), "Wilson, 3 patients as trials"),
+        # Films of weight 0 are no trials.
+        (
+            [1, 1, 1],
+            {"patient": [1, 2, 3], "sample_weight": [1, 1, 0]},
+            wilson(2, 2),
+            "Wilson, 2 patients as trials",
+        ),
+        (
+            [1, 0, 0, 1],
+            {"sample_weight": [1, 2, 3, 4], "resamples": 9},
+            None,
+            "bootstrap by film, 9 resamples",
+        ),
+    ],
+)
+def test_a_share_says_how_its_interval_was_made(positive, options, expected, method):
+    found = share(positive, **options)
+    assert found.method == method
+    if expected:
+        ends = (expected.estimate, expected.low, expected.high)
+        assert (found.estimate, found.low, found.high) == pytest.approx(ends)
+    else:
+        assert found.estimate == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: two_by_two([1, 0], [1]), "as many labels as reference"),
+        (lambda: two_by_two([], []), "at least one film"),
+        (lambda: two_by_two([[1, 0]], [[1, 0]]), "shape"),
+        (lambda: two_by_two([1, 2], [1, 0]), "got 2"),
+        (lambda: two_by_two([0.5, 1], [1, 0]), r"got 0\.5"),
+        (lambda: two_by_two([1.0, np.nan], [1, 0]), "got nan"),
+        (lambda: two_by_two(["YES", "NO"], [1, 0]), "got 'YES'"),
+        (lambda: two_by_two([None, True], [1, 0]), "got None"),
+        (lambda: share([1, 0], sample_weight=[1]), "weight"),
+        (lambda: share([1, 0], sample_weight=[1, -1]), "weight"),
+        (lambda: share([1, 0], sample_weight=[0, 0]), "weight"),
+        (lambda: share([1, 0], sample_weight=[1, np.inf]), "weight"),
+        (lambda: assess([1, 0], [1, 0], statistics=["auroc"]), "auroc"),
+        (lambda: ppv([1, 0], [1, 0], level=95), "confidence level"),
+        (lambda: ppv_at_prevalence(0.5, 0.5, 5), "prevalence"),
+    ],
+)
+def test_bad_input_is_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()

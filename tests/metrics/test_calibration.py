@@ -67,15 +67,12 @@ def test_bins_by_patient_are_those_of_agreement_and_wider():
         assert (row.low, row.high) == pytest.approx((expected.low, expected.high), abs=0.02)
 
 
-def test_equal_probabilities_stay_together_and_empty_bins_are_left_out():
+def test_equal_probabilities_stay_together_and_bins_without_films_are_left_out():
     found = reliability([0, 1, 0, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.9], bins=5)
     assert found["n"].tolist() == [4, 1]
     options = {"bins": 3, "strategy": "width", "sample_weight": [1, 1, 0]}
     assert reliability([0, 1, 1], [0.1, 0.2, 0.9], **options)["n"].tolist() == [2]
-
-
-def test_a_probability_on_an_edge_belongs_to_the_bin_below():
-    p = np.arange(11) / 10
+    p = np.arange(11) / 10  # one on an edge belongs to the bin below
     found = reliability(p > 0.5, p, bins=10, strategy="width")
     assert found["upper"].tolist() == p[1:].tolist()
     assert found["n"].tolist() == [2] + [1] * 9
@@ -118,6 +115,8 @@ def test_brier_and_its_parts(drawn, bins):
     weights = weights + 0.5
     expected = brier_score_loss(labels, p, sample_weight=weights, pos_label=True)
     assert brier(labels, p, sample_weight=weights) == pytest.approx(expected)
+    both = brier(np.c_[labels, ~labels], np.c_[p, 1 - p], sample_weight=weights)
+    assert both == pytest.approx([expected] * 2)
     parts = brier_parts(labels, p, bins=bins, sample_weight=weights)
     assert parts.brier == pytest.approx(expected)
     share = np.average(labels, weights=weights)
@@ -132,11 +131,6 @@ def test_brier_and_its_parts(drawn, bins):
         assert parts.within == pytest.approx(within, abs=1e-12)
 
 
-def test_brier_of_several_findings():
-    labels, p = honest(400)
-    assert brier(np.c_[labels, ~labels], np.c_[p, 1 - p]) == pytest.approx([brier(labels, p)] * 2)
-
-
 def test_platt_is_a_logistic_regression():
     labels, p = honest(4000)
     bent = expit(0.5 * logit(p) + 1)
@@ -144,25 +138,23 @@ def test_platt_is_a_logistic_regression():
     found = fit_platt(labels, bent, sample_weight=weight)
     positive, negative = weight @ labels, weight @ ~labels
     target = np.where(labels, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    model = sm.GLM(
-        target,
-        sm.add_constant(logit(bent)),
-        family=sm.families.Binomial(),
-        freq_weights=weight,
-    ).fit()
+    given_as = {"family": sm.families.Binomial(), "freq_weights": weight}
+    model = sm.GLM(target, sm.add_constant(logit(bent)), **given_as).fit()
     assert (found.intercept, found.slope) == pytest.approx(tuple(model.params), abs=1e-6)
     assert (found.slope, found.intercept) == pytest.approx((2, -2), abs=0.25)
     assert auroc(labels, found(bent)) == pytest.approx(auroc(labels, bent))
+    apart = fit_platt([0, 0, 1, 1], [0, 0.1, 0.9, 1])  # classes apart; probabilities of 0 and 1
+    assert np.isfinite([apart.slope, apart.intercept]).all()
+    assert ((apart([0, 0.5, 1]) >= 0) & (apart([0, 0.5, 1]) <= 1)).all()
 
 
 def test_slope_and_intercept_of_calibration_are_those_of_statsmodels():
     labels, p = honest(3000)
     p = expit(1.7 * logit(p) - 0.4)
     weight = np.random.default_rng(0).integers(0, 4, len(p))
-    model = sm.GLM(labels, sm.add_constant(logit(p)), sm.families.Binomial(), freq_weights=weight)
-    large = sm.GLM(
-        labels, np.ones(len(p)), sm.families.Binomial(), offset=logit(p), freq_weights=weight
-    )
+    given_as = {"family": sm.families.Binomial(), "freq_weights": weight}
+    model = sm.GLM(labels, sm.add_constant(logit(p)), **given_as)
+    large = sm.GLM(labels, np.ones(len(p)), offset=logit(p), **given_as)
     theirs = model.fit().params[1], large.fit().params[0]
     found = calibration_slope(labels, p, sample_weight=weight)
     assert found == pytest.approx(theirs, abs=1e-6)
@@ -190,12 +182,6 @@ def test_slope_is_nan_where_there_is_none():
         assert intercept == pytest.approx(0, abs=1e-9)
     # Probabilities of 0 and 1 have large, but finite logits.
     assert np.isfinite(calibration_slope([0, 1, 0, 1], [0, 0, 1, 1])).all()
-
-
-def test_platt_exists_where_classes_are_apart_and_where_probabilities_are_0_and_1():
-    found = fit_platt([0, 0, 1, 1], [0, 0.1, 0.9, 1])
-    assert np.isfinite([found.slope, found.intercept]).all()
-    assert ((found([0, 0.5, 1]) >= 0) & (found([0, 0.5, 1]) <= 1)).all()
 
 
 def test_temperature_finds_what_logits_were_multiplied_by_and_has_the_least_loss():

@@ -24,8 +24,6 @@ from chexlib.metrics import (
     reliability,
     resampled,
 )
-from chexlib.metrics.inputs import check_patients
-from chexlib.metrics.resampling import percentile_ends
 
 
 @settings(max_examples=40)
@@ -48,16 +46,6 @@ def test_each_replicate_is_scikit_learns_on_the_same_resample(drawn, weighted):
                 assert value == pytest.approx(expected, abs=1e-12)
 
 
-def test_copied_films_give_the_same_as_weights():
-    labels, scores, patients = clustered(40)
-    draws = Resamples(patients, resamples=5)
-    found = resampled(auroc, np.c_[labels, ~labels], scores, draws)
-    for b in range(5):
-        rows = np.repeat(np.arange(len(labels)), draws.weight(b))
-        assert found.replicates[b, 0] == pytest.approx(auroc(labels[rows], scores[rows]), abs=1e-12)
-        assert found.replicates[b].sum() == pytest.approx(1)
-
-
 def test_any_metric_takes_the_general_way():
     labels, scores, patients = clustered(30)
     draws = Resamples(patients, resamples=8)
@@ -70,6 +58,8 @@ def test_any_metric_takes_the_general_way():
     p = 1 / (1 + np.exp(-np.c_[scores, scores]))
     found = resampled(brier, np.c_[labels, labels], p, draws, sample_weight=np.full(len(labels), 2))
     assert found.replicates.shape == (8, 2)
+    both = resampled(auroc, np.c_[labels, ~labels], scores, draws)
+    assert both.replicates.sum(axis=1) == pytest.approx(1)
 
 
 def test_draws_keep_patients_whole_and_depend_on_the_seed_alone():
@@ -94,14 +84,6 @@ def test_spread_is_that_of_the_closed_form_by_patient():
     assert found.replicates.std() > 1.1 * delong(labels, scores).standard_error[0]
 
 
-def test_duplicated_films_change_nothing():
-    labels, scores, patients = clustered(100)
-    once = resampled(auroc, labels, scores, Resamples(patients, resamples=200)).interval()
-    twice = [np.tile(x, 2) for x in (labels, scores, patients)]
-    again = resampled(auroc, *twice[:2], Resamples(twice[2], resamples=200)).interval()
-    assert again == pytest.approx(once)
-
-
 def test_differences_are_paired_and_means_are_means():
     labels, scores, patients = clustered(150)
     rng = np.random.default_rng(1)
@@ -118,6 +100,9 @@ def test_differences_are_paired_and_means_are_means():
     assert many.mean().estimate == pytest.approx((one.estimate + other.estimate) / 2)
     assert many.mean().replicates == pytest.approx(many.replicates.mean(axis=1))
     assert one.mean() is one
+    with pytest.warns(OneClassWarning):
+        nothing = resampled(auroc, np.c_[labels, labels] & False, scores, draws).mean()
+    assert np.isnan([nothing.estimate, *nothing.interval()]).all()
     with pytest.raises(ValueError, match="same draws"):
         one - resampled(auroc, labels, noisy, Resamples(patients, resamples=400))
 
@@ -170,8 +155,13 @@ def test_adjusted_p_is_step_down_and_never_below_the_p_alone():
     assert (adjusted <= holm(p) + 0.02).all()
     order = np.argsort(p)
     assert (np.diff(adjusted[order]) >= 0).all()
-    # Tested alone, the last is itself.
+    # Tested alone, the last is itself; differences without a value are not counted.
     assert drawn(values[:, :1]).p_adjusted() == p[0]
+    values[:, 1:3], values[:, 3:] = np.nan, 1
+    alone = drawn(values).p_adjusted()
+    assert alone[0] == p[0]
+    assert np.isnan(alone[1:]).all()
+    assert np.isnan(drawn(values[:, 1:]).p_adjusted()).all()
 
 
 def test_what_varies_together_costs_no_adjustment():
@@ -185,16 +175,6 @@ def test_many_clear_differences_are_not_lost_for_want_of_resamples():
     found = drawn(np.random.default_rng(3).normal(size=(999, 100)) + 9)
     assert (found.p_adjusted() == 2 / 1000).all()
     assert holm(found.p_value()).max() == pytest.approx(0.2)
-
-
-def test_differences_without_a_value_are_not_counted():
-    values = np.random.default_rng(4).normal(size=(500, 3)) + 2
-    values[:, 1] = np.nan
-    values[:, 2] = 1
-    adjusted = drawn(values).p_adjusted()
-    assert np.isnan(adjusted[1:]).all()
-    assert adjusted[0] == drawn(values).p_value()[0]
-    assert np.isnan(drawn(values[:, 1:]).p_adjusted()).all()
 
 
 def test_false_claims_among_correlated_differences_are_held_at_5_percent():
@@ -235,34 +215,6 @@ def test_films_without_weight_are_not_there():
     assert np.isnan(alone.replicates).all()
 
 
-def test_the_mean_of_no_finding_is_none():
-    with pytest.warns(OneClassWarning):
-        found = resampled(auroc, np.zeros((4, 2)), np.ones((4, 2)), [1, 2, 3, 4]).mean()
-    assert np.isnan(found.estimate)
-    assert np.isnan(found.interval()).all()
-
-
-def test_one_patient_with_the_finding_gives_no_interval():
-    labels = np.array([1, 1, 0, 0, 0, 0])
-    found = resampled(auroc, labels, [6, 5, 4, 3, 2, 1], [7, 7, 8, 9, 10, 11])
-    assert found.estimate == 1
-    assert np.isnan(found.interval()).all()
-
-
-@pytest.mark.parametrize(
-    ("patients", "message"),
-    [([1, np.nan], "missing"), ([[1, 2]], "shape"), ([], "shape"), ([1, 2, 3], "each of 2 films")],
-)
-def test_bad_patients_are_refused(patients, message):
-    with pytest.raises(ValueError, match=message):
-        resampled(auroc, [0, 1], [1, 2], patients)
-
-
-def test_no_resamples_are_refused():
-    with pytest.raises(ValueError, match="at least one resample"):
-        Resamples([1, 2], resamples=0)
-
-
 def test_intervals_by_patient_cover_the_truth_and_those_by_film_do_not():
     labels, scores, _ = clustered(60_000, seed=9)
     truth = auroc(labels, scores)
@@ -290,7 +242,13 @@ MISSING = {
 }
 
 
-@pytest.mark.parametrize("patient", MISSING.values(), ids=MISSING)
+def test_sums_have_the_mean_and_variance_of_the_multinomial():
+    counts = np.random.default_rng(1).integers(0, 5, size=(60, 3)).astype(float)
+    totals = Resamples(np.arange(60), resamples=20_000, seed=3).sums(counts)
+    assert totals.mean(axis=0) == pytest.approx(counts.sum(axis=0), rel=0.01)
+    assert np.cov(totals.T) == pytest.approx(60 * np.cov(counts.T, bias=True), rel=0.1, abs=4)
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -301,28 +259,28 @@ MISSING = {
         lambda who: reliability([0, 1], [0.1, 0.2], patient=who),
     ],
 )
+@pytest.mark.parametrize("patient", MISSING.values(), ids=MISSING)
 def test_films_of_nobody_are_refused(ask, patient):
     with pytest.raises(ValueError, match="Expected a patient for each film, got a missing one"):
         ask(patient)
 
 
-def test_patients_of_mixed_type_are_told_apart():
+@pytest.mark.parametrize(
+    ("patients", "options", "message"),
+    [
+        ([[1, 2]], {}, "shape"),
+        ([], {}, "shape"),
+        ([1, 2, 3], {}, "each of 2 films"),
+        ([1, 2], {"resamples": 0}, "at least one resample"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(patients, options, message):
+    with pytest.raises(ValueError, match=message):
+        resampled(auroc, [0, 1], [1, 2], Resamples(patients, **options))
+
+
+def test_patients_are_told_apart_and_in_numpys_order():
     assert len(Resamples([1, "1", 2, "b"], resamples=1).drawn) == 4
-
-
-def test_the_order_of_patients_is_numpys():
     for who in ([3, 1, 2, 1], ["b", "a", "c", "a"], np.array([2.5, -1, 7, -1])):
-        assert (check_patients(who) == np.unique(who, return_inverse=True)[1]).all()
-
-
-def test_sums_have_the_mean_and_variance_of_the_multinomial():
-    counts = np.random.default_rng(1).integers(0, 5, size=(60, 3)).astype(float)
-    totals = Resamples(np.arange(60), resamples=20_000, seed=3).sums(counts)
-    assert totals.mean(axis=0) == pytest.approx(counts.sum(axis=0), rel=0.01)
-    assert np.cov(totals.T) == pytest.approx(60 * np.cov(counts.T, bias=True), rel=0.1, abs=4)
-
-
-def test_ends_leave_out_resamples_without_a_value():
-    ends = percentile_ends(np.array([[1.0, np.nan], [np.nan, np.nan]]))
-    assert ends[:, 0].tolist() == [1, 1]
-    assert np.isnan(ends[:, 1]).all()
+        code = Resamples(who, resamples=1).code
+        assert (code == np.unique(who, return_inverse=True)[1]).all()

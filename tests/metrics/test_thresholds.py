@@ -69,13 +69,12 @@ def test_no_threshold_does_better_by_the_rule(drawn, value):
     high = chosen(at_specificity(value))
     assert found[high][1] >= value - 1e-12
     assert all(found[c][0] <= found[high][0] for c in every if found[c][1] >= value)
-    for prevalence in (None, 0.3):
-        share = weights @ labels / weights.sum() if prevalence is None else prevalence
+    share = weights @ labels / weights.sum()
 
-        def cost(cut, share=share):
-            return -(5 * share * (1 - found[cut][0]) + 2 * (1 - share) * (1 - found[cut][1])) / 7
+    def benefit(cut):
+        return -(5 * share * (1 - found[cut][0]) + 2 * (1 - share) * (1 - found[cut][1])) / 7
 
-        is_best(chosen(min_cost(miss=5, false_alarm=2, prevalence=prevalence)), cost)
+    is_best(chosen(min_cost(miss=5, false_alarm=2)), benefit)
 
 
 def test_thresholds_of_calibrated_scores_are_where_theory_puts_them():
@@ -97,12 +96,6 @@ def test_several_findings_and_one_class():
     table = operating_points(labels, scores, cuts)
     assert table.loc[0, ["tp", "fp", "fn", "tn"]].tolist() == [2, 0, 0, 2]
     assert np.isnan(table.loc[1, "sensitivity"])
-    with pytest.raises(ValueError, match="each of 2 findings"):
-        operating_points(labels, scores, [0.5])
-    with pytest.raises(ValueError, match="NaN"):
-        operating_point(labels["Mass"], scores["Mass"], math.nan)
-    with pytest.raises(ValueError, match="one finding"):
-        operating_point(labels, scores, 0.5)
 
 
 @pytest.mark.filterwarnings("ignore::chexlib.metrics.UndefinedWarning")
@@ -138,86 +131,6 @@ def test_f1_interval_of_independent_films_covers_the_truth():
     assert 0.91 <= hits / 300 <= 0.99
 
 
-def test_intervals_by_patient_are_wider():
-    labels, scores, patients = clustered(100)
-    one = operating_point(labels, scores, 0.5, resamples=500)
-    other = operating_point(labels, scores, 0.5, patient=patients, resamples=500)
-    assert (
-        other.sensitivity.high - other.sensitivity.low > one.sensitivity.high - one.sensitivity.low
-    )
-    assert other.table == one.table
-
-
-def test_a_point_moves_to_another_prevalence():
-    labels, scores, _ = clustered(200)
-    point = operating_point(labels, scores, 0.5)
-    assert point.prevalence == pytest.approx(labels.mean())
-    assert point.called == pytest.approx((scores >= 0.5).mean())
-    same = point.at_prevalence(point.prevalence)
-    assert [same.tp, same.fp, same.fn, same.tn] == pytest.approx(
-        [point.per().tp, point.per().fp, point.per().fn, point.per().tn]
-    )
-    rare = point.at_prevalence(0.01, films=10_000)
-    assert rare.tp + rare.fn == pytest.approx(100)
-    assert rare.tp / 100 == pytest.approx(point.sensitivity.estimate)
-    assert rare.tn / 9900 == pytest.approx(point.specificity.estimate)
-
-
-def test_a_threshold_that_calls_nothing_has_no_ppv():
-    with pytest.warns(UndefinedWarning, match="ppv"):
-        point = operating_point([0, 1, 1], [0.1, 0.2, 0.3], math.inf)
-    assert np.isnan(point.ppv.estimate)
-    assert point.f1.estimate == 0
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: at_sensitivity(1.2), "sensitivity between"),
-        (lambda: at_specificity(-1), "specificity between"),
-        (lambda: min_cost(miss=0, false_alarm=0), "costs"),
-        (lambda: min_cost(miss=1, false_alarm=1, prevalence=2), "prevalence"),
-        (lambda: operating_point([0, 1], [0, 1], 0.5, patient=[1]), "each of 2 films"),
-        (lambda: net_benefit(1, 1, prevalence=0.5, threshold=1), "strictly between"),
-        (lambda: any_of([0.5]), "shape"),
-        (lambda: net_benefit(1.2, 0.5, prevalence=0.1, threshold=0.1), "sensitivity between"),
-        (lambda: net_benefit(0.5, -0.1, prevalence=0.1, threshold=0.1), "specificity between"),
-        (lambda: net_benefit(0.5, 0.5, prevalence=2, threshold=0.1), "prevalence between"),
-        (lambda: decision_curve([0, 1], [0.1, 0.2], [0.1], prevalence=2), "prevalence between"),
-        (lambda: decision_curve([0, 1], [0.1, 0.2], ["0.1"]), "to be numbers"),
-        (lambda: any_of([[1.5]]), "between 0 and 1"),
-        (lambda: any_of([[0.5]], how="sum"), "how"),
-        (lambda: decision_curve([1, 1], [0.1, 0.2], [0.5]), "both classes"),
-        (lambda: decision_curve(np.eye(2), np.eye(2), [0.5]), "one finding"),
-        (lambda: decision_curve([0, 1], [0.1, 2], [0.5]), "between 0 and 1, got 2"),
-        (lambda: decision_curve([0, 1], [0.1, 0.2], [0.5], patient=[1]), "each of 2"),
-    ],
-)
-def test_bad_input_is_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@given(films())
-def test_net_benefit_is_its_definition(drawn):
-    labels, p, weights, patients = drawn
-    cuts = np.array([0.1, 0.3, 0.7])
-    options = {"sample_weight": weights, "patient": patients, "resamples": 20}
-    curve = decision_curve(labels, p, cuts, **options)
-    total = weights.sum()
-    for cut, row in zip(cuts, curve.itertuples(), strict=True):
-        called = p >= cut
-        odds = cut / (1 - cut)
-        model = (weights @ (called & labels) - odds * (weights @ (called & ~labels))) / total
-        everyone = (weights @ labels - odds * (weights @ ~labels)) / total
-        assert (row.model, row.all) == pytest.approx((model, everyone))
-        assert row.gain == pytest.approx(model - max(everyone, 0))
-    moved = decision_curve(labels, p, cuts, prevalence=0.2, **options)
-    sens, spec = rates(labels, p, weights, 0.3)
-    assert moved.loc[1, "model"] == pytest.approx(0.2 * sens - 0.8 * (1 - spec) * 3 / 7)
-    assert moved.loc[1, "all"] == pytest.approx(0.2 - 0.8 * 3 / 7)
-
-
 def test_gain_has_a_paired_interval():
     labels, scores, patients = clustered(300, shift=2)
     p = 1 / (1 + np.exp(-(2 * scores - 2)))
@@ -244,10 +157,6 @@ def test_unions_keep_small_probabilities():
     assert no_finding([[1 - 1e-9, 1 - 1e-9]])[0] == pytest.approx(1e-18, rel=1e-6, abs=0)
 
 
-def test_one_threshold_probability_is_a_curve_of_one():
-    assert len(decision_curve([0, 1, 1], [0.1, 0.2, 0.4], 0.15, resamples=20)) == 1
-
-
 RNG = np.random.default_rng(0)
 PATIENT = np.arange(300) // 3
 LABELS = RNG.random(300) < 0.2
@@ -269,7 +178,9 @@ def test_agrees_with_one_threshold_at_a_time(patient):
 
 
 def test_no_call_has_no_precision():
-    row = threshold_sweep(LABELS, SCORES, CUTS, resamples=50).iloc[-1]
+    with pytest.warns(UndefinedWarning, match="ppv"):
+        assert operating_point(LABELS, SCORES, np.inf).f1.estimate == 0
+    row = threshold_sweep(LABELS, SCORES, np.inf, resamples=50).iloc[-1]
     assert row["tp"] == row["fp"] == row["sensitivity"] == 0
     assert np.isnan(row[["ppv", "ppv_low", "ppv_high"]].to_numpy(dtype=float)).all()
     assert row["sensitivity_high"] > 0
@@ -285,13 +196,6 @@ def test_weights_are_counts():
     pd.testing.assert_frame_equal(weighted[columns], repeated[columns])
 
 
-def test_refuses_several_findings():
-    with pytest.raises(ValueError, match="Expected one finding"):
-        threshold_sweep(np.ones((4, 2)), np.ones((4, 2)), CUTS)
-    with pytest.raises(ValueError, match="Expected one finding"):
-        expected_films(np.full((4, 2), 0.5))
-
-
 def test_per_films_scales_and_counts_the_work():
     points = pd.DataFrame({"tp": [8, 0, 0], "fp": [32, 5, 0], "fn": [2, 5, 5], "tn": [158, 90, 95]})
     found = per_films(points, films=1000)
@@ -301,27 +205,35 @@ def test_per_films_scales_and_counts_the_work():
     assert np.isnan(found["calls per hit"].iloc[2])
 
 
+@given(films())
+def test_net_benefit_is_its_definition(drawn):
+    labels, p, weights, patients = drawn
+    cuts = np.array([0.1, 0.3, 0.7])
+    options = {"sample_weight": weights, "patient": patients, "resamples": 20}
+    curve = decision_curve(labels, p, cuts, **options)
+    assert len(decision_curve(labels, p, 0.3, **options)) == 1
+    share = weights @ labels / weights.sum()
+    for cut, row in zip(cuts, curve.itertuples(), strict=True):
+        sens, spec = rates(labels, p, weights, cut)
+        model = net_benefit(sens, spec, prevalence=share, threshold=cut)
+        assert model == pytest.approx(share * sens - (1 - share) * (1 - spec) * cut / (1 - cut))
+        everyone = net_benefit(1, 0, prevalence=share, threshold=cut)
+        assert (row.model, row.all) == pytest.approx((model, everyone))
+        assert row.gain == pytest.approx(model - max(everyone, 0))
+
+
 probabilities = arrays(float, st.integers(2, 40), elements=st.floats(0.01, 0.99))
 
 
 @given(probabilities)
-def test_youden_of_expected_films_is_the_prevalence(p):
+def test_thresholds_of_expected_films_are_the_prevalence_and_half_the_best_f1(p):
     labels, scores, weight = expected_films(p)
-    threshold = choose(labels, scores, youden, sample_weight=weight)
-    mean = p.mean()
-    # Films below the mean are left alone, films above it called.
-    if np.ptp(p) > 1e-9:
-        assert not (p[p < threshold] > mean + 1e-9).any()
-        assert not (p[p >= threshold] < mean - 1e-9).any()
-
-
-@given(probabilities)
-def test_f1_threshold_of_expected_films_is_half_the_best(p):
-    labels, scores, weight = expected_films(p)
-    threshold = choose(labels, scores, max_f1, sample_weight=weight)
     best = np.nanmax(counts_by_threshold(labels, scores, sample_weight=weight).f1)
-    assert not (p[p < threshold] > best / 2 + 1e-9).any()
-    assert not (p[p >= threshold] < best / 2 - 1e-9).any()
+    for rule, expected in ((youden, p.mean()), (max_f1, best / 2)):
+        threshold = choose(labels, scores, rule, sample_weight=weight)
+        if rule is max_f1 or np.ptp(p) > 1e-9:
+            assert not (p[p < threshold] > expected + 1e-9).any()
+            assert not (p[p >= threshold] < expected - 1e-9).any()
 
 
 def test_expected_films_keep_their_weight():
@@ -329,31 +241,6 @@ def test_expected_films_keep_their_weight():
     assert labels.tolist() == [True, True, False, False]
     assert scores.tolist() == [0.2, 0.5, 0.2, 0.5]
     assert weight == pytest.approx([2, 2, 8, 2])
-
-
-def test_one_number_is_one_threshold():
-    pd.testing.assert_frame_equal(
-        threshold_sweep(LABELS, SCORES, 0.5, resamples=50),
-        threshold_sweep(LABELS, SCORES, [0.5], resamples=50),
-    )
-
-
-@pytest.mark.parametrize(
-    ("ask", "message"),
-    [
-        (lambda: threshold_sweep(LABELS, SCORES, [0.5, 50]), "at most 1 .* got 50.0"),
-        (lambda: threshold_sweep(LABELS, SCORES, [np.nan]), "got NaN"),
-        (lambda: threshold_sweep(LABELS, SCORES, ["0.5"]), "to be numbers"),
-        (lambda: threshold_sweep(LABELS, SCORES.astype(str), [0.5]), "numbers, got text"),
-        (lambda: threshold_sweep(LABELS, SCORES.astype(str).astype(object), [0.5]), "got text"),
-        (lambda: operating_point(LABELS, SCORES, 50), "at most 1"),
-        (lambda: operating_point(LABELS, SCORES, [0.5]), "one threshold"),
-        (lambda: operating_point(LABELS, SCORES, "0.5"), "to be numbers"),
-    ],
-)
-def test_thresholds_and_scores_that_are_none_are_refused(ask, message):
-    with pytest.raises(ValueError, match=message):
-        ask()
 
 
 def test_logits_have_thresholds_of_any_size():
@@ -370,3 +257,46 @@ def test_films_without_weight_are_no_trials():
     )
     assert found == alone
     assert found.specificity.method == "Wilson, 14 patients as trials"
+
+
+TWO = ([0, 1], [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: at_sensitivity(1.2), "sensitivity between"),
+        (lambda: at_specificity(-1), "specificity between"),
+        (lambda: min_cost(miss=0, false_alarm=0), "costs"),
+        (lambda: net_benefit(1, 1, prevalence=0.5, threshold=1), "strictly between"),
+        (lambda: net_benefit(1.2, 0.5, prevalence=0.1, threshold=0.1), "sensitivity between"),
+        (lambda: net_benefit(0.5, -0.1, prevalence=0.1, threshold=0.1), "specificity between"),
+        (lambda: net_benefit(0.5, 0.5, prevalence=2, threshold=0.1), "prevalence between"),
+        (lambda: decision_curve(*TWO, ["0.1"]), "to be numbers"),
+        (lambda: decision_curve(*TWO, [1]), "strictly between 0 and 1"),
+        (lambda: decision_curve([1, 1], [0.1, 0.2], [0.5]), "both classes"),
+        (lambda: decision_curve(np.eye(2), np.eye(2), [0.5]), "one finding"),
+        (lambda: decision_curve([0, 1], [0.1, 2], [0.5]), "between 0 and 1, got 2"),
+        (lambda: decision_curve(*TWO, [0.5], patient=[1]), "each of 2"),
+        (lambda: any_of([0.5]), "shape"),
+        (lambda: any_of([[1.5]]), "between 0 and 1"),
+        (lambda: any_of([[0.5]], how="sum"), "how"),
+        (lambda: expected_films(np.full((4, 2), 0.5)), "Expected one finding"),
+        (lambda: threshold_sweep(np.ones((4, 2)), np.ones((4, 2)), CUTS), "Expected one finding"),
+        (lambda: threshold_sweep(LABELS, SCORES, [0.5, 50]), "at most 1 .* got 50.0"),
+        (lambda: threshold_sweep(LABELS, SCORES, [np.nan]), "got NaN"),
+        (lambda: threshold_sweep(LABELS, SCORES, ["0.5"]), "to be numbers"),
+        (lambda: threshold_sweep(LABELS, SCORES.astype(str), [0.5]), "numbers, got text"),
+        (lambda: threshold_sweep(LABELS, SCORES.astype(str).astype(object), [0.5]), "got text"),
+        (lambda: operating_point(*TWO, 0.5, patient=[1]), "each of 2 films"),
+        (lambda: operating_point(*TWO, math.nan), "NaN"),
+        (lambda: operating_point(np.eye(2), np.eye(2), 0.5), "one finding"),
+        (lambda: operating_point(LABELS, SCORES, 50), "at most 1"),
+        (lambda: operating_point(LABELS, SCORES, [0.5]), "one threshold"),
+        (lambda: operating_point(LABELS, SCORES, "0.5"), "to be numbers"),
+        (lambda: operating_points(np.eye(2), np.eye(2), [0.5]), "each of 2 findings"),
+    ],
+)
+def test_bad_input_is_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()
