@@ -40,8 +40,8 @@ import pandas as pd
 from chexlib.inference import Preparation
 from chexlib.interpret.attribution import case_maps
 from chexlib.interpret.heatmap import CUTS, LEVELS, HeatMap, heat_boxes, iobb, iou, truth_mask
-from chexlib.metrics.estimates import UndefinedWarning, wilson_interval
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples
+from chexlib.metrics.inputs import UndefinedWarning
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -43,8 +43,7 @@ from chexlib.metrics.comparison import (
     delong,
     holm,
 )
-from chexlib.metrics.estimates import Estimate, UndefinedWarning, wilson
-from chexlib.metrics.inputs import OneClassWarning, from_counts
+from chexlib.metrics.inputs import OneClassWarning, UndefinedWarning, from_counts
 from chexlib.metrics.label_noise import (
     expected_persistence,
     film_pairs,
@@ -66,7 +65,7 @@ from chexlib.metrics.readers import (
     panel_agreement,
     reader_agreement,
 )
-from chexlib.metrics.resampling import Bootstrap, Resamples, resampled
+from chexlib.metrics.resampling import Bootstrap, Estimate, Resamples, resampled, wilson
 from chexlib.metrics.subgroups import age_band, by_subgroup
 from chexlib.metrics.thresholds import (
     OperatingPoint,

@@ -14,9 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chexlib.metrics.estimates import Estimate, normal_quantile, undefined
 from chexlib.metrics.inputs import as_bool, check_patients, check_share, check_weight
-from chexlib.metrics.resampling import RESAMPLES, Resamples, percentile_ends, proportions
+from chexlib.metrics.resampling import (
+    RESAMPLES,
+    Estimate,
+    Resamples,
+    normal_quantile,
+    percentile_ends,
+    proportions,
+    undefined,
+)
 
 TP, FP, FN, TN = range(4)
 # Of a proportion: the cell that counts, the other of its denominator, and why there may be none.
@@ -114,7 +121,7 @@ def assess(
         agree of all films. Where resampling cannot move a proportion (all or none of the films),
         the interval is Wilson's with patients counted instead of films; a likelihood ratio that it
         cannot move has no interval. Undefined figures are NaN, with an
-        :class:`~chexlib.metrics.estimates.UndefinedWarning`. Kappa of a constant label or reference
+        :class:`~chexlib.metrics.UndefinedWarning`. Kappa of a constant label or reference
         is 0 whatever the films; it has no interval, and ``method`` says why.
 
     Raises

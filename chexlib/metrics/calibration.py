@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, logit
 
-from chexlib.metrics.estimates import UndefinedWarning
-from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
+from chexlib.metrics.inputs import Films, UndefinedWarning, check_films, check_share, warn_one_class
 from chexlib.metrics.resampling import RESAMPLES, Resamples, draws_of, proportions
 
 _LOG_TEMPERATURE = 5.0  # temperatures are sought between exp(-5) and exp(5)
@@ -192,9 +191,9 @@ def calibration_slope(
         The slope: 1 is right, below 1 says that probabilities are too extreme. The intercept, what
         all logits lack if their slope is left at 1: 0 is right, below 0 says that probabilities are
         too high. Both NaN where films are of one class, with a
-        :class:`~chexlib.metrics.inputs.OneClassWarning`; the slope is NaN where the probabilities
+        :class:`~chexlib.metrics.OneClassWarning`; the slope is NaN where the probabilities
         part the classes or are all equal, with an
-        :class:`~chexlib.metrics.estimates.UndefinedWarning`.
+        :class:`~chexlib.metrics.UndefinedWarning`.
 
     References
     ----------
@@ -368,7 +367,7 @@ def fit_temperature(
     Returns
     -------
     LogitScaling
-        With an :class:`~chexlib.metrics.estimates.UndefinedWarning` where no temperature between
+        With an :class:`~chexlib.metrics.UndefinedWarning` where no temperature between
         1/148 and 148 is best: colder is always better where classes are apart, hotter where the
         score says nothing or the contrary.
 

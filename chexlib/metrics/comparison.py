@@ -24,10 +24,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from chexlib.metrics.estimates import Estimate, UndefinedWarning, normal_quantile
-from chexlib.metrics.inputs import check_films, check_share, warn_one_class
+from chexlib.metrics.inputs import UndefinedWarning, check_films, check_share, warn_one_class
 from chexlib.metrics.ranking import auroc, auroc_standard_error, roc
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, resampled
+from chexlib.metrics.resampling import (
+    RESAMPLES,
+    Bootstrap,
+    Estimate,
+    Resamples,
+    draws_of,
+    normal_quantile,
+    resampled,
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ class Aurocs:
         Contrast
             One score less itself is 0, surely, and has p = 1. Of AUROCs of 0 or 1 alone no variance
             can be estimated: interval and p are NaN, with an
-            :class:`~chexlib.metrics.estimates.UndefinedWarning`.
+            :class:`~chexlib.metrics.UndefinedWarning`.
         """
         c = np.asarray(coefficients, dtype=float)
         if c.shape != self.auroc.shape:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from chexlib.metrics.estimates import UndefinedWarning
+
+class UndefinedWarning(UserWarning):
+    """A figure has no value on these films, such as the PPV of a label that no film has."""
 
 
 class OneClassWarning(UndefinedWarning):

@@ -29,8 +29,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.agreement import ppv
-from chexlib.metrics.estimates import Estimate
 from chexlib.metrics.inputs import check_patients, check_share
+from chexlib.metrics.resampling import Estimate
 
 
 def label_worth(

@@ -158,7 +158,7 @@ def roc(
     """Return the ROC curve: sensitivity against false-positive rate, all points kept.
 
     Parameters and errors are those of :func:`counts_by_threshold`. With one class only, the rate
-    that has no films is NaN, with a :class:`~chexlib.metrics.inputs.OneClassWarning`.
+    that has no films is NaN, with a :class:`~chexlib.metrics.OneClassWarning`.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def precision_recall(
     """Return the precision-recall curve, a point for each distinct score.
 
     Parameters and errors are those of :func:`counts_by_threshold`. Without positives, recall is
-    NaN, with a :class:`~chexlib.metrics.inputs.OneClassWarning`.
+    NaN, with a :class:`~chexlib.metrics.OneClassWarning`.
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
     curves = [_precision_recall(counts) for counts in _all_counts(films)]
@@ -208,7 +208,7 @@ def auroc(
     -------
     float or ndarray [F]
         In [0, 1]; NaN where a finding is on no film or on all, with a
-        :class:`~chexlib.metrics.inputs.OneClassWarning`.
+        :class:`~chexlib.metrics.OneClassWarning`.
 
     Examples
     --------
@@ -234,7 +234,7 @@ def average_precision(
     Returns
     -------
     float or ndarray [F]
-        In [0, 1]; NaN without positives, with a :class:`~chexlib.metrics.inputs.OneClassWarning`.
+        In [0, 1]; NaN without positives, with a :class:`~chexlib.metrics.OneClassWarning`.
 
     Examples
     --------

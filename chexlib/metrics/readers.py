@@ -27,9 +27,8 @@ from scipy.special import comb, expit, ndtri, owens_t
 from scipy.stats import t
 
 from chexlib.metrics.comparison import sensitivity_at_reader
-from chexlib.metrics.estimates import Estimate
 from chexlib.metrics.inputs import as_bool, check_share
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, percentile_ends
+from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Estimate, Resamples, percentile_ends
 
 
 def reader_agreement(

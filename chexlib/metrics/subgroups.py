@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from chexlib.metrics.estimates import UndefinedWarning
-from chexlib.metrics.inputs import OneClassWarning, check_films
+from chexlib.metrics.inputs import OneClassWarning, UndefinedWarning, check_films
 from chexlib.metrics.ranking import auroc
 from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, resampled
 

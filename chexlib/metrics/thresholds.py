@@ -16,10 +16,16 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.agreement import TwoByTwo
-from chexlib.metrics.estimates import Estimate, UndefinedWarning
-from chexlib.metrics.inputs import Films, check_films, check_share, warn_one_class
+from chexlib.metrics.inputs import Films, UndefinedWarning, check_films, check_share, warn_one_class
 from chexlib.metrics.ranking import CountsByThreshold, counts_by_threshold
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, proportions
+from chexlib.metrics.resampling import (
+    RESAMPLES,
+    Bootstrap,
+    Estimate,
+    Resamples,
+    draws_of,
+    proportions,
+)
 
 Rule = Callable[[CountsByThreshold], "NDArray[np.float64]"]
 """What a threshold is worth: from the 2x2 tables at all thresholds to one number for each."""
@@ -115,7 +121,7 @@ def choose(
     float or ndarray [F]
         One of the scores; ``inf`` where it is best to call no film positive; the highest where
         several do equally well. NaN where a finding is on no film or on all, with a
-        :class:`~chexlib.metrics.inputs.OneClassWarning`.
+        :class:`~chexlib.metrics.OneClassWarning`.
 
     Examples
     --------

@@ -15,7 +15,6 @@ from chexlib.data import Batcher
 from chexlib.interpret import (
     METHODS,
     attribute,
-    case_maps,
     class_activation_maps,
     maps_and_logits,
     maps_of,
@@ -126,17 +125,6 @@ def test_every_method_by_position(theirs, images, method, quick):
     for wrong in (3, -1, "Mass"):
         with pytest.raises(ValueError, match="Expected a position from 0 to 2"):
             attribute(theirs, images, wrong, method=method, **options)
-
-
-def test_many_films_of_theirs(theirs):
-    films = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    batcher = Batcher(films, channels=3)
-    maps, logits = maps_of(theirs, batcher, range(3), batch_size=2)
-    assert maps.shape == (3, 3, 2, 2)
-    with torch.no_grad():
-        np.testing.assert_allclose(logits, theirs(batcher(range(3))), atol=1e-5)
-    pairs = case_maps(theirs, batcher, [2, 0], [1, 2])
-    np.testing.assert_allclose(pairs.values, maps[[2, 0], [1, 2]], atol=1e-5)
 
 
 THEIRS = """

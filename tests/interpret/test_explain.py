@@ -226,26 +226,6 @@ class TestCommand:
         assert len({m.SOPInstanceUID for m in made}) == 3
         assert len({m.SeriesInstanceUID for m in made}) == 1
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (["--finding", "Maas"], "Did you mean 'Mass'"),
-            (["--method", "lime"], "Expected a method among"),
-            (["--cut", "x"], "Expected a cut"),
-        ],
-    )
-    def test_errors_are_one_line(self, png, checkpoint, options, message, tmp_path):
-        result = run("explain", png, "--checkpoint", checkpoint, "--out", tmp_path / "o", *options)
-        assert result.exit_code == 1
-        assert message in result.output
-        assert "Traceback" not in result.output
-        assert not (tmp_path / "o").exists()
-
-    def test_no_film_and_no_weights(self, png, checkpoint, tmp_path):
-        nothing = tmp_path / "nothing.png"
-        assert nothing.name in run("explain", nothing, "--checkpoint", checkpoint).output
-        assert run("explain", png, "--checkpoint", tmp_path / "no.safetensors").exit_code == 1
-
 
 class TestLocalize:
     def test_phantom(self, checkpoint, tmp_path, monkeypatch):
@@ -266,11 +246,6 @@ class TestLocalize:
         refused = run("localize", "phantom", "--checkpoint", checkpoint, *options)
         assert "Expected a new file, got" in refused.output
         assert (out / "cases.csv").read_text() == "mine"
-
-    def test_films_without_boxes(self, png, checkpoint):
-        result = run("localize", png.parent, "--checkpoint", checkpoint)
-        assert result.exit_code == 1
-        assert "found none among 1 films" in result.output
 
     def test_a_bad_film_costs_that_film_alone(self, png, checkpoint, tmp_path):
         films, out = tmp_path / "films", tmp_path / "out"
@@ -293,12 +268,6 @@ class TestLocalize:
         assert result.exit_code == 1
         assert "found none among 1, such as" in result.output
 
-    def test_options_that_do_not_fit(self, png, checkpoint):
-        result = run("localize", png.parent, "--checkpoint", checkpoint, "--patients", 3)
-        assert "phantom only" in result.output
-        result = run("localize", "phantom", "--checkpoint", checkpoint, "--method", "lime")
-        assert "Expected a method among" in result.output
-
     @pytest.mark.real_data("nih_sample/images")
     def test_the_boxed_films_of_nih(self, checkpoint, tmp_path):
         # The path from files to the table; the weights are random, so its values mean nothing.
@@ -315,3 +284,25 @@ class TestLocalize:
         cases = pd.read_csv(tmp_path / "cases.csv")
         area = cases[cases["source"] == "cam"].set_index("image")["area"]
         assert area["00008386_000.png"] == pytest.approx(58.51 * 47.68 / 1024**2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("command", "source", "options", "message"),
+    [
+        ("explain", "film.png", ["--finding", "Maas"], "Did you mean 'Mass'"),
+        ("explain", "film.png", ["--method", "lime"], "Expected a method among"),
+        ("explain", "film.png", ["--cut", "x"], "Expected a cut"),
+        ("explain", "nothing.png", [], "nothing.png"),
+        ("explain", "film.png", ["--checkpoint", "no.safetensors"], "safetensors"),
+        ("localize", "", [], "found none among 1 films"),
+        ("localize", "", ["--patients", 3], "phantom only"),
+        ("localize", "phantom", ["--method", "lime"], "Expected a method among"),
+    ],
+)
+def test_errors_are_one_line(command, source, options, message, png, checkpoint, tmp_path):
+    given, out = (source if source == "phantom" else png.parent / source), tmp_path / "out"
+    result = run(command, given, "--checkpoint", checkpoint, "--out", out, *options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()

@@ -20,7 +20,7 @@ from chexlib.interpret import (
     truth_mask,
 )
 from chexlib.metrics import Bootstrap, Resamples
-from chexlib.metrics.estimates import wilson_interval
+from chexlib.metrics.resampling import wilson_interval
 
 SEEDS = st.integers(0, 2**32 - 1)
 QUARTER = np.array([[0.25, 0.25, 0.5, 0.5]])

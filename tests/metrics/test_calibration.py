@@ -78,15 +78,6 @@ def test_equal_probabilities_stay_together_and_bins_without_films_are_left_out()
     assert found["n"].tolist() == [2] + [1] * 9
 
 
-def test_intervals_cover_honest_probabilities():
-    hits = []
-    for seed in range(40):
-        labels, p = honest(600, seed=seed)
-        found = reliability(labels, p, bins=5)
-        hits += list((found["low"] <= found["predicted"]) & (found["predicted"] <= found["high"]))
-    assert 0.9 < np.mean(hits) < 0.99
-
-
 def test_calibration_error_of_equal_width_is_torchmetrics():
     torch = pytest.importorskip("torch")
     from torchmetrics.functional.classification import binary_calibration_error
