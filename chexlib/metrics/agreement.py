@@ -19,6 +19,7 @@ from chexlib.metrics.resampling import (
     RESAMPLES,
     Estimate,
     Resamples,
+    draws_of,
     normal_quantile,
     percentile_ends,
     proportions,
@@ -141,32 +142,29 @@ def assess(
         raise ValueError(f"Expected statistics among {known}, got {sorted(unknown)}.")
     normal_quantile(level)  # refuses a level outside (0, 1)
     cells = _film_cells(label, reference)
-    patients = np.arange(len(cells)) if patient is None else check_patients(patient, len(cells))
-    weight = None
+    patient = None if patient is None else check_patients(patient, len(cells))
+    weight, kept = None, np.ones(len(cells), dtype=bool)
     if sample_weight is not None:
         weight = check_weight(sample_weight, len(cells))
         kept = weight > 0
-        cells, patients, weight = cells[kept], patients[kept], weight[kept]
 
-    def draws(films: NDArray | slice) -> Resamples:
-        drawn = Resamples(patients[films], resamples=resamples, seed=seed)
-        drawn.unit = "film" if patient is None else "patient"
-        return drawn
+    def of(films: NDArray[np.bool_]) -> tuple[NDArray, Resamples, NDArray | None]:
+        draws = draws_of(films, patient, resamples=resamples, seed=seed)
+        return cells[films], draws, None if weight is None else weight[films]
 
     found = {}
     for name in statistics:
         if name not in _PROPORTIONS:
-            found[name] = _of_all_cells(name, cells, weight, draws(slice(None)), level)
+            found[name] = _of_all_cells(name, *of(kept), level=level)
             continue
         counted, other, why = _PROPORTIONS[name]
-        films = cells[:, counted] | cells[:, other]
+        films = kept & (cells[:, counted] | cells[:, other])
         if not films.any():
             found[name] = undefined(name, why)
             continue
-        some, weights = cells[films, counted, None], None if weight is None else weight[films]
-        (found[name],) = proportions(
-            some, np.ones_like(some), draws(films), name=name, weight=weights, level=level
-        )
+        some, draws, own = of(films)
+        among, counted = np.ones((len(some), 1), dtype=bool), some[:, [counted]]
+        (found[name],) = proportions(counted, among, draws, name=name, weight=own, level=level)
     return found
 
 
@@ -308,8 +306,9 @@ def _film_cells(label: ArrayLike, reference: ArrayLike) -> NDArray[np.bool_]:
 def _of_all_cells(
     name: str,
     cells: NDArray[np.bool_],
-    weight: NDArray[np.float64] | None,
     draws: Resamples,
+    weight: NDArray[np.float64] | None,
+    *,
     level: float,
 ) -> Estimate:
     """Return kappa or the likelihood ratio, which all four cells go into."""

@@ -124,7 +124,7 @@ def reliability(
     """
     films, member = _binned(labels, probabilities, sample_weight, bins, strategy)
     y, p, weight = films.labels, films.scores[:, 0], films.mass
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
     inside = member[:, None] == np.arange(member.max() + 1)
     shares = proportions(
         *np.broadcast_arrays(y, inside), draws, name="share", weight=films.weight, level=level

@@ -403,7 +403,7 @@ def sensitivity_at_reader(
     )
     order = np.argsort(-films.scores[:, 0], kind="stable")  # sorted once, not in each resample
     read = check_films(reader, scores, sample_weight=sample_weight).labels[order, 0]
-    draws = draws_of(films, patient, resamples=resamples, seed=seed).select(order)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed).select(order)
 
     def sensitivities(
         y: NDArray[np.bool_], scores: NDArray, *, sample_weight: NDArray
@@ -476,7 +476,7 @@ def _compare(
         gap = found.contrast([1, -1], level=level)
         first, second = (float(value) for value in found.auroc)
         return Comparison(first, second, gap.estimate, gap.low, gap.high, gap.p_value, found.method)
-    draws = draws_of(pair[0], patient, resamples=resamples, seed=seed)
+    draws = draws_of(pair[0].kept, patient, resamples=resamples, seed=seed)
     first, second = (
         resampled(metric, films.labels[:, 0], films.scores[:, 0], draws, sample_weight=films.weight)
         for films in pair

@@ -281,7 +281,8 @@ def shuffled_persistence(
         starts = shuffled[first]
         with np.errstate(invalid="ignore"):
             values[row] = (starts & shuffled[second]).sum(axis=0) / starts.sum(axis=0)
-    low, high = np.quantile(values, [0.025, 0.975], axis=0, method="inverted_cdf")
+    share = np.array([1 - 0.95, 1 + 0.95]) / 2
+    low, high = np.quantile(values, share, axis=0, method="inverted_cdf")
     return pd.DataFrame({"expected": expected, "low": low, "high": high})
 
 

@@ -28,7 +28,14 @@ from scipy.stats import t
 
 from chexlib.metrics.comparison import sensitivity_at_reader
 from chexlib.metrics.inputs import as_bool, check_share
-from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Estimate, Resamples, percentile_ends
+from chexlib.metrics.resampling import (
+    RESAMPLES,
+    Bootstrap,
+    Estimate,
+    Resamples,
+    draws_of,
+    percentile_ends,
+)
 
 
 def reader_agreement(
@@ -94,7 +101,7 @@ def reader_agreement(
             "negative_agreement": 1 - split / (pairs * no),
         }
 
-    draws = _draws(patient, len(reads), resamples, seed)
+    draws = draws_of(np.ones(len(reads), bool), patient, resamples=resamples, seed=seed)
     return _of_sums(statistics, columns, draws, k=int((split == 0).sum()), level=level)
 
 
@@ -161,7 +168,7 @@ def panel_agreement(
             found["positive_agreement"] = 2 * agreed / either
         return found
 
-    draws = _draws(patient, len(reads), resamples, seed)
+    draws = draws_of(np.ones(len(reads), bool), patient, resamples=resamples, seed=seed)
     return _of_sums(statistics, columns, draws, k=int(sum(columns[2])), level=level)
 
 
@@ -206,7 +213,7 @@ def krippendorff_alpha(
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise ValueError(f"Expected whole counts [N, V] of at least 0, got {counts.shape}.")
-    draws = _draws(patient, len(counts), resamples, seed)
+    draws = draws_of(np.ones(len(counts), bool), patient, resamples=resamples, seed=seed)
     kinds, which = np.unique(counts, axis=0, return_inverse=True)
 
     def alpha(times: NDArray) -> float:
@@ -319,14 +326,6 @@ def _majority(size: int, n_readers: int, votes: NDArray) -> NDArray[np.float64]:
     return sum(ways) / comb(n_readers, size)
 
 
-def _draws(patient: ArrayLike | Resamples | None, n: int, resamples: int, seed: int) -> Resamples:
-    if isinstance(patient, Resamples):
-        return patient
-    draws = Resamples(np.arange(n) if patient is None else patient, resamples=resamples, seed=seed)
-    draws.unit = "film" if patient is None else "patient"
-    return draws
-
-
 def _of_sums(
     statistics: Callable[[NDArray], dict[str, NDArray]],
     columns: Sequence[ArrayLike],
@@ -337,10 +336,6 @@ def _of_sums(
 ) -> dict[str, Estimate]:
     """Return statistics of sums over films ``[C, 1 + B]``, with intervals over the resamples."""
     columns = np.stack(columns, axis=1).astype(float)
-    if len(columns) != len(draws.code):
-        raise ValueError(
-            f"Expected a patient for each of {len(columns)} films, got {len(draws.code)}."
-        )
     with np.errstate(divide="ignore", invalid="ignore"):
         values = statistics(np.vstack([columns.sum(axis=0), draws.sums(columns)]).T)
     found = {}

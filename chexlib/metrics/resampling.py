@@ -413,7 +413,7 @@ def resampled(
     True
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    draws = draws_of(films, draws)
+    draws = draws_of(films.kept, draws)
     if not films.kept.all():
         labels, scores = np.asarray(labels)[films.kept], np.asarray(scores)[films.kept]
     estimate = np.asarray(metric(labels, scores, sample_weight=films.weight), dtype=float)
@@ -441,25 +441,26 @@ def resampled(
 
 
 def draws_of(
-    films: Films,
+    kept: NDArray[np.bool_],
     patient: ArrayLike | Resamples | None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Resamples:
-    """Return the draws for checked films: of patients, or of films where there are no patients.
+    """Return the draws for those of N films that are kept: of patients, given for all N films.
 
-    ``patient`` is of all films [N] that :func:`~chexlib.metrics.inputs.check_films` was given.
+    Where there are no patients, of films.
     """
-    if not isinstance(patient, Resamples):
-        draws = Resamples(films.patients(patient), resamples=resamples, seed=seed)
-        draws.unit = "film" if patient is None else "patient"
-        return draws
-    if len(patient.code) != len(films.kept):
-        raise ValueError(
-            f"Expected a patient for each of {len(films.kept)} films, got {len(patient.code)}."
-        )
-    return patient if films.kept.all() else patient.select(films.kept)
+    if isinstance(patient, Resamples):
+        if len(patient.code) != len(kept):
+            raise ValueError(
+                f"Expected a patient for each of {len(kept)} films, got {len(patient.code)}."
+            )
+        return patient if kept.all() else patient.select(kept)
+    code = np.arange(len(kept)) if patient is None else check_patients(patient, len(kept))
+    draws = Resamples(code[kept], resamples=resamples, seed=seed)
+    draws.unit = "film" if patient is None else "patient"
+    return draws
 
 
 def proportions(

@@ -101,7 +101,7 @@ def by_subgroup(
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
     n = len(films.kept)
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
 
     def on(inside: NDArray[np.bool_]) -> tuple[Bootstrap, NDArray[np.bool_]]:
         """Resample some films; also say for which findings they are enough."""

@@ -206,7 +206,7 @@ def operating_point(
     if np.ndim(threshold):
         raise ValueError(f"Expected one threshold, got shape {np.shape(threshold)}.")
     cut = check_thresholds(threshold, films.scores, chosen=True)
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
     cells, figures = _at(cut, films, draws, figures=_FIGURES, level=level)
     table = TwoByTwo(*(cell[0].item() for cell in cells.values()))
     return OperatingPoint(
@@ -243,7 +243,7 @@ def operating_points(
         specificity, ppv, npv and f1, its value, ``…_low`` and ``…_high``.
     """
     films = check_films(labels, scores, sample_weight=sample_weight)
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
     thresholds = check_thresholds(thresholds, films.scores)
     if thresholds.shape != (len(films.names),):
         raise ValueError(
@@ -311,7 +311,7 @@ def threshold_sweep(
     1        0.5  2.0  0.0  1.0  3.0         0.67
     """
     films = check_films(labels, scores, sample_weight=sample_weight, one_finding=True)
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
     cut = check_thresholds(thresholds, films.scores, chosen=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedWarning)  # NaN in the table says it
@@ -443,7 +443,7 @@ def decision_curve(
     # Columns: weight called at each threshold among positives, among negatives, and all of each.
     y, called = films.labels, films.scores >= cut
     columns = np.hstack([called & y, called & ~y, y, ~y]) * films.mass[:, None]
-    draws = draws_of(films, patient, resamples=resamples, seed=seed)
+    draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
 
     table = pd.DataFrame({"threshold": cut})
     # The films themselves first, then every resample.
