@@ -451,10 +451,10 @@ def decision_curve(
     tp, fp, positive, negative = np.split(sums, [len(cut), 2 * len(cut), 2 * len(cut) + 1], axis=1)
     odds, n = cut / (1 - cut), positive + negative
     model, every = (tp - odds * fp) / n, (positive - odds * negative) / n
-    for name, values in (("model", model), ("gain", model - np.maximum(every, 0))):
+    gain = model - np.maximum(every, 0)
+    for name, prefix, values in (("model", "", model), ("gain", "gain_", gain)):
         # Where no film is called the benefit is 0, and where all are it is that of acting on all.
         ends = Bootstrap(values[0], values[1:], draws).interval(level=level, fixed=True)
-        prefix = "" if name == "model" else f"{name}_"
         table[[name, f"{prefix}low", f"{prefix}high"]] = np.column_stack([values[0], *ends])
     return table.assign(all=every[0])
 
