@@ -360,7 +360,7 @@ def draw_calibration(found: Evaluation) -> Figure:
         part = bins[bins["finding"] == name]
         x = part["predicted"].clip(lower=least)
         ax.plot([least, 1], [least, 1], color=GREY, linestyle=":", linewidth=1)
-        low, high = part["low"].clip(lower=least), part["high"].clip(lower=least)
+        low, high = (part[f"observed_{end}"].clip(lower=least) for end in ("low", "high"))
         ax.vlines(x, low, high, color=BLUE, linewidth=1.4)
         ax.plot(x, part["observed"].clip(lower=least), "o", color=BLUE, markersize=3.5)
         ax.set(xscale="log", yscale="log", xlim=(least, 1.2), ylim=(least, 1.2))

@@ -51,7 +51,7 @@ def estimate_text(
 
 def interval_text(
     frame: pd.DataFrame,
-    columns: Sequence[str] = ("prevalence", "low", "high"),
+    columns: Sequence[str] = ("estimate", "low", "high"),
     *,
     scale: float = 1.0,
     decimals: int = 1,
@@ -72,7 +72,7 @@ def interval_text(
 
     Examples
     --------
-    >>> frame = pd.DataFrame({"prevalence": [0.1284], "low": [0.1201], "high": [0.1372]})
+    >>> frame = pd.DataFrame({"estimate": [0.1284], "low": [0.1201], "high": [0.1372]})
     >>> interval_text(frame, scale=100)
     ['12.8 (12.0\xa0to\xa013.7)']
     """
@@ -85,7 +85,7 @@ def interval_text(
 
 def difference_text(
     rows: pd.DataFrame,
-    columns: Sequence[str] = ("difference", "low", "high"),
+    columns: Sequence[str] = ("estimate", "low", "high"),
     *,
     decimals: int = 2,
 ) -> pd.Series:
@@ -106,7 +106,7 @@ def difference_text(
 
     Examples
     --------
-    >>> rows = pd.DataFrame({"difference": [-0.001], "low": [-0.05], "high": [0.04]})
+    >>> rows = pd.DataFrame({"estimate": [-0.001], "low": [-0.05], "high": [0.04]})
     >>> difference_text(rows)[0].replace("\xa0", " ")
     '0.00 (−0.05 to +0.04)'
     """

@@ -165,7 +165,7 @@ def ratio(top: np.ndarray, base: np.ndarray, draws: Resamples) -> Bootstrap:
     return Bootstrap(estimate, replicates, draws)
 
 
-def listed(found: list, name: str = "estimate") -> pd.DataFrame:
+def listed(found: list) -> pd.DataFrame:
     """Return estimates with their intervals and methods as rows: ``estimate low high method``."""
     rows = [(one.estimate, one.low, one.high, one.method) for one in found]
-    return pd.DataFrame(rows, columns=[name, "low", "high", "method"])
+    return pd.DataFrame(rows, columns=["estimate", "low", "high", "method"])

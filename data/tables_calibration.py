@@ -124,8 +124,8 @@ def decision_curves() -> Built:
             curve.insert(1, "method", how)
             tables.append(curve)
     return pd.concat(tables, ignore_index=True).round(6), provenance(
-        "Platt fitted on the half `choose`, figures of the half `report`; per film; intervals of "
-        f"95% by patient, {RESAMPLES} resamples"
+        "estimate: net benefit of the model; Platt fitted on the half `choose`, figures of the "
+        f"half `report`; per film; intervals of 95% by patient, {RESAMPLES} resamples"
     )
 
 
@@ -133,8 +133,8 @@ def decision_curves() -> Built:
 def miss_costs() -> Built:
     """Cost of films if a miss costs ten false alarms: a searched threshold against arithmetic.
 
-    ``cost`` is in false alarms per 1,000 films; ``extra`` is the cost less that of the searched
-    threshold, paired.
+    ``estimate`` is the cost in false alarms per 1,000 films; ``extra`` is the cost less that of the
+    searched threshold, paired.
     """
     costs = {}
     for name in FINDINGS:
@@ -154,12 +154,13 @@ def miss_costs() -> Built:
         first = Bootstrap(found.estimate[:1], found.replicates[:, :1], draws)
         extra = found - first
         ends = extra.interval(fixed=True)  # the first way less itself
-        table = {"way": list(calls), "cost": found.estimate, "low": low, "high": high}
+        table = {"way": list(calls), "estimate": found.estimate, "low": low, "high": high}
         table |= named("extra", extra.estimate, *ends)
         rows.append(pd.DataFrame({"finding": name} | table))
     return pd.concat(rows, ignore_index=True).round(3), provenance(
-        "thresholds chosen and Platt fitted on the half `choose`, figures of the half `report`; "
-        f"intervals of 95% by patient, {RESAMPLES} resamples"
+        "estimate: cost in false alarms per 1,000 films; thresholds chosen and Platt fitted on the "
+        f"half `choose`, figures of the half `report`; intervals of 95% by patient, {RESAMPLES} "
+        "resamples"
     )
 
 

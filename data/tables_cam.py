@@ -244,17 +244,18 @@ def focus() -> Built:
         )
         sizes = pd.DataFrame(sizes, columns=["n_yes", "n_no", "warm_yes", "warm_no"])
         sizes.loc[len(FINDINGS)] = [*sizes.iloc[:, :2].sum(), *sizes.iloc[:, 2:].mean()]
-        rows = by_finding(found, MEAN).rename(columns={"estimate": "auroc"})
+        rows = by_finding(found, MEAN)
         sizes = sizes.astype({"n_yes": int, "n_no": int})
         tables.append(rows.join(sizes).assign(question=question, measure=measure))
-    columns = ["question", "measure", "finding", "n_yes", "n_no", "warm_yes", "warm_no", "auroc"]
+    columns = ["question", "measure", "finding", "n_yes", "n_no", "warm_yes", "warm_no"]
     note = (
-        "AUROC of telling yes from no; focus: less of the film above half of the map's range; "
-        "height: the map's maximum, in units of the logit; warm: median share of the film above "
-        "half of the range; thresholds by Youden's index on validation films; intervals by patient"
+        "estimate: AUROC of telling yes from no; focus: less of the film above half of the map's "
+        "range; height: the map's maximum, in units of the logit; warm: median share of the film "
+        "above half of the range; thresholds by Youden's index on validation films; intervals by "
+        "patient"
     )
     frame = pd.concat(tables, ignore_index=True)
-    return frame[[*columns, "low", "high"]], _provenance(note)
+    return frame[[*columns, "estimate", "low", "high"]], _provenance(note)
 
 
 @builds("cam_examples")
@@ -424,11 +425,12 @@ def scales() -> Built:
         shares = proportions(np.concatenate(parts).reshape(-1, 1), among, draws, name="hot maps")
         for kind, n, one in zip(kinds, n_patients, shares, strict=True):
             rows.append((scale, kind, one.n, n, one.estimate, one.low, one.high))
-    columns = ["scale", "kind", "n_maps", "n_patients", "hot", "low", "high"]
+    columns = ["scale", "kind", "n_maps", "n_patients", "estimate", "low", "high"]
     note = (
-        f"hot: somewhere from {HOT} of 255 up (map, shared), or from {TWICE:g} times the "
-        f"prevalence up (ratio); unlikely: probability below {UNLIKELY:g}; called: threshold by "
-        "Youden's index on validation films; intervals by patient"
+        f"estimate: share of maps that are hot somewhere, from {HOT} of 255 up (map, shared), or "
+        f"from {TWICE:g} times the prevalence up (ratio); unlikely: probability below "
+        f"{UNLIKELY:g}; called: threshold by Youden's index on validation films; intervals by "
+        "patient"
     )
     return pd.DataFrame(rows, columns=columns), _provenance(note)
 

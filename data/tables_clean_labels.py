@@ -100,11 +100,11 @@ def clean_labels() -> Built:
     for _, family in table[table["main"]].groupby("comparison"):
         table.loc[family.index, "p_adjusted"] = holm(family["p"])
     note = (
-        "auroc: first is the model's against the radiologists, second against the text labels of "
-        "the same films; sensitivity: first is the model's, second the text label's, both judged "
-        "by the radiologists, at the label's false-positive rate; intervals of 95% by patient; "
-        "n_... count before weighting; p and interval from one distribution; p_adjusted: "
-        "adjusted for the four main comparisons of a kind"
+        "estimate: first less second; auroc: first is the model's against the radiologists, second "
+        "against the text labels of the same films; sensitivity: first is the model's, second the "
+        "text label's, both judged by the radiologists, at the label's false-positive rate; "
+        "intervals of 95% by patient; n_... count before weighting; p and interval from one "
+        "distribution; p_adjusted: adjusted for the four main comparisons of a kind"
     )
     return table, provenance(note)
 
@@ -133,11 +133,12 @@ def clean_errors() -> Built:
             n += text[kind].sum(), len(np.unique(patient[kind & text]))
             rows.append((*films.where.values(), films.main, name, *n, *figures))
     columns = [*films.where, "main", "films", "n_images", "n_patients", "n_labelled"]
-    columns += ["n_labelled_patients", "auroc", "low", "high", "method"]
+    columns += ["n_labelled_patients", "estimate", "low", "high", "method"]
     note = (
-        "AUROC of the score for the text label, among the films named; expected: 0.5 + (PPV + NPV "
-        "- 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend on the "
-        "score; excess: seen less expected; intervals of 95% by patient; n_labelled: with the label"
+        "estimate: AUROC of the score for the text label, among the films named; expected: 0.5 + "
+        "(PPV + NPV - 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend "
+        "on the score; excess: seen less expected; intervals of 95% by patient; n_labelled: with "
+        "the label"
     )
     return pd.DataFrame(rows, columns=columns), provenance(note)
 
@@ -154,8 +155,8 @@ def clean_panel() -> Built:
         found = resampled(_excess_and_seen, both, films.score, draws, sample_weight=films.weight)
         columns = {"panel_sensitivity": PANEL, "seen": found.estimate[-1]}
         columns["expected"] = found.estimate[-1] - found.estimate[:-1]
-        ends = zip(("excess", "low", "high"), (found.estimate, *found.interval()), strict=True)
-        table = pd.DataFrame(films.where | columns | {name: value[:-1] for name, value in ends})
+        columns |= named("excess", *(part[:-1] for part in (found.estimate, *found.interval())))
+        table = pd.DataFrame(films.where | columns)
         share = films.weighted @ films.truth / films.weighted.sum()
         tables.append(table[share < PANEL])  # fewer missed than there are
     note = (
@@ -236,10 +237,10 @@ def clean_curves() -> Built:
         for source, label in (("radiologists", films.truth), ("text labels", films.text())):
             found = resampled(_sensitivities, label, films.score, draws, sample_weight=films.weight)
             low, high = found.interval(fixed=True)  # both ends of a curve are known
-            columns = {"x": GRID, "y": found.estimate, "low": low, "high": high}
+            columns = {"x": GRID, "estimate": found.estimate, "low": low, "high": high}
             tables.append(pd.DataFrame(films.where | {"judge": source} | columns).round(5))
     note = (
-        "x: false-positive rate; y: sensitivity; bands of 95%, point by point; bootstrap by "
+        "x: false-positive rate; estimate: sensitivity; bands of 95%, point by point; bootstrap by "
         "patient, 1000 resamples"
     )
     return pd.concat(tables, ignore_index=True), provenance(note)
@@ -257,10 +258,10 @@ def published_f1() -> Built:
         ("CheXNet", 0.435, 0.387, 0.481),
         ("Difference", 0.051, 0.005, 0.084),
     ]
-    columns = ["reader", "f1", "low", "high"]
+    columns = ["reader", "estimate", "low", "high"]
     return pd.DataFrame(rows, columns=columns), quoted(
         "Rajpurkar et al., arXiv:1711.05225v3 (rajpurkar2017 in book/references.bib)",
-        note="pneumonia, 420 films; each reader scored against every other in turn",
+        note="estimate: F1; pneumonia, 420 films; each reader scored against every other in turn",
     )
 
 
@@ -273,7 +274,7 @@ def _row(kind: str, films: Judged, label: str, found: Any, ends: list) -> dict[s
         **films.counts(films.text(label)),
         **named("first", found.first, *ends[0]),
         **named("second", found.second, *ends[1]),
-        **{"difference": found.difference, "low": found.low, "high": found.high},
+        **{"estimate": found.difference, "low": found.low, "high": found.high},
         **{"p": found.p_value, "method": found.method},
     }
 

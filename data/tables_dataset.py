@@ -109,10 +109,10 @@ def split_table() -> Built:
         ]
         for half in part.cat.categories:
             counted = prevalence(films[chosen & (part == half)], names)
-            rows.append(counted.assign(part=half, estimate=counted["prevalence"], subset=subset))
+            rows.append(counted.assign(part=half, subset=subset))
         names = [name for name in names if name != "boxed"]  # all of them in the test part
         ratio = prevalence_ratio(films[chosen], names, where=part[chosen] == "test")
-        rows.append(ratio.assign(part="test / train_val", estimate=ratio["ratio"], subset=subset))
+        rows.append(ratio.assign(part="test / train_val", subset=subset))
     table = pd.concat(rows, ignore_index=True).rename(columns={"finding": "name"})
     table["kind"] = table["name"].map(kinds)
     table["statistic"] = np.where(table["part"] == "test / train_val", "ratio", "share")
@@ -171,14 +171,14 @@ def azure_table() -> Built:
     for name, excluded in lists.items():
         films = labels[["patient"]].assign(excluded=excluded)
         n = excluded.sum(), labels["patient"][excluded].nunique(), len(labels)
-        every = prevalence(films, ["excluded"]).iloc[0][_SHARE]
+        every = prevalence(films, ["excluded"]).iloc[0][_ENDS]
         rows.append((name, "all", "all", *n, *every, *[np.nan] * 4))
         for kind, attribute, flag in flags:
             share = prevalence(films[flag], ["excluded"]).iloc[0]
             ratio = prevalence_ratio(films, ["excluded"], where=flag).iloc[0]
             n = share[["n_positive", "n_positive_patients", "n_images"]]
-            others = ratio[["outside", "ratio", "low", "high"]]
-            rows.append((name, kind, attribute, *n, *share[_SHARE], *others))
+            others = ratio[["outside", *_ENDS]]
+            rows.append((name, kind, attribute, *n, *share[_ENDS], *others))
     columns = ["list", "kind", "name", "n_excluded", "n_excluded_patients", "n_images", "share"]
     columns += ["share_low", "share_high", "share_of_others", "ratio", "ratio_low", "ratio_high"]
     return pd.DataFrame(rows, columns=columns), {
@@ -194,4 +194,4 @@ def azure_table() -> Built:
     }
 
 
-_SHARE = ["prevalence", "low", "high"]
+_ENDS = ["estimate", "low", "high"]

@@ -72,16 +72,16 @@ def auroc_table() -> Built:
     tables = []
     for part in every_subset():
         found, names = delong(part.labels, part.scores, patient=part.patient), list(part.labels)
-        figures = listed(found.estimates(), "auroc")
+        figures = listed(found.estimates())
         figures["method"] += ", logit scale"
         if set(FINDINGS) <= set(names):
             weights = [[(c in chosen) / len(chosen) for c in names] for chosen in MEANS.values()]
-            means = listed([found.contrast(weight) for weight in weights], "auroc")
+            means = listed([found.contrast(weight) for weight in weights])
             means["method"] += ", linear scale"
             figures, names = pd.concat([figures, means], ignore_index=True), [*names, *MEANS]
         tables.append(_where(part, names).join(figures))
     return pd.concat(tables, ignore_index=True), provenance(
-        "intervals of 95% by patient; n_positive of the means is left empty"
+        "estimate: AUROC; intervals of 95% by patient; n_positive of the means is left empty"
     )
 
 
@@ -97,7 +97,7 @@ def average_precision_table() -> Built:
             n_positive_patients=[
                 part.frame["patient"][y].nunique() for _, y in part.labels.items()
             ],
-            average_precision=found.estimate,
+            estimate=found.estimate,
             low=low,
             high=high,
         )
@@ -130,8 +130,8 @@ def hernia_thresholds() -> Built:
 def curve_bands() -> Built:
     """ROC and precision-recall curves of the 14 findings with bands, on the shared test set.
 
-    ``x`` is the false-positive rate (``roc``) or the recall (``pr``); ``y`` the sensitivity, or the
-    precision at the highest threshold that reaches the recall.
+    ``x`` is the false-positive rate (``roc``) or the recall (``pr``); ``estimate`` the sensitivity,
+    or the precision at the highest threshold that reaches the recall.
     """
     part = every_subset()[0]
     draws = Resamples(part.patient, resamples=RESAMPLES, seed=0)
@@ -145,9 +145,12 @@ def curve_bands() -> Built:
         for curve, x in (("roc", GRID), ("pr", GRID[1:])):  # no film called: no precision
             replicates = np.stack([one[curve] for one in found])
             low, high = Bootstrap(whole[curve], replicates, draw).interval(fixed=True)
-            columns = {"x": x, "y": whole[curve], "low": low, "high": high}
+            columns = {"x": x, "estimate": whole[curve], "low": low, "high": high}
             tables.append(pd.DataFrame({"finding": name, "curve": curve, **columns}).round(5))
-    note = f"bands of 95%, point by point; bootstrap by patient, {RESAMPLES} resamples"
+    note = (
+        "x: false-positive rate, or recall; estimate: sensitivity, or precision; bands of 95%, "
+        f"point by point; bootstrap by patient, {RESAMPLES} resamples"
+    )
     return pd.concat(tables, ignore_index=True), provenance(note)
 
 
@@ -180,7 +183,7 @@ def _pairs(parts: dict[str, NDArray[np.bool_]]) -> Built:
         rows.append((name, one, other, k, n, k * n / (y.sum() * (~y).sum())))
     columns = ["finding", "positives_from", "negatives_from", "n_positive", "n_negative"]
     table = pd.DataFrame(rows, columns=[*columns, "pair_share"])
-    return table.join(listed(found, "auroc")), provenance("intervals of 95% by patient")
+    return table.join(listed(found)), provenance("estimate: AUROC; intervals of 95% by patient")
 
 
 @builds("auroc_differences")
@@ -197,12 +200,13 @@ def auroc_differences() -> Built:
         gap, half = first.estimate - second.estimate, norm.ppf(0.975) * error
         ends, p = (gap - half, gap + half), 2 * norm.sf(abs(gap) / error)
         rows.append((name, first.estimate, second.estimate, gap, *ends, p, first.method))
-    columns = ["finding", "official", "rest", "difference", "low", "high", "p", "method"]
+    columns = ["finding", "official", "rest", "estimate", "low", "high", "p", "method"]
     table = pd.DataFrame(rows, columns=columns)
     findings = table["finding"].isin(FINDINGS)
     table.loc[findings, "p_adjusted"] = holm(table.loc[findings, "p"])
     return table, provenance(
-        "intervals of 95% by patient; no patient is in both parts; p_adjusted: over 14 findings"
+        "estimate: official less rest; intervals of 95% by patient; no patient is in both parts; "
+        "p_adjusted: adjusted for 14 findings"
     )
 
 

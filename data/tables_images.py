@@ -54,10 +54,10 @@ def resolution() -> Built:
                 draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
                 low, high = np.quantile(draws, [0.025, 0.975])
                 rows.append((kind, size, name, len(values), np.mean(values), low, high))
-    columns = ["object", "size", "measure", "n", "mean", "low", "high"]
+    columns = ["object", "size", "measure", "n", "estimate", "low", "high"]
     note = (
-        "means over simulated patients, with 95% intervals by bootstrap of patients; contrast in "
-        "grey values, detectability as d' of the matched filter"
+        "estimate: mean over simulated patients, with 95% intervals by bootstrap of patients; "
+        "contrast in grey values, detectability as d' of the matched filter"
     )
     return pd.DataFrame(rows, columns=columns), simulated("simulated radiographs", [LUNGS], note)
 

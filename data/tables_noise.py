@@ -148,11 +148,10 @@ def noise_differences() -> Built:
         part = pd.DataFrame({"first": first, "second": second, "finding": EVERY}).join(part)
         tables.append(part.assign(p_adjusted=[*holm(part["p"][:-1]), np.nan]))
     note = (
-        "mean over seeds; paired by film; intervals as in noise_auroc; p_adjusted: over the 14 "
-        "findings of a pair"
+        "estimate: AUROC of first less that of second, mean over seeds; paired by film; intervals "
+        "as in noise_auroc; p_adjusted: adjusted for the 14 findings of a pair"
     )
-    frame = pd.concat(tables, ignore_index=True).rename(columns={"estimate": "difference"})
-    return frame, _provenance(note)
+    return pd.concat(tables, ignore_index=True), _provenance(note)
 
 
 JUDGES = ("truth", "labels")
@@ -254,16 +253,16 @@ def noise_readers() -> Built:
             row = finding, int(y.sum()), called[~y].mean(), found.first, found.second
             rows.append((*row, found.difference, found.low, found.high, found.p_value))
         columns = ["finding", "n_positive", "false_positive_rate", "first", "second"]
-        part = pd.DataFrame(rows, columns=[*columns, "difference", "low", "high", "p"])
+        part = pd.DataFrame(rows, columns=[*columns, "estimate", "low", "high", "p"])
         for place, (name, value) in enumerate(
             {"training": training, "seed": seed, "labels": labeller}.items()
         ):
             part.insert(place, name, value)
         tables.append(part.assign(p_adjusted=holm(part["p"])))
     note = (
-        "sensitivity: first is the run's, second the label's, both by the truth, at the label's "
-        f"false-positive rate; bootstrap by patient, {RESAMPLES} resamples; p_adjusted: adjusted "
-        "for the 14 findings of a run"
+        "estimate: first less second; sensitivity: first is the run's, second the label's, both by "
+        f"the truth, at the label's false-positive rate; bootstrap by patient, {RESAMPLES} "
+        "resamples; p_adjusted: adjusted for the 14 findings of a run"
     )
     return pd.concat(tables, ignore_index=True), _provenance(note)
 

@@ -115,8 +115,8 @@ def run_table() -> Built:
     for name in names:
         mean = aurocs(name).mean()
         rows.append((name, *n, mean.estimate, *mean.interval(), mean.replicates.std(ddof=1)))
-    columns = ["run", "n_films", "n_patients", "mean_auroc", "low", "high", "patient_sd"]
-    note = "patient_sd: standard deviation over resamples of patients"
+    columns = ["run", "n_films", "n_patients", "estimate", "low", "high", "patient_sd"]
+    note = "estimate: mean AUROC; patient_sd: standard deviation over resamples of patients"
     return pd.DataFrame(rows, columns=columns), _provenance(names, note)
 
 
@@ -130,8 +130,8 @@ def difference_table() -> Built:
             first, second = (aurocs(name).mean() for name in pair)
             gap = first - second
             rows.append((what, *pair, gap.estimate, *gap.interval()))
-    columns = ["what", "first", "second", "difference", "low", "high"]
-    note = "difference: mean AUROC of first less that of second"
+    columns = ["what", "first", "second", "estimate", "low", "high"]
+    note = "estimate: mean AUROC of first less that of second"
     return pd.DataFrame(rows, columns=columns), _provenance(used, note)
 
 
@@ -145,9 +145,8 @@ def seed_table() -> Built:
         rows = by_finding(found, MEAN).assign(patient_sd=np.hstack(spread))
         rows.insert(1, "seed", int(name[-1]))
         tables.append(rows)
-    frame = pd.concat(tables, ignore_index=True).rename(columns={"estimate": "auroc"})
-    note = "patient_sd: standard deviation over resamples of patients"
-    return frame, _provenance(names, note)
+    note = "estimate: AUROC; patient_sd: standard deviation over resamples of patients"
+    return pd.concat(tables, ignore_index=True), _provenance(names, note)
 
 
 @builds("training_history")
@@ -184,10 +183,10 @@ def calibration_table() -> Built:
             errors = calibration_error(y, p), _by_luck(p, seed=k)
             means = y.mean(), p.mean(), gaps.estimate[k]
             rows.append((finding, kind, *means, *ends[k], *errors))
-    columns = ["finding", "probabilities", "positives", "promised", "gap", "low", "high"]
+    columns = ["finding", "probabilities", "positives", "promised", "estimate", "low", "high"]
     frame = pd.DataFrame(rows, columns=[*columns, "calibration_error", "by_luck"])
     note = (
-        "promised: mean probability; gap: promised less positives, interval by patient; "
+        "promised: mean probability; estimate: promised less positives, interval by patient; "
         "calibration_error in 15 bins of equally many films; by_luck: what it would be if every "
         "probability were right, mean of 100 draws"
     )

@@ -29,7 +29,7 @@ def test_the_main_comparisons_are_four_of_a_kind_and_adjusted(pairs):
 
 
 def test_raw_aurocs_are_those_of_chapter_6(pairs):
-    known = table("auroc").set_index(["finding", "label_source", "subset"])["auroc"]
+    known = table("auroc").set_index(["finding", "label_source", "subset"])["estimate"]
     rows = pairs[(pairs["comparison"] == "auroc") & (pairs["weighting"] == "none")]
     for row in rows.itertuples():
         clean = known[row.finding, row.reference, row.subset]
@@ -45,7 +45,7 @@ def test_weighted_rsna_films_give_the_text_auroc_of_the_whole_test_set(pairs):
     ):
         row = pairs[(pairs["read_by"] == "RSNA, weighted") & (pairs["comparison"] == "auroc")]
         weighted = row.set_index("finding").loc[lung]
-        everywhere = whole.loc[(narrow, "shared_test"), "auroc"]
+        everywhere = whole.loc[(narrow, "shared_test"), "estimate"]
         assert weighted["second_low"] < everywhere < weighted["second_high"]
 
 
@@ -55,7 +55,7 @@ def test_a_panel_that_misses_nothing_leaves_random_errors_at_one_half():
     np.testing.assert_allclose(whole["expected"], 0.5)
     np.testing.assert_allclose(panel["seen"] - panel["expected"], panel["excess"])
     errors = table("clean_errors").query("main and films == 'radiologists say no'")
-    seen = errors.set_index("finding")["auroc"]
+    seen = errors.set_index("finding")["estimate"]
     np.testing.assert_allclose(whole["seen"], seen[whole["finding"]])
 
 
@@ -94,11 +94,11 @@ def test_rsna_without_googles_patients_agrees_and_shares_none(pairs):
 
 def test_curves_rise_within_their_bands():
     curves = table("clean_curves")
-    inside = curves["y"].between(curves["low"] - 0.01, curves["high"] + 0.01)
+    inside = curves["estimate"].between(curves["low"] - 0.01, curves["high"] + 0.01)
     assert inside.mean() > 0.97  # a percentile band may miss its own curve at a corner
     for _, part in curves.groupby(["finding", "judge"]):
-        assert (part["y"].diff().dropna() >= 0).all()
-        assert part["y"].iloc[-1] == 1
+        assert (part["estimate"].diff().dropna() >= 0).all()
+        assert part["estimate"].iloc[-1] == 1
 
 
 def test_nobody_shares_patients_with_the_rest_of_chest_xray14():
@@ -109,7 +109,7 @@ def test_nobody_shares_patients_with_the_rest_of_chest_xray14():
 
 
 def test_published_average_is_that_of_the_four():
-    f1 = table("published_f1").set_index("reader")["f1"]
+    f1 = table("published_f1").set_index("reader")["estimate"]
     assert f1.iloc[:4].mean() == pytest.approx(f1["Radiologists' average"], abs=0.0006)
 
 

@@ -37,10 +37,10 @@ def test_the_outline_of_a_lung_is_found_in_a_mask():
 
 def test_shrinking_loses_little_of_a_nodule_to_224_px_and_more_below():
     frame = table("phantom_resolution")
-    assert (frame["low"] <= frame["mean"]).all()
-    assert (frame["mean"] <= frame["high"]).all()
+    assert (frame["low"] <= frame["estimate"]).all()
+    assert (frame["estimate"] <= frame["high"]).all()
     seen = frame[frame["measure"] == "detectability"].pivot(
-        index="object", columns="size", values="mean"
+        index="object", columns="size", values="estimate"
     )
     assert not seen.isna().any(axis=None)
     small = seen.loc["nodule of 1 cm"] / seen.loc["nodule of 1 cm", 1024]

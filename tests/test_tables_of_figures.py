@@ -13,22 +13,6 @@ from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 
 NAMES = sorted(path.name.partition(".")[0] for path in FOLDER.glob("*.csv*"))
-# A table whose interval `low, high` is of a column that is not called `estimate`.
-CALLED = {
-    **dict.fromkeys(
-        ("auroc", "auroc_parts", "auroc_views", "cam_focus", "clean_errors", "training_seeds"),
-        "auroc",
-    ),
-    **dict.fromkeys(
-        ("auroc_differences", "clean_labels", "noise_differences", "noise_readers")
-        + ("training_differences",),
-        "difference",
-    ),
-    **{"average_precision": "average_precision", "cam_scales": "hot", "clean_panel": "excess"},
-    **{"clean_curves": "y", "curve_bands": "y", "miss_costs": "cost", "phantom_resolution": "mean"},
-    **{"decision_curves": "model", "reliability": "observed"},
-    **{"published_f1": "f1", "training_calibration": "gap", "training_runs": "mean_auroc"},
-}
 # Columns that are empty in some rows, with the ends of their intervals, and on purpose.
 EMPTY = {
     "auroc": "n_positive",  # of means
@@ -62,6 +46,39 @@ EMPTY = {
     "threshold_grid": "ppv",
     "threshold_stability": "promise_kept",
 }
+DIFFERENCE = "estimate = first - second"
+RATES = ("sensitivity = tp / (tp + fn)", "specificity = tn / (tn + fp)", "ppv = tp / (tp + fp)")
+RATES += ("f1 = 2 * tp / (2 * tp + fp + fn)", "prevalence = (tp + fn) / (tp + fp + fn + tn)")
+# What columns say of one another.
+FORMULAS = {
+    **dict.fromkeys(("clean_labels", "noise_readers"), (DIFFERENCE,)),
+    **dict.fromkeys(("noise_shrink", "clean_panel"), ("excess = seen - expected",)),
+    "auroc_differences": ("estimate = official - rest",),
+    "training_calibration": ("estimate = promised - positives",),
+    "calibration": ("brier = reliability - resolution + uncertainty + within",),
+    "operating_points": RATES,
+    "hernia_thresholds": (*RATES, "accuracy = (tp + tn) / 22433", "tp + fn = 42"),
+    "noise_issues": ("precision = n_found / n_flagged", "recall = n_found / n_wrong")
+    + ("share_wrong = n_wrong / n", "lift = precision / share_wrong"),
+    "azure_exclusions": ("share = n_excluded / n_images", "ratio = share / share_of_others"),
+}
+# Where the figures of parts add up: index, column, value, what is the whole (or 1), its parts.
+FLAGS, SHARES = ("training method finding", "errors"), ("finding", "share", "estimate")
+PLACES = ("on the lesion", "off-centre", "elsewhere")
+SUMS = {
+    "noise_issues": [(*FLAGS, n, "all", ("invented", "missed")) for n in ("n_wrong", "n_found")],
+    "miss_costs": [("way", "finding", "estimate", "all 14", FINDINGS)],
+    "official_split": [("name part", "subset", "n_positive", "all", ("PA", "AP"))],
+    "cam_verdicts": [
+        (*SHARES, "called", [f"called, {place}" for place in PLACES]),
+        *((*SHARES, 1, [f"{place}, of {who}" for place in PLACES]) for who in ("called", "missed")),
+    ],
+    "azure_exclusions": [
+        ("list", "name", n, "all", parts)
+        for n in ("n_excluded", "n_images")
+        for parts in (("AP", "PA"), ("F", "M"), ("test", "train_val"))
+    ],
+}
 FETCHED = ("reference_predictions/preds.csv", "official_split/test_list.txt")
 FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions", "google_readers")
 
@@ -70,7 +87,7 @@ def intervals(name):
     """Return the columns of each estimate of a table and of the ends of its interval."""
     frame = table(name)
     found = [(c.removesuffix("_low"), c, c[:-3] + "high") for c in frame if c.endswith("_low")]
-    found += [(CALLED.get(name, "estimate"), "low", "high")] * ("low" in frame)
+    found += [("estimate", "low", "high")] * ("low" in frame)
     return [(c if c in frame else f"brier_{c}", *ends) for c, *ends in found]
 
 
@@ -107,8 +124,24 @@ def test_intervals_hold_their_estimates_and_nothing_is_missing_by_mistake(name):
         if estimate in empty:
             empty |= {low, high}
     assert set(frame.columns[frame.isna().any()]) <= empty
-    if {"first", "second", "difference"} <= set(frame) and frame["first"].dtype.kind == "f":
-        np.testing.assert_allclose(frame["difference"], frame["first"] - frame["second"])
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_columns_follow_from_one_another(name):
+    frame = table(name)
+    for formula in FORMULAS[name]:
+        one, other = (frame.eval(side) for side in formula.split(" = "))
+        wrong = (one - other).abs() > 1e-5
+        assert not wrong.any(), f"{formula}\n{frame[wrong].to_string()}"
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_parts_add_up(name):
+    for index, column, value, whole, parts in SUMS[name]:
+        wide = table(name).pivot_table(index=index.split(), columns=column, values=value)
+        wide = wide.assign(**{"1": 1.0}).dropna(subset=[*parts, str(whole)])
+        assert len(wide)
+        np.testing.assert_allclose(wide[list(parts)].sum(axis=1), wide[str(whole)], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,8 +173,8 @@ WITH_MEAN = [
 
 @pytest.mark.parametrize("name", WITH_MEAN)
 def test_a_mean_is_that_of_the_findings(name):
-    frame, figure = table(name), CALLED.get(name, "estimate")
-    figure = figure if figure in frame else "factor"
+    frame = table(name)
+    figure = "estimate" if "estimate" in frame else "factor"
     finding = frame.columns[frame.isin(MEANS).any()][0]
     words = [c for c in frame if frame[c].dtype.kind not in "fib"]
     keys = [c for c in (*words, "seed", "assumed") if c in frame and c not in (finding, "method")]

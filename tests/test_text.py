@@ -11,7 +11,7 @@ from chexlib.text import difference_text, interval_text, layout, p_text
 def test_signs_and_missing_intervals():
     rows = pd.DataFrame(
         {
-            "difference": [0.115, -0.2, -0.004],
+            "estimate": [0.115, -0.2, -0.004],
             "low": [-0.001, -0.3, float("nan")],
             "high": [0.2, -0.1, float("nan")],
         },

@@ -32,7 +32,7 @@ def builders():
 
 def test_weights_lift_probabilities_and_the_formula_takes_them_back():
     frame = table("training_calibration")
-    kinds = frame.pivot(index="finding", columns="probabilities", values="gap")
+    kinds = frame.pivot(index="finding", columns="probabilities", values="estimate")
     assert (kinds["class weights"] > 0.05).all()
     assert (kinds["class weights, undone"].abs() < 0.02).all()
     errors = frame.groupby("probabilities")["calibration_error"].mean()

@@ -52,7 +52,7 @@ def band(ax: Axes, rows: DataFrame, *, chance: float | None = None) -> None:
     if None not in reference:
         ax.plot([0, 1], reference, "--", color=GREY, linewidth=1.2)
     ax.fill_between(rows["x"], rows["low"], rows["high"], color=BLUE, alpha=0.25, lw=0)
-    ax.plot(rows["x"], rows["y"], color=BLUE)
+    ax.plot(rows["x"], rows["estimate"], color=BLUE)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=AXES[kind][0], ylabel=AXES[kind][1])
 
 
@@ -155,7 +155,8 @@ def reliability_panels(rows: DataFrame, *, smallest: float = 5e-4) -> Figure:
     Parameters
     ----------
     rows : DataFrame
-        Rows of ``data/reliability.csv``: ``finding method predicted observed low high``.
+        Rows of ``data/reliability.csv``: ``finding method predicted``, ``observed`` and its
+        ends.
     smallest : float
         Where the axes start; what lies below is drawn there.
     """
@@ -166,8 +167,9 @@ def reliability_panels(rows: DataFrame, *, smallest: float = 5e-4) -> Figure:
         for k, (method, bins) in enumerate(part.groupby("method", sort=False)):
             shift = 1.06 ** (2 * k - 1)  # side by side, not one upon the other
             x = bins["predicted"].clip(lower=smallest) * shift
-            y, low = (bins[column].clip(lower=smallest) for column in ("observed", "low"))
-            ax.vlines(x, low, bins["high"].clip(lower=smallest), color=PALETTE[k], linewidth=1.4)
+            y, low = (bins[column].clip(lower=smallest) for column in ("observed", "observed_low"))
+            high = bins["observed_high"].clip(lower=smallest)
+            ax.vlines(x, low, high, color=PALETTE[k], linewidth=1.4)
             style = {"linestyle": "none", "markersize": 5.5, "label": method}
             ax.plot(x, y, MARKERS[k], color=PALETTE[k], **style)
         ax.set(xscale="log", yscale="log", xlim=(smallest, 1), ylim=(smallest, 1))
@@ -188,8 +190,8 @@ def decision_panels(rows: DataFrame) -> Figure:
     Parameters
     ----------
     rows : DataFrame
-        Rows of ``data/decision_curves.csv``: ``finding method threshold model low high all``. The
-        band belongs to the last method.
+        Rows of ``data/decision_curves.csv``: ``finding method threshold estimate low high all``.
+        The band belongs to the last method.
     """
     labels = ("probability at which one would act", "net benefit: films found per 1,000")
     size = {"columns": 2, "width": 7.5, "height": 2.4}
@@ -201,7 +203,7 @@ def decision_panels(rows: DataFrame) -> Figure:
         ax.fill_between(last["threshold"], *ends, color=PALETTE[len(methods) - 1], alpha=0.2, lw=0)
         for k, (method, curve) in enumerate(methods):
             style = {"color": PALETTE[k], "linestyle": STYLES[k], "label": method}
-            ax.plot(curve["threshold"], 1000 * curve["model"], **style)
+            ax.plot(curve["threshold"], 1000 * curve["estimate"], **style)
         style = {"color": INK, "lw": 1.2, "ls": "-.", "label": "act on all"}
         ax.plot(last["threshold"], 1000 * last["all"], **style)
         ax.axhline(0, color=GREY, linewidth=1.2)
@@ -219,7 +221,7 @@ def reader_panels(curves: DataFrame, readers: DataFrame) -> Figure:
     Parameters
     ----------
     curves : DataFrame
-        ``data/clean_curves.csv``: rows of ``finding judge x y low high``, judges
+        ``data/clean_curves.csv``: rows of ``finding judge x estimate low high``, judges
         ``radiologists`` and ``text labels``.
     readers : DataFrame
         Indexed by finding: ``false_positive_rate``, and ``second``, the label's sensitivity.
@@ -241,8 +243,8 @@ def reader_panels(curves: DataFrame, readers: DataFrame) -> Figure:
         ax.fill_between(
             clean["x"], clean["low"], clean["high"], color=BLUE, alpha=0.18, linewidth=0
         )
-        ax.plot(clean["x"], clean["y"], color=BLUE, label="network, by radiologists")
-        ax.plot(text["x"], text["y"], "--", color=GREY, label="network, by text labels")
+        ax.plot(clean["x"], clean["estimate"], color=BLUE, label="network, by radiologists")
+        ax.plot(text["x"], text["estimate"], "--", color=GREY, label="network, by text labels")
         point = readers.loc[name, ["false_positive_rate", "second"]]
         ax.plot(*point, "s", color=ORANGE, label="text label, by radiologists")
         ax.set(title=name, xlim=(0, 1), ylim=(0, 1.01), aspect="equal")

@@ -119,9 +119,9 @@ def prevalence(
     -------
     DataFrame
         A row for each group and finding: the columns of ``by``, ``finding``, ``n_images``,
-        ``n_patients``, ``n_positive``, ``n_positive_patients`` (counts), ``prevalence``,
-        ``low``, ``high`` (0 to 1), and ``design_effect`` (variance relative to that of as
-        many independent films; NaN where no film or every film is positive).
+        ``n_patients``, ``n_positive``, ``n_positive_patients`` (counts), ``estimate``, ``low``,
+        ``high`` (0 to 1), and ``design_effect`` (variance relative to that of as many independent
+        films; NaN where no film or every film is positive).
 
     Raises
     ------
@@ -134,7 +134,7 @@ def prevalence(
     >>> hernia = prevalence(load_labels(), ["Hernia"]).iloc[0]
     >>> int(hernia["n_positive"]), int(hernia["n_positive_patients"])
     (227, 134)
-    >>> f"{hernia['prevalence']:.2%} ({hernia['low']:.2%} to {hernia['high']:.2%})"
+    >>> f"{hernia['estimate']:.2%} ({hernia['low']:.2%} to {hernia['high']:.2%})"
     '0.20% (0.16% to 0.26%)'
     """
     columns = list(columns)
@@ -173,8 +173,8 @@ def prevalence_ratio(
     -------
     DataFrame
         A row for each finding: ``finding``, ``inside`` and ``outside`` (prevalence, 0 to 1),
-        ``n_inside`` and ``n_outside`` (positive films), ``ratio``, ``low``, ``high``
-        (symmetric in the logarithm; NaN where a side has no positive film).
+        ``n_inside`` and ``n_outside`` (positive films), ``estimate`` (the ratio), ``low``,
+        ``high`` (symmetric in the logarithm; NaN where a side has no positive film).
 
     Raises
     ------
@@ -207,7 +207,7 @@ def prevalence_ratio(
             "outside": outside,
             "n_inside": positive[where].sum(axis=0).astype(int),
             "n_outside": positive[~where].sum(axis=0).astype(int),
-            "ratio": ratio,
+            "estimate": ratio,
             "low": low,
             "high": high,
         }
@@ -235,7 +235,7 @@ def odds_ratios(
     -------
     DataFrame
         A row for each pair in the order of ``columns``: ``first``, ``second``, ``n_both``,
-        ``n_expected`` (were they independent), ``odds_ratio``, ``low``, ``high``. Where one
+        ``n_expected`` (were they independent), ``estimate``, ``low``, ``high``. Where one
         of the four cells is empty the ratio is 0, infinite or NaN and the interval NaN.
 
     Raises
@@ -250,9 +250,9 @@ def odds_ratios(
     ...     "Mass": [True, True, True, False, True, False, False, False],
     ...     "Nodule": [True, True, True, True, False, False, False, False],
     ... })
-    >>> odds_ratios(frame, ["Mass", "Nodule"])[["n_both", "n_expected", "odds_ratio"]]
-       n_both  n_expected  odds_ratio
-    0       3         2.0         9.0
+    >>> odds_ratios(frame, ["Mass", "Nodule"])[["n_both", "n_expected", "estimate"]]
+       n_both  n_expected  estimate
+    0       3         2.0       9.0
     """
     columns = list(columns)
     _check_columns(labels, columns)
@@ -269,7 +269,7 @@ def odds_ratios(
             low, high = _ends(ratio, adds[cell][:, None], labels["patient"], level)
         expected = first.mean() * second.sum()
         rows.append((columns[i], columns[j], both, expected, ratio, *low, *high))
-    names = ["first", "second", "n_both", "n_expected", "odds_ratio", "low", "high"]
+    names = ["first", "second", "n_both", "n_expected", "estimate", "low", "high"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -297,7 +297,7 @@ def _prevalence(films: pd.DataFrame, columns: list[str], level: float) -> pd.Dat
             "n_patients": n_patients,
             "n_positive": positive.sum(axis=0),
             "n_positive_patients": [films["patient"][chosen].nunique() for chosen in positive.T],
-            "prevalence": share,
+            "estimate": share,
             # Rounding must not push an end past the estimate or out of [0, 1].
             "low": np.clip(low, 0, share),
             "high": np.clip(high, share, 1),

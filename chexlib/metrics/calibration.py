@@ -108,7 +108,7 @@ def reliability(
     DataFrame
         A row a bin that has films, rising: ``lower`` and ``upper`` (smallest and largest
         probability in it), ``n`` films, ``positive`` of them, ``predicted`` (mean probability),
-        ``observed`` (share of positives), ``low``, ``high``.
+        ``observed`` (share of positives), ``observed_low``, ``observed_high``.
 
     Raises
     ------
@@ -130,10 +130,11 @@ def reliability(
         *np.broadcast_arrays(y, inside), draws, name="share", weight=films.weight, level=level
     )
     mass = np.bincount(member, weight)
-    table = pd.DataFrame(shares).rename(columns={"k": "positive", "estimate": "observed"})
+    named = {"estimate": "observed", "low": "observed_low", "high": "observed_high"}
+    table = pd.DataFrame(shares).rename(columns={"k": "positive"} | named)
     table["lower"], table["upper"] = zip(*((p[x].min(), p[x].max()) for x in inside.T), strict=True)
     table["predicted"] = np.bincount(member, weight * p) / mass
-    return table[["lower", "upper", "n", "positive", "predicted", "observed", "low", "high"]]
+    return table[["lower", "upper", "n", "positive", "predicted", *named.values()]]
 
 
 def calibration_error(

@@ -426,7 +426,7 @@ def decision_curve(
     Returns
     -------
     DataFrame [T]
-        ``threshold model low high gain gain_low gain_high all``: net benefit of the model, its
+        ``threshold estimate low high gain gain_low gain_high all``: net benefit of the model, its
         interval, the gain over the better of acting on all films and on none (paired) with its
         interval, and the net benefit of acting on all. Acting on none has 0.
 
@@ -452,7 +452,7 @@ def decision_curve(
     odds, n = cut / (1 - cut), positive + negative
     model, every = (tp - odds * fp) / n, (positive - odds * negative) / n
     gain = model - np.maximum(every, 0)
-    for name, prefix, values in (("model", "", model), ("gain", "gain_", gain)):
+    for name, prefix, values in (("estimate", "", model), ("gain", "gain_", gain)):
         # Where no film is called the benefit is 0, and where all are it is that of acting on all.
         ends = Bootstrap(values[0], values[1:], draws).interval(level=level, fixed=True)
         table[[name, f"{prefix}low", f"{prefix}high"]] = np.column_stack([values[0], *ends])

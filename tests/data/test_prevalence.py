@@ -103,7 +103,7 @@ def test_interval_is_wilsons_with_the_effective_number(films):
     for row in prevalence(films, COLUMNS, level=0.9).itertuples():
         effective = row.n_images / row.design_effect
         expected = proportion_confint(
-            row.prevalence * effective, effective, alpha=0.1, method="wilson"
+            row.estimate * effective, effective, alpha=0.1, method="wilson"
         )
         assert (row.low, row.high) == pytest.approx(expected)
         assert row.design_effect > 1.3
@@ -147,7 +147,7 @@ def test_ratio_is_that_of_a_clustered_log_linear_model(films):
         coefficient, error = cluster_robust(
             films, row.finding, films["ap"].astype(float), sm.families.Poisson()
         )
-        assert row.ratio == pytest.approx(np.exp(coefficient), rel=1e-5)
+        assert row.estimate == pytest.approx(np.exp(coefficient), rel=1e-5)
         expected = np.exp(coefficient + error * 1.959964 * np.array([-1, 1]))
         assert (row.low, row.high) == pytest.approx(expected, rel=1e-5)
         assert row.n_inside + row.n_outside == films[row.finding].sum()
@@ -156,12 +156,12 @@ def test_ratio_is_that_of_a_clustered_log_linear_model(films):
 def test_ratio_turned_over_is_its_inverse(films):
     one = prevalence_ratio(films, COLUMNS, where=films["ap"])
     other = prevalence_ratio(films, COLUMNS, where=~films["ap"])
-    assert one["ratio"].to_numpy() == pytest.approx(1 / other["ratio"])
+    assert one["estimate"].to_numpy() == pytest.approx(1 / other["estimate"])
     assert one["low"].to_numpy() == pytest.approx(1 / other["high"])
     # Without a positive film on a side there is no interval.
     films = pd.DataFrame({"patient": range(4), "Mass": [True, False, False, False]})
     row = prevalence_ratio(films, ["Mass"], where=[False, False, True, True]).iloc[0]
-    assert row["ratio"] == 0
+    assert row["estimate"] == 0
     assert np.isnan(row["high"])
 
 
@@ -179,7 +179,7 @@ def test_odds_ratios_are_those_of_a_clustered_logistic_model(films):
         coefficient, error = cluster_robust(
             films, row.second, films[row.first].astype(float), sm.families.Binomial()
         )
-        assert row.odds_ratio == pytest.approx(np.exp(coefficient), rel=1e-5)
+        assert row.estimate == pytest.approx(np.exp(coefficient), rel=1e-5)
         expected = np.exp(coefficient + error * 1.959964 * np.array([-1, 1]))
         assert (row.low, row.high) == pytest.approx(expected, rel=1e-5)
         assert row.n_both == (films[row.first] & films[row.second]).sum()
@@ -191,14 +191,14 @@ def test_odds_ratios_of_single_films_are_woolfs():
     films = simulate(600, seed=3).drop_duplicates("patient")
     row = odds_ratios(films, ["Mass", "Nodule"]).iloc[0]
     table = Table2x2(pd.crosstab(films["Mass"], films["Nodule"]).to_numpy())
-    assert row["odds_ratio"] == pytest.approx(table.oddsratio)
+    assert row["estimate"] == pytest.approx(table.oddsratio)
     assert (row["low"], row["high"]) == pytest.approx(table.oddsratio_confint(), rel=0.002)
     # With an empty cell there is no interval.
     films = pd.DataFrame(
         {"patient": range(3), "Mass": [True, False, False], "Edema": [False, True, False]}
     )
     row = odds_ratios(films, ["Mass", "Edema"]).iloc[0]
-    assert row["odds_ratio"] == 0
+    assert row["estimate"] == 0
     assert np.isnan([row["low"], row["high"]]).all()
 
 

@@ -54,7 +54,9 @@ def test_forest_marks_what_was_expected_and_points_get_the_names_asked_for():
 def bands():
     x = np.linspace(0, 1, 5)
     parts = [
-        pd.DataFrame({"finding": name, "curve": curve, "x": x, "y": x, "low": x / 2, "high": x})
+        pd.DataFrame(
+            {"finding": name, "curve": curve, "x": x, "estimate": x, "low": x / 2, "high": x}
+        )
         for name in FINDINGS
         for curve in ("roc", "pr")
     ]
@@ -69,7 +71,7 @@ def test_a_band_has_the_line_of_a_useless_score(bands, curve, chance, second):
     rows = bands[(bands["finding"] == "Mass") & (bands["curve"] == curve)]
     band(ax, rows, chance=chance)
     assert list(ax.lines[0].get_ydata()) == second
-    np.testing.assert_allclose(ax.lines[1].get_ydata(), rows["y"])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), rows["estimate"])
 
 
 def test_panels_name_every_finding_with_its_note(bands):

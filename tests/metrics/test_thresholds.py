@@ -125,7 +125,7 @@ def test_gain_has_a_paired_interval():
     p = 1 / (1 + np.exp(-(2 * scores - 2)))
     curve = decision_curve(labels, p, [0.2, 0.4], patient=patients, resamples=300)
     assert ((curve["gain_low"] <= curve["gain"]) & (curve["gain"] <= curve["gain_high"])).all()
-    assert ((curve["low"] <= curve["model"]) & (curve["model"] <= curve["high"])).all()
+    assert curve["estimate"].between(curve["low"], curve["high"]).all()
     assert (curve["gain_low"] > 0).all()
 
 
@@ -207,7 +207,7 @@ def test_net_benefit_is_its_definition(drawn):
         model = net_benefit(sens, spec, prevalence=share, threshold=cut)
         assert model == pytest.approx(share * sens - (1 - share) * (1 - spec) * cut / (1 - cut))
         everyone = net_benefit(1, 0, prevalence=share, threshold=cut)
-        assert (row.model, row.all) == pytest.approx((model, everyone))
+        assert (row.estimate, row.all) == pytest.approx((model, everyone))
         assert row.gain == pytest.approx(model - max(everyone, 0))
 
 
