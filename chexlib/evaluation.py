@@ -223,7 +223,7 @@ def _readers(
         table.insert(1, "reader", wide[name].columns.astype("str"))
         with np.errstate(invalid="ignore"):
             table["false_positive_rate"] = false / negative
-        table["difference"] = gap.estimate
+        table["estimate"] = gap.estimate
         with warnings.catch_warnings():  # the table shows where there is none
             warnings.simplefilter("ignore", metrics.UndefinedWarning)
             table["low"], table["high"] = gap.interval()

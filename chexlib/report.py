@@ -252,11 +252,10 @@ def _calibration_table(table: pd.DataFrame) -> str:
 
 
 def _subgroup_table(table: pd.DataFrame) -> str:
-    figures = table.rename(columns={"low": "estimate_low", "high": "estimate_high"})
     shown = {
         "Group": table["attribute"] + ": " + table["group"],
         "Positive films": _whole(table["n_positive"]),
-        "AUROC": _estimates(figures, "estimate"),
+        "AUROC": _estimates(table),
         "Less films outside": _estimates(table, "difference"),
         "p, adjusted": p_text(table["p_adjusted"]),
     }
@@ -273,16 +272,14 @@ def _readers_part(table: pd.DataFrame | None) -> str:
         return "<p>No reads were given.</p>"
     whole = table[table["reader"] == "mean"].set_index("finding")["n_positive"]
     few = ", ".join(whole.index[whole < LEAST]).replace("_", " ")
-    rows = table[table["finding"].map(whole) >= LEAST].rename(
-        columns={"low": "difference_low", "high": "difference_high"}
-    )
+    rows = table[table["finding"].map(whole) >= LEAST]
     columns = {
         "Reader": rows["reader"],
         "Positive films": _whole(rows["n_positive"]),
         "False alarms": rows["false_positive_rate"].map("{:.1%}".format),
         "Reader's sensitivity": rows["sensitivity"].map("{:.2f}".format),
         "Score's": rows["score"].map("{:.2f}".format),
-        "Score less reader": _estimates(rows, "difference"),
+        "Score less reader": _estimates(rows),
         "Above": rows["above"],
     }
     lines = _table("Beside each reader", rows, columns)
@@ -298,8 +295,9 @@ def _table(caption: str, rows: pd.DataFrame, columns: Mapping[str, Iterable[str]
     return f'<div class="wide"><table><caption>{html.escape(caption)}</caption>{inside}</div>'
 
 
-def _estimates(table: pd.DataFrame, name: str) -> list[str]:
-    columns = table.reindex(columns=[name, f"{name}_low", f"{name}_high"])
+def _estimates(table: pd.DataFrame, name: str = "estimate") -> list[str]:
+    ends = ["low", "high"] if name == "estimate" else [f"{name}_low", f"{name}_high"]
+    columns = table.reindex(columns=[name, *ends])
     return [
         "undefined" if pd.isna(row[0]) else estimate_text(*row, decimals=3)
         for row in columns.itertuples(index=False)

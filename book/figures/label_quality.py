@@ -264,7 +264,7 @@ def persistence_evidence(labels: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             (
                 *("persistence", name, name, "next film", "all", "persistence_shuffled"),
-                *(pd.NA, pd.NA, chance.expected, chance.low, chance.high),
+                *(pd.NA, pd.NA, chance.estimate, chance.low, chance.high),
                 "closed form; range of 200 shuffles within patients",
             )
         )

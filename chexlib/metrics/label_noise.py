@@ -255,9 +255,9 @@ def shuffled_persistence(
     Returns
     -------
     DataFrame, F rows
-        ``expected`` (closed form), ``low`` and ``high`` (range of 95% of the shuffles). A patient
+        ``estimate`` (closed form), ``low`` and ``high`` (range of 95% of the shuffles). A patient
         of n films, m of them labelled, expects (n - 1) m / n pairs with a labelled first film and
-        m (m - 1) / n with both; ``expected`` is the ratio of their sums.
+        m (m - 1) / n with both; ``estimate`` is the ratio of their sums.
     """
     positive = np.asarray(positive, dtype=bool)
     pairs = film_pairs(labels)
@@ -283,7 +283,7 @@ def shuffled_persistence(
             values[row] = (starts & shuffled[second]).sum(axis=0) / starts.sum(axis=0)
     share = np.array([1 - 0.95, 1 + 0.95]) / 2
     low, high = np.quantile(values, share, axis=0, method="inverted_cdf")
-    return pd.DataFrame({"expected": expected, "low": low, "high": high})
+    return pd.DataFrame({"estimate": expected, "low": low, "high": high})
 
 
 def expected_persistence(
