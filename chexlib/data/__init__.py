@@ -8,6 +8,7 @@
 import importlib
 
 from chexlib.data.labels import load_boxes, load_labels
+from chexlib.data.networks import load_networks, load_relabelled
 from chexlib.data.predictions import match_labels, patients_of, read_predictions, read_readers
 from chexlib.data.readers import (
     load_adjudicated,

@@ -120,9 +120,10 @@ class CheckedTable:
         """Raise with the first row that is bad."""
         if np.any(bad):
             row = int(np.argmax(bad))
+            found = self.frame[column].iloc[[row]].tolist()[0]  # as Python's own type
             raise ValueError(
                 f"Expected {expected} in {self.path}, row {row + 1 + self._header}, column "
-                f"{brief(column)}; got {brief(self.frame[column].iloc[row])}. {self.advice}"
+                f"{brief(column)}; got {brief(found)}. {self.advice}"
             )
 
     def converted(self, column: str, function: Callable[[str], object]) -> np.ndarray:
