@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
+import json
 import logging
 import multiprocessing
 import os
@@ -239,6 +240,17 @@ def write_csv(path: str | Path, table: pd.DataFrame, **options: object) -> None:
         **texts.map(lambda value: inert(value) if isinstance(value, str) else value)
     )
     write_atomically(path, lambda draft: safe.to_csv(draft, index=False, **options))
+
+
+def write_json(path: Path, values: object, *, strict: bool = False) -> None:
+    """Write values atomically as JSON; where ``strict``, as JSON that every reader takes.
+
+    NaN and infinity, which JSON has not, then become texts, and so does what is no plain value.
+    """
+    if strict:
+        values = json.loads(json.dumps(values, default=str), parse_constant=str)
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def sha256(path: str | Path) -> str:

@@ -3,7 +3,7 @@
 ``predict``, ``explain``, ``localize`` and the evaluation of a run bring a film to a network here,
 so that it has one probability. A film [H, W] is shrunk to a square of ``cache_size``, as image
 caches hold it; the square is resized to ``size``, or to 8/7 of it and cut into ten crops; the
-network gives logits, and ``logits.sigmoid()`` are probabilities.
+network gives logits, and ``logits.sigmoid()`` are probabilities. Thresholds make calls of them.
 
 Of ten crops the probabilities are averaged, as published CheXNets do. The logit is then the log
 odds of that mean, no output of the network.
@@ -11,25 +11,49 @@ odds of that mean, no output of the network.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import os
+import warnings
+import zlib
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from chexlib.data.batches import Batcher
 from chexlib.data.cache import LARGEST
 from chexlib.data.radiographs import resized
+from chexlib.data.sources import read_all, write_rejected
+from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
+from chexlib.findings import FINDINGS, normalise
+from chexlib.metrics import OneClassWarning, choose
+from chexlib.metrics.thresholds import RULES
 from chexlib.models.chexnet import SMALLEST, evaluating
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.data.cache import ImageCache
+    from chexlib.data.dataset import Dataset
+    from chexlib.data.sources import Source
     from chexlib.models import CheXNet
 
-__all__ = ["Preparation", "device_named"]
+__all__ = [
+    "Preparation",
+    "choose_thresholds",
+    "device_named",
+    "part_of",
+    "predict",
+    "predict_files",
+    "read_thresholds",
+    "rejected_of",
+]
 
 
 @dataclass(frozen=True)
@@ -118,6 +142,7 @@ class Preparation:
         """Return what makes inputs of films uint8 [N, cache_size, cache_size], or of a cache."""
         return Batcher(films, size=self.size, device=device)
 
+    @torch.no_grad()
     def logits(
         self, model: CheXNet, batcher: Batcher, rows: ArrayLike, *, images_at_once: int = 160
     ) -> torch.Tensor:
@@ -139,23 +164,18 @@ class Preparation:
         Tensor float32 [B, 14]
             Of ten crops, the log odds of the mean probability; finite all the same.
         """
-        if not self.ten_crop:
-            return _logits(model, batcher(rows))
 
         def both(images: torch.Tensor) -> torch.Tensor:
-            found = _logits(model, images).double()
+            found = model(images).double()
             # 1 - p would be 0 from a logit of 37 on.
             return torch.stack([found.sigmoid(), (-found).sigmoid()], dim=1)
 
-        means = batcher.ten_crop_mean(both, rows, max_images_at_once=max(10, images_at_once))
+        with evaluating(model):
+            if not self.ten_crop:
+                return model(batcher(rows)).float()
+            means = batcher.ten_crop_mean(both, rows, max_images_at_once=max(10, images_at_once))
         yes, no = means.clamp_min(torch.finfo(means.dtype).tiny).log().unbind(1)
         return (yes - no).float()
-
-
-@torch.no_grad()
-def _logits(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
-    with evaluating(model):
-        return model(images).float()
 
 
 def device_named(name: str) -> torch.device:
@@ -172,3 +192,275 @@ def device_named(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"Expected a device of this machine, got {name!r}: {error}") from None
+
+
+def predict(
+    model: CheXNet,
+    films: Dataset,
+    *,
+    size: int | None = None,
+    ten_crop: bool = False,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    step: Callable[[int], object] | None = None,
+) -> np.ndarray:
+    """Return probabilities of the 14 findings.
+
+    Parameters
+    ----------
+    model : CheXNet
+        Moved to the device; used as for testing.
+    films : Dataset
+        Of :func:`chexlib.data.open_dataset`.
+    size : int, optional
+        Pixels a side of the input; those of the cache by default.
+    ten_crop : bool
+        The mean probability of ten crops, of films resized to 8/7 of ``size``.
+    batch_size : int
+        Images at once.
+    device : optional
+        Where the model is, by default.
+    step : callable, optional
+        Called after a batch with its number of films, such as the ``update`` of a bar.
+
+    Returns
+    -------
+    float32 ndarray [N, 14]
+        From 0 to 1, in the order of ``films.films`` and of the findings.
+    """
+    device = next(model.parameters()).device if device is None else torch.device(device)
+    model.to(device)
+    side = films.cache.images.shape[1]
+    preparation = Preparation(side, side if size is None else size, ten_crop)
+    batcher = preparation.batcher(films.cache, device=device)
+    found = []
+    for start in range(0, len(films), batch_size):
+        rows = films.rows[start : start + batch_size]
+        logits = preparation.logits(model, batcher, rows, images_at_once=batch_size)
+        found.append(logits.sigmoid().cpu().numpy())
+        if step:
+            step(len(rows))
+    return np.concatenate(found)
+
+
+# ---- films as people have them
+
+
+def predict_files(
+    model: CheXNet,
+    source: Source,
+    out: str | Path,
+    *,
+    preparation: Preparation | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> tuple[int, int]:
+    """Write the predictions of all films of a source, or go on with it.
+
+    Parameters
+    ----------
+    model : CheXNet
+        On the device where it is to run.
+    source : Source
+        From :func:`chexlib.data.find_radiographs`.
+    out : path
+        A CSV as :func:`chexlib.data.read_predictions` reads it, put there once it is whole. Until
+        then what is done stands beside it, in ``out`` with ``.part`` added. Films that cannot be
+        read are listed in a second file, whose name ends in ``-rejected.csv``.
+    preparation : Preparation, optional
+        As in the network's training by default.
+    progress : callable, optional
+        Called with the numbers of films done, of all, and of rejected ones.
+
+    Returns
+    -------
+    int, int
+        Numbers of films predicted and rejected.
+
+    Raises
+    ------
+    ValueError
+        If what is beside ``out`` is of other films or of another network.
+    OSError
+        If it cannot be written; what is done stays.
+
+    Notes
+    -----
+    Films are read as for a cache, by processes that a bad one may end, and go through the network
+    as many at a time as a source's tasks hold. The same films stand together whether a job was
+    stopped or not, so that the file is the same.
+    """
+    preparation = preparation or Preparation.of(model)
+    out, device, count = Path(out), next(model.parameters()).device, len(source.names)
+    part = part_of(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows = _resume(part, _mark(model, preparation, source), count)
+    left = [i for i in range(count) if i not in rows]
+    tell = progress or (lambda *_: None)
+    tell(len(rows), count, sum(len(row) == 1 for row in rows.values()))
+    with disk_errors(out):
+        handle = open_own(part, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            # At least two: one worker would be this process, which a bad film must not end.
+            workers = max(2, cores())
+            for films in read_all(source, left, size=preparation.cache_size, workers=workers):
+                new = {film.position: [film.reason] for film in films if film.reason is not None}
+                if good := [film for film in films if film.reason is None]:
+                    batcher = preparation.batcher(np.stack([f.pixels for f in good]), device=device)
+                    scores = preparation.logits(model, batcher, np.arange(len(good))).sigmoid()
+                    for film, row in zip(good, scores.tolist(), strict=True):
+                        new[film.position] = [f"{value:.6g}" for value in row]
+                file.write(_line(list(new.items())))
+                file.flush()
+                os.fsync(file.fileno())
+                rows |= new
+                tell(len(rows), count, sum(len(row) == 1 for row in rows.values()))
+        done = sorted(rows.items())
+        refused = [[source.names[i], source.origins[i], *row] for i, row in done if len(row) == 1]
+        write_rejected(rejected_of(out), refused)
+        found = [[source.names[i], *row] for i, row in done if len(row) > 1]
+        write_csv(out, pd.DataFrame(found, columns=["Image Index", *FINDINGS]))
+        part.unlink()
+    return len(found), len(refused)
+
+
+def part_of(out: Path) -> Path:
+    """Return where what is done stands until all is."""
+    return out.with_name(out.name + ".part")
+
+
+def rejected_of(out: Path) -> Path:
+    """Return where films that cannot be read are listed."""
+    return out.with_name(f"{out.stem}-rejected.csv")
+
+
+def _mark(model: CheXNet, preparation: Preparation, source: Source) -> str:
+    """Return a hash of weights, options and films: what others gave may not be mixed in."""
+    digest = hashlib.sha256(repr(astuple(preparation)).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    digest.update("\n".join([*source.names, *source.stamps]).encode())
+    return digest.hexdigest() + "\n"
+
+
+def _line(task: list) -> str:
+    """Return the line of a task, which is counted only if it is whole and as it was written."""
+    text = json.dumps(task)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _resume(part: Path, mark: str, count: int) -> dict[int, list[str]]:
+    """Return the rows of whole tasks, and leave these alone in the file."""
+    if not part.is_file():
+        write_atomically(part, lambda draft: draft.write_text(mark, encoding="utf-8"))
+        return {}
+    # The end may be cut anywhere, in the middle of a letter too.
+    lines = part.read_bytes().decode(errors="replace").splitlines(keepends=True)
+    if lines[:1] != [mark]:
+        raise ValueError(
+            f"Expected {part} to be of these films and this network, found it of others, or of "
+            "films that changed since. Remove it, or write to another file."
+        )
+    kept, rows = [mark], {}
+    for line in lines[1:]:
+        try:
+            task = json.loads(line[9:])
+            if line == _line(task) and all(_is_sound(*row, count) for row in task):
+                kept.append(line)
+                rows |= dict(task)
+        except (TypeError, ValueError, RecursionError):
+            continue
+    write_atomically(part, lambda draft: draft.write_text("".join(kept), encoding="utf-8"))
+    return rows
+
+
+def _is_sound(position: int, found: list[str], count: int) -> bool:
+    """Return whether a film has its probabilities, or why there are none."""
+    scores = len(found) == len(FINDINGS) and all(0 <= float(value) <= 1 for value in found)
+    return type(position) is int and 0 <= position < count and (scores or len(found) == 1)
+
+
+# ---- thresholds
+
+
+def choose_thresholds(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """Return the threshold that each rule chooses for each finding.
+
+    Parameters
+    ----------
+    labels : bool array [N, 14]
+    scores : array [N, 14]
+        Probabilities of films that were not trained on, and on which nothing is reported.
+
+    Returns
+    -------
+    DataFrame
+        ``rule``, ``finding``, ``threshold``: one of the scores; ``inf`` where it is best to call no
+        film, NaN where no film, or every film, has the finding.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OneClassWarning)  # the table says NaN
+        chosen = {name: choose(labels, scores, rule) for name, rule in RULES.items()}
+    wide = pd.DataFrame(chosen, index=list(FINDINGS))
+    long = wide.melt(ignore_index=False, var_name="rule", value_name="threshold")
+    return long.reset_index(names="finding")[["rule", "finding", "threshold"]]
+
+
+def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
+    """Return the thresholds of a table.
+
+    Parameters
+    ----------
+    path : path
+        CSV: ``finding`` and ``threshold``, and ``rule`` where there are several, such as a run's
+        ``thresholds.csv`` or ``operating_points.csv`` of ``chexlib evaluate``. Rows of other
+        names than the findings, such as ``No_Finding``, are left out.
+    rule : str
+        Which rows, where the table has rules.
+
+    Returns
+    -------
+    float array [14]
+        In the order of the findings; NaN where the table has none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing, no row is of the rule, a finding is there twice, or a threshold is
+        no number or below 0.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a table of thresholds at {path}, found none.")
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"Expected a CSV of thresholds at {path}, got: {error}.") from None
+    if not {"finding", "threshold"} <= set(table):
+        raise ValueError(
+            f"Expected the columns finding and threshold, and rule where there are several, in "
+            f"{path}, got {brief(list(table.columns))}."
+        )
+    if "rule" in table:
+        known = list(dict.fromkeys(table["rule"]))
+        table = table[table["rule"] == rule]
+        if not len(table):
+            raise ValueError(f"Expected a rule among {brief(known)} of {path}, got {rule!r}.")
+    chosen: dict[str, float] = {}
+    values = pd.to_numeric(table["threshold"], errors="coerce")
+    for row, finding in table["finding"].items():
+        try:
+            name = normalise(str(finding))
+        except ValueError:
+            continue
+        raw, value = table["threshold"][row], values[row]
+        if name in chosen or value < 0 or (np.isnan(value) and not pd.isna(raw)):
+            raise ValueError(
+                f"Expected one threshold from 0 up for {name} in {path}, got "
+                f"{'a second' if name in chosen else brief(raw)} in row {row + 2}."
+            )
+        chosen[name] = float(value)
+    if not chosen:
+        raise ValueError(f"Expected findings in the column `finding` of {path}, found none.")
+    return np.array([chosen.get(name, np.nan) for name in FINDINGS])

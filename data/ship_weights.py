@@ -16,8 +16,8 @@ from chexlib.data import open_dataset
 from chexlib.models import load_checkpoint, phantom_checkpoint, save_checkpoint
 from chexlib.text import estimate_text
 from chexlib.training import open_run, predict
-from chexlib.training.evaluate import auroc_with_intervals
 from chexlib.training.recipes import data_options
+from chexlib.training.run import auroc_with_intervals
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from chexlib.interpret import (
 )
 from chexlib.metrics import Resamples, auroc, resampled
 from chexlib.models import load_checkpoint, phantom_checkpoint
-from chexlib.training.evaluate import auroc_with_intervals
+from chexlib.training.run import auroc_with_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,9 @@ import pytest
 from chexlib.data import load_labels, match_labels, read_predictions
 from chexlib.files import inert, legible, original, write_csv
 from chexlib.findings import FINDINGS, normalise
+from chexlib.inference import read_thresholds
 from chexlib.models import CheXNet, save_checkpoint
-from chexlib.training.evaluate import nih_table, read_thresholds
+from chexlib.training.run import nih_table
 
 ACTING = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\uff1d")
 NAMES = ["=1+1.png", "+1.png", "-1.png", "@sum.png", "\t=1.png", "'=1.png", "''.png", "a=1.png"]

@@ -35,6 +35,7 @@ def findings(
     terminal().print(table(">#", "Column name", "English", "繁體中文", last, rows=rows))
 
 
+@one_line_errors()
 def info() -> None:
     """Show versions, the folders of data and of caches, and which files are in the first.
 
@@ -42,21 +43,20 @@ def info() -> None:
     """
     import platform
 
-    with one_line_errors():
-        from chexlib.data.fetch import REGISTRY
-        from chexlib.files import cache_home, data_home
+    from chexlib.data.fetch import REGISTRY
+    from chexlib.files import cache_home, data_home
 
-        home = data_home()
-        rows = [("python", platform.python_version()), ("system", platform.platform())]
-        # Asked of the installed metadata: importing torch only to print its version is slow.
-        for package in ("chexlib", "numpy", "pandas", "torch", "torchvision", "torchxrayvision"):
-            try:
-                rows.append((package, version(package)))
-            except PackageNotFoundError:
-                rows.append((package, "[red]not installed[/]"))
-        for name, folder in (("cache folder", cache_home()), ("data folder", home)):
-            rows.append((name, escape(str(folder)) + ("" if folder.is_dir() else " (not there)")))
-        rows += [(f"  {item.name}", state_of(item, home)) for item in REGISTRY.values()]
-        console = terminal()
-        for name, value in rows:
-            console.print(f"{name:26}{value}", soft_wrap=True)
+    home = data_home()
+    rows = [("python", platform.python_version()), ("system", platform.platform())]
+    # Asked of the installed metadata: importing torch only to print its version is slow.
+    for package in ("chexlib", "numpy", "pandas", "torch", "torchvision", "torchxrayvision"):
+        try:
+            rows.append((package, version(package)))
+        except PackageNotFoundError:
+            rows.append((package, "[red]not installed[/]"))
+    for name, folder in (("cache folder", cache_home()), ("data folder", home)):
+        rows.append((name, escape(str(folder)) + ("" if folder.is_dir() else " (not there)")))
+    rows += [(f"  {item.name}", state_of(item, home)) for item in REGISTRY.values()]
+    console = terminal()
+    for name, value in rows:
+        console.print(f"{name:26}{value}", soft_wrap=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import films_bar, one_line_errors, tell_films, terminal
+from chexlib.cli.shell import bars, one_line_errors, tell_films, terminal
 
 __all__ = ["cache"]
 
 
+@one_line_errors()
 def cache(
     source: Annotated[
         Path,
         typer.Argument(
             help="A folder of films in any of NIH's layouts, or of one's own; archives still "
             "packed; or a CSV with a column [cyan]path[/].",
-            show_default=False,
         ),
     ],
     folder: Annotated[
@@ -27,13 +28,12 @@ def cache(
         typer.Argument(
             help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it, below "
             "[cyan]CHEXLIB_CACHE[/] or the user's cache folder.",
-            show_default=False,
         ),
     ] = None,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes. Default: all cores, two at least.", show_default=False),
+        typer.Option(help="Processes. Default: all cores, two at least."),
     ] = None,
     verify: Annotated[
         bool,
@@ -58,27 +58,25 @@ def cache(
 
     [cyan]chexlib cache /data/chest-xray14/images --verify[/]
     """
-    with one_line_errors():
-        from chexlib.data.cache import ImageCache
-        from chexlib.data.sources import find_radiographs
-        from chexlib.files import cache_home, legible
+    from chexlib.data.cache import ImageCache
+    from chexlib.data.sources import find_radiographs
+    from chexlib.files import cache_home, legible
 
-        folder = folder or cache_home() / f"chest-xray14-{size}"
-        console = terminal()
-        films = find_radiographs(source)
-        found = f"{len(films.names):,} films in {escape(legible(str(source)))}"
-        console.print(found, soft_wrap=True)
-        if verify:
-            with films_bar("checked", "wrong") as progress:
-                ImageCache.open(folder).verify(films, progress=progress)
-            said = f"[green]as promised[/] every film in {escape(str(folder))}"
-            console.print(said, soft_wrap=True)
-            return
-        with films_bar("read", "rejected") as progress:
-            built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
-        rejected = built.index["status"] == "rejected"
-        ready = f"[green]ready[/] {(~rejected).sum():,} films of {built.size} px in "
-        console.print(ready + escape(str(built.folder)), soft_wrap=True)
-        bad = int(built.index["image"][rejected].isin(films.names).sum())
-        read, listed = len(films.names) - bad, built.folder / "rejected.csv"
-        tell_films(console, read=read, rejected=bad, listed=listed, ignored=films.ignored)
+    folder = folder or cache_home() / f"chest-xray14-{size}"
+    console = terminal()
+    films = find_radiographs(source)
+    console.print(f"{len(films.names):,} films in {escape(legible(str(source)))}", soft_wrap=True)
+    if verify:
+        with bars("wrong", unit="film") as bar:
+            ImageCache.open(folder).verify(films, progress=partial(bar, "checked"))
+        console.print(f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True)
+        return
+    with bars(unit="film") as bar:
+        progress = partial(bar, "read")
+        built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
+    rejected = built.index["status"] == "rejected"
+    ready = f"[green]ready[/] {(~rejected).sum():,} films of {built.size} px in "
+    console.print(ready + escape(str(built.folder)), soft_wrap=True)
+    bad = int(built.index["image"][rejected].isin(films.names).sum())
+    read, listed = len(films.names) - bad, built.folder / "rejected.csv"
+    tell_films(console, read=read, rejected=bad, listed=listed, ignored=films.ignored)

@@ -17,9 +17,8 @@ from chexlib.cli.shell import (
     keep_what_is_there,
     one_line_errors,
     terminal,
-    write_json,
 )
-from chexlib.files import sha256, write_atomically
+from chexlib.files import sha256, write_atomically, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 
+@one_line_errors()
 def explain(
     image: Annotated[Path, typer.Argument(help="A frontal radiograph: PNG, JPEG or DICOM.")],
     *,
@@ -37,14 +37,12 @@ def explain(
         list[str] | None,
         typer.Option(
             help="A finding; repeat it for several. Default: the three most probable.",
-            show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder. Default: the name of IMAGE with [cyan]-explained[/], here.",
-            show_default=False,
         ),
     ] = None,
     method: Method = "cam",
@@ -73,44 +71,39 @@ def explain(
 
     [cyan]chexlib explain film.dcm --checkpoint model.safetensors --finding Mass --dicom[/]
     """
-    with one_line_errors():
-        from chexlib.data import read_radiograph
-        from chexlib.findings import FINDINGS, normalise
-        from chexlib.interpret import explain_film
-        from chexlib.models import load_checkpoint
+    from chexlib.data import read_radiograph
+    from chexlib.findings import FINDINGS, normalise
+    from chexlib.interpret import explain_film
+    from chexlib.models import load_checkpoint
 
-        names = list(dict.fromkeys(normalise(name) for name in finding or ()))
-        folder = out if out is not None else Path(f"{image.stem}-explained")
-        summary = folder / f"{image.stem}.json"
-        keep_what_is_there([summary], force=force)
-        pixels = read_radiograph(image)
-        model = load_checkpoint(checkpoint)
-        edge = int(cut) if cut.isdecimal() else cut
-        found = explain_film(model, pixels, names or 3, method=method, size=size, cut=edge)
-        kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
-        files = {
-            name: {kind: f"{image.stem}-{name}-{method}.{end}" for kind, end in kinds.items()}
-            for name in found.findings
-        }
-        pictures = [folder / name for named in files.values() for name in named.values()]
-        keep_what_is_there([summary, *pictures], force=force, inputs=[image, checkpoint])
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_pictures(folder, image, pixels, found, files)
-        record = _record(image, pixels, found, files)
-        record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
-        write_json(summary, record)
-        console = terminal()
-        for name in found.findings:
-            console.print(
-                f"{name:20}probability {found.probabilities[name]:.3f}   "
-                f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}",
-                soft_wrap=True,
-            )
-        console.print(
-            f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} findings",
-            soft_wrap=True,
-        )
-        console.print(f"[bold]{NOTICE}[/]")
+    names = list(dict.fromkeys(normalise(name) for name in finding or ()))
+    folder = out if out is not None else Path(f"{image.stem}-explained")
+    summary = folder / f"{image.stem}.json"
+    keep_what_is_there([summary], force=force)
+    pixels = read_radiograph(image)
+    model = load_checkpoint(checkpoint)
+    edge = int(cut) if cut.isdecimal() else cut
+    found = explain_film(model, pixels, names or 3, method=method, size=size, cut=edge)
+    kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
+    files = {
+        name: {kind: f"{image.stem}-{name}-{method}.{end}" for kind, end in kinds.items()}
+        for name in found.findings
+    }
+    pictures = [folder / name for named in files.values() for name in named.values()]
+    keep_what_is_there([summary, *pictures], force=force, inputs=[image, checkpoint])
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pictures(folder, image, pixels, found, files)
+    record = _record(image, pixels, found, files)
+    record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
+    write_json(summary, record, strict=True)
+    console = terminal()
+    for name in found.findings:
+        line = f"{name:20}probability {found.probabilities[name]:.3f}   "
+        line += f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}"
+        console.print(line, soft_wrap=True)
+    ready = f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} findings"
+    console.print(ready, soft_wrap=True)
+    console.print(f"[bold]{NOTICE}[/]")
 
 
 def _write_pictures(
@@ -121,8 +114,8 @@ def _write_pictures(
     files: dict[str, dict[str, str]],
 ) -> None:
     """Write a figure of each finding, and a secondary capture where it has a name."""
-    import dataclasses
-    import functools
+    from dataclasses import replace
+    from functools import partial
 
     import matplotlib as mpl
 
@@ -133,17 +126,13 @@ def _write_pictures(
     from chexlib.interpret import secondary_capture
     from chexlib.plots import images
 
-    with image.open("rb") as file:
-        source = None
-        if file.read(132)[128:] == b"DICM":
-            source = pydicom.dcmread(image, stop_before_pixels=True)
+    is_dicom = image.read_bytes()[128:132] == b"DICM"
+    source = pydicom.dcmread(image, stop_before_pixels=True) if is_dicom else None
     series = pydicom.uid.generate_uid()
     for k, (name, named) in enumerate(files.items()):
-        figure = images.explanation(
-            pixels, dataclasses.replace(found, findings=(name,), heat=found.heat[k : k + 1])
-        )
-        save = functools.partial(figure.savefig, format="png", dpi=120)
-        write_atomically(folder / named["png"], save)
+        alone = replace(found, findings=(name,), heat=found.heat[k : k + 1])
+        figure = images.explanation(pixels, alone)
+        write_atomically(folder / named["png"], partial(figure.savefig, format="png", dpi=120))
         plt.close(figure)
         if "dicom" in named:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
@@ -157,17 +146,15 @@ def _write_pictures(
                 series_uid=series,
                 number=k + 1,
             )
-            write_atomically(
-                folder / named["dicom"], lambda draft, data=data: draft.write_bytes(data)
-            )
+            write_atomically(folder / named["dicom"], partial(Path.write_bytes, data=data))
 
 
 def _record(
     image: Path, pixels: np.ndarray, found: Explanation, files: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     """Return what is to be known of the pictures."""
-    import dataclasses
     import datetime
+    from dataclasses import asdict
     from importlib.metadata import version
 
     entries = {
@@ -177,8 +164,8 @@ def _record(
             "map": {
                 "of": "the whole film in one view",
                 "logit": found.map_logits[name],
-                "cells": list(values.shape),
-                **{of: float(getattr(values, of)()) for of in ("min", "mean", "max")},
+                "cells": list(cells.shape),
+                **{of: float(getattr(cells, of)()) for of in ("min", "mean", "max")},
             },
             "hottest": {k: round(v, 1) for k, v in zip("xy", found.peaks[name], strict=True)},
             "boxes": [
@@ -187,21 +174,24 @@ def _record(
             ],
             "files": files[name],
         }
-        for name, values in zip(found.findings, found.maps.values, strict=True)
+        for name, cells in zip(found.findings, found.maps.values, strict=True)
     }
-    size = dict(zip(("height", "width"), pixels.shape, strict=True))
-    versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
+    height, width = pixels.shape
+    units = (
+        "boxes and places in pixels of the image as read; a cam adds to the logit of its map, mean "
+        "of the map + bias = that logit"
+    )
+    if found.preparation.ten_crop:
+        units += "; probability and logit are of ten crops: mean probability, and its log odds"
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
     return {
         "notice": NOTICE,
-        "image": {"file": image.name, "sha256": sha256(image), **size},
+        "image": {"file": image.name, "sha256": sha256(image), "height": height, "width": width},
         "method": found.method,
-        "preparation": dataclasses.asdict(found.preparation),
+        "preparation": asdict(found.preparation),
         "cut": found.cut,
-        "units": "boxes and places in pixels of the image as read; a cam adds to the logit of its "
-        "map, mean of the map + bias = that logit"
-        + "; probability and logit are of ten crops: mean probability, and its log odds"
-        * found.preparation.ten_crop,
+        "units": units,
         "findings": entries,
         "probabilities": found.probabilities,
         "made": {"time": time, **versions},

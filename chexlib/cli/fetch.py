@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chexlib.cli.shell import one_line_errors, terminal
+from chexlib.cli.shell import bars, one_line_errors, terminal
 
 if TYPE_CHECKING:
     from chexlib.data.fetch import Entry
@@ -19,10 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["fetch", "state_of"]
 
 
+@one_line_errors()
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="What to fetch; [cyan]--list[/] shows the names.", show_default=False),
+        typer.Argument(help="What to fetch; [cyan]--list[/] shows the names."),
     ] = None,
     show: Annotated[
         bool,
@@ -32,7 +31,6 @@ def fetch(
         Path | None,
         typer.Option(
             help="The data folder. Default: [cyan]CHEXLIB_DATA[/], or the user's cache folder.",
-            show_default=False,
         ),
     ] = None,
     force: Annotated[
@@ -46,7 +44,6 @@ def fetch(
         typer.Option(
             "--hash",
             help="sha256:… of a file whose author published none; such a file needs it.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -65,44 +62,30 @@ def fetch(
 
     [cyan]chexlib fetch images --dest /data/chest-xray14[/]      42 GB, 12 archives
     """
-    with one_line_errors():
-        from chexlib.data.fetch import REGISTRY, entry
-        from chexlib.files import data_home
-
-        home = dest.expanduser() if dest else data_home()
-        entries = [entry(name) for name in names or ()]
-        if show:
-            _list_in_full(entries, home) if entries else _list(list(REGISTRY.values()), home)
-            return
-        if not entries:
-            raise ValueError(
-                f"Expected at least one of {', '.join(REGISTRY)}, got none. "
-                "See them with: chexlib fetch --list"
-            )
-        for item in entries:
-            _fetch(item, home=home, force=force, known_hash=known_hash)
-
-
-def _fetch(item: Entry, **options: Any) -> None:
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
+    from chexlib.data.fetch import REGISTRY, entry
     from chexlib.data.fetch import fetch as fetch_entry
+    from chexlib.files import data_home
 
-    console = terminal()
-    console.print(
-        f"[bold]{item.name}[/]  {escape(item.title)}\n"
-        f"  licence: {item.licence}. Cite: {escape(item.citation)}"
-    )
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = functools.cache(functools.partial(bars.add_task, total=None))  # one a label
-
-        def report(label: str, done: int, total: int | None) -> None:
-            bars.update(task(f"  {label}"), completed=done, total=total)
-
-        paths = fetch_entry(item, progress=report, **options)
-    for path in paths:
-        console.print(f"  [green]ready[/] {escape(str(path))}", soft_wrap=True)
+    home = dest.expanduser() if dest else data_home()
+    entries = [entry(name) for name in names or ()]
+    if show:
+        _list_in_full(entries, home) if entries else _list(list(REGISTRY.values()), home)
+        return
+    if not entries:
+        raise ValueError(
+            f"Expected at least one of {', '.join(REGISTRY)}, got none. "
+            "See them with: chexlib fetch --list"
+        )
+    console, options = terminal(), {"home": home, "force": force, "known_hash": known_hash}
+    for item in entries:
+        console.print(
+            f"[bold]{item.name}[/]  {escape(item.title)}\n"
+            f"  licence: {item.licence}. Cite: {escape(item.citation)}"
+        )
+        with bars(unit="B", unit_scale=True) as bar:
+            paths = fetch_entry(item, progress=bar, **options)
+        for path in paths:
+            console.print(f"  [green]ready[/] {escape(str(path))}", soft_wrap=True)
 
 
 def _size(item: Entry) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from chexlib.cli.shell import (
@@ -16,19 +15,21 @@ from chexlib.cli.shell import (
     Force,
     Method,
     Size,
+    bars,
     keep_what_is_there,
     one_line_errors,
+    table,
     tell_films,
     terminal,
-    write_json,
 )
-from chexlib.files import write_csv
+from chexlib.files import write_csv, write_json
 
 __all__ = ["localize"]
 
 SHOWN = ["hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3"]
 
 
+@one_line_errors()
 def localize(
     source: Annotated[
         str,
@@ -43,14 +44,13 @@ def localize(
         Path | None,
         typer.Option(
             help="Folder. Default: the name of CHECKPOINT with [cyan]-localization[/], here.",
-            show_default=False,
         ),
     ] = None,
     method: Method = "cam",
     size: Size = None,
     patients: Annotated[
         int | None,
-        typer.Option(min=1, help="Simulated patients; of the phantom only.", show_default=False),
+        typer.Option(min=1, help="Simulated patients; of the phantom only."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
     resamples: Annotated[
@@ -73,75 +73,54 @@ def localize(
 
     [cyan]chexlib localize phantom --checkpoint model.safetensors[/]
     """
-    with one_line_errors():
-        from importlib.metadata import version
+    from importlib.metadata import version
 
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.table import Table
+    from chexlib import interpret
+    from chexlib.data.sources import write_rejected
+    from chexlib.inference import Preparation
+    from chexlib.models import load_checkpoint
 
-        from chexlib import interpret
-        from chexlib.data.sources import write_rejected
-        from chexlib.inference import Preparation
-        from chexlib.models import load_checkpoint
-
-        if method not in interpret.METHODS:
-            known = sorted(interpret.METHODS)
-            raise ValueError(f"Expected a method among {known}, got {method!r}.")
-        if patients is not None and source != "phantom":
-            raise ValueError("Expected --patients with the phantom only. Leave it out.")
-        folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
-        listed = folder / "rejected.csv"
-        files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
-        keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
-        model = load_checkpoint(checkpoint)
-        preparation = Preparation.of(model, size=size)
-        sizes = {"size": preparation.size, "cache_size": preparation.cache_size}
-        columns = (TextColumn("  {task.description:24}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            tasks: dict[str, int] = {}
-
-            def progress(step: str, done: int, total: int) -> None:
-                if step not in tasks:
-                    tasks[step] = bar.add_task(step)
-                bar.update(tasks[step], completed=done, total=total)
-
-            films = interpret.open_boxed(source, **sizes, n_patients=patients, progress=progress)
-            asked = {"method": method, "resamples": resamples, "seed": seed}
-            table, cases = interpret.localize(
-                model, films, **asked, batch_size=batch_size, progress=progress
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        about = {
-            "notice": NOTICE,
-            "films": films.about,
-            "cases": len(films.cases),
-            "maps": "of the whole film in one view",
-            **sizes,
-            **asked,
-            "checkpoint": {"path": checkpoint.name, **model.provenance},
-            "chexlib": version("chexlib"),
-        }
-        write_csv(files[0], table)
-        write_csv(files[1], cases)
-        write_json(files[2], about)
-        write_rejected(listed, films.rejected)
-        console = terminal()
-        console.print(escape(films.about), soft_wrap=True)
-        shown = Table(box=None, pad_edge=False, title="mean of findings", title_justify="left")
-        shown.add_column("", no_wrap=True)
-        for metric in SHOWN:
-            shown.add_column(escape(metric), justify="right", no_wrap=True)
-        mean = table[table["group"] == "mean of findings"]
-        for name, rows in mean.groupby("source", sort=False):
-            values = rows.set_index("metric")["estimate"][SHOWN]
-            shown.add_row(str(name), *values.map("{:.2f}".format))
-        console.print(shown)
-        console.print(f"[green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
-        tell_films(
-            console,
-            read=films.read,
-            rejected=len(films.rejected),
-            listed=listed,
-            ignored=films.ignored,
-        )
-        console.print(f"[bold]{NOTICE}[/]")
+    if method not in interpret.METHODS:
+        known = sorted(interpret.METHODS)
+        raise ValueError(f"Expected a method among {known}, got {method!r}.")
+    if patients is not None and source != "phantom":
+        raise ValueError("Expected --patients with the phantom only. Leave it out.")
+    folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
+    listed = folder / "rejected.csv"
+    files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
+    keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
+    model = load_checkpoint(checkpoint)
+    preparation = Preparation.of(model, size=size)
+    sizes = {"size": preparation.size, "cache_size": preparation.cache_size}
+    asked = {"method": method, "resamples": resamples, "seed": seed}
+    with bars(leave=False) as bar:
+        films = interpret.open_boxed(source, **sizes, n_patients=patients, progress=bar)
+        rows, cases = interpret.localize(model, films, **asked, batch_size=batch_size, progress=bar)
+    about = {
+        "notice": NOTICE,
+        "films": films.about,
+        "cases": len(films.cases),
+        "maps": "of the whole film in one view",
+        **sizes,
+        **asked,
+        "checkpoint": {"path": checkpoint.name, **model.provenance},
+        "chexlib": version("chexlib"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(files[0], rows)
+    write_csv(files[1], cases)
+    write_json(files[2], about, strict=True)
+    write_rejected(listed, films.rejected)
+    console = terminal()
+    console.print(escape(films.about), soft_wrap=True)
+    group = "mean of findings"
+    means = rows[rows["group"] == group].set_index(["source", "metric"])["estimate"]
+    shown = [
+        [name, *(f"{means[name, metric]:.2f}" for metric in SHOWN)]
+        for name in means.index.unique("source")
+    ]
+    console.print(table("", *(f">{name}" for name in SHOWN), rows=shown, title=group))
+    console.print(f"[green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
+    bad = len(films.rejected)
+    tell_films(console, read=films.read, rejected=bad, listed=listed, ignored=films.ignored)
+    console.print(f"[bold]{NOTICE}[/]")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from rich.markup import escape
 
 from chexlib.cli.shell import (
     NOTICE,
-    films_bar,
+    Checkpoint,
+    Force,
+    bars,
     keep_what_is_there,
     one_line_errors,
     table,
@@ -22,12 +25,14 @@ from chexlib.cli.shell import (
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
+    from rich.table import Table
 
     from chexlib.models import CheXNet
 
 __all__ = ["predict"]
 
 
+@one_line_errors()
 def predict(
     source: Annotated[
         Path,
@@ -38,18 +43,11 @@ def predict(
         ),
     ],
     *,
-    checkpoint: Annotated[
-        Path,
-        typer.Option(
-            help="The folder of a run of [cyan]chexlib train[/], or weights in any format that "
-            "[cyan]load_checkpoint[/] reads."
-        ),
-    ],
+    checkpoint: Checkpoint,
     out: Annotated[
         Path | None,
         typer.Option(
             help="CSV to write. Default: predictions.csv for several films, none for one.",
-            show_default=False,
         ),
     ] = None,
     thresholds: Annotated[
@@ -57,14 +55,13 @@ def predict(
         typer.Option(
             help="CSV of [cyan]finding[/] and [cyan]threshold[/], such as operating_points.csv of "
             "[cyan]chexlib evaluate[/]. Default: the run's own, chosen on its validation films.",
-            show_default=False,
         ),
     ] = None,
     rule: Annotated[
         str, typer.Option(help="Which thresholds: youden, max_f1 or sensitivity_0.90.")
     ] = "youden",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier CSV.")] = False,
+    force: Force = False,
 ) -> None:
     """Predict the 14 findings of films: a table for one, a CSV for several.
 
@@ -80,75 +77,77 @@ def predict(
 
     [cyan]chexlib predict film.dcm --checkpoint runs/mine --rule sensitivity_0.90[/]
     """
-    with one_line_errors():
-        from chexlib.data.sources import find_radiographs
-        from chexlib.files import legible
-        from chexlib.inference import device_named
-        from chexlib.models import load_checkpoint
-        from chexlib.training.evaluate import (
-            part_of,
-            predict_files,
-            read_thresholds,
-            rejected_of,
-        )
+    from chexlib.data import read_predictions
+    from chexlib.data.sources import find_radiographs
+    from chexlib.files import legible
+    from chexlib.findings import FINDINGS
+    from chexlib.inference import (
+        device_named,
+        part_of,
+        predict_files,
+        read_thresholds,
+        rejected_of,
+    )
+    from chexlib.models import load_checkpoint
 
-        films = find_radiographs(source)
-        several = list(films.origins) != [legible(str(source.absolute()))]
-        if several and out is None:
-            out = Path("predictions.csv")
-        if out is not None:
-            made = [out]
-            if several and not part_of(out).exists():  # of a job that was stopped, both are its own
-                made.append(rejected_of(out))
-            weights = (checkpoint, checkpoint / "best.safetensors")
-            read = (source, *weights, *([thresholds] if thresholds else []))
-            keep_what_is_there(made, force=force, inputs=read)
-        chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
-        place = device_named(device)
-        model = load_checkpoint(checkpoint).to(place)
-        own = checkpoint / "thresholds.csv"
-        if chosen is None and own.is_file():
-            chosen = read_thresholds(own, rule=rule)
-        console = terminal()
-        if not several:
-            _one(model, source, out, chosen, console)
-        else:
-            with films_bar("predicted", "rejected") as progress:
-                good, bad = predict_files(model, films, out, progress=progress)
-            _several(out, good, chosen, console)
-            listed = rejected_of(out)
-            tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
-        if chosen is None:
-            way = (
-                "the run has no thresholds.csv: give --thresholds FILE"
-                if checkpoint.is_dir()
-                else "give the folder of a run, or --thresholds FILE"
-            )
-            console.print(f"No thresholds; {way}.", soft_wrap=True)
-        console.print(f"[bold]{NOTICE}[/]")
+    films = find_radiographs(source)
+    several = list(films.origins) != [legible(str(source.absolute()))]
+    if several and out is None:
+        out = Path("predictions.csv")
+    if out is not None:
+        made = [out]
+        if several and not part_of(out).exists():  # of a job that was stopped, both are its own
+            made.append(rejected_of(out))
+        weights = (checkpoint, checkpoint / "best.safetensors")
+        read = (source, *weights, *([thresholds] if thresholds else []))
+        keep_what_is_there(made, force=force, inputs=read)
+    chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
+    place = device_named(device)
+    model = load_checkpoint(checkpoint).to(place)
+    own = checkpoint / "thresholds.csv"
+    if chosen is None and own.is_file():
+        chosen = read_thresholds(own, rule=rule)
+    console = terminal()
+    if several:
+        with bars(unit="film") as bar:
+            good, bad = predict_files(model, films, out, progress=partial(bar, "predicted"))
+        console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
+        if good and chosen is not None:
+            counts = (read_predictions(out)[list(FINDINGS)] >= chosen).sum()
+            called = ["" if isnan(t) else f"{n:,}" for t, n in zip(chosen, counts, strict=True)]
+            columns = {">Threshold": _shown(chosen), ">Films at or above": called}
+            console.print(_by_finding(columns))
+        listed = rejected_of(out)
+        tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
+    else:
+        _one(model, source, out, chosen, console)
+    if chosen is None:
+        way = "give the folder of a run, or --thresholds FILE"
+        if checkpoint.is_dir():
+            way = "the run has no thresholds.csv: give --thresholds FILE"
+        console.print(f"No thresholds; {way}.", soft_wrap=True)
+    console.print(f"[bold]{NOTICE}[/]")
 
 
 def _one(
-    model: CheXNet, source: Path, out: Path | None, thresholds: np.ndarray | None, console: Console
+    model: CheXNet, source: Path, out: Path | None, chosen: np.ndarray | None, console: Console
 ) -> None:
     import pandas as pd
 
-    from chexlib.data.radiographs import read_radiograph
+    from chexlib.data import read_radiograph
     from chexlib.files import write_csv
-    from chexlib.findings import FINDINGS, INFO
+    from chexlib.findings import FINDINGS
     from chexlib.inference import Preparation
 
     preparation = Preparation.of(model)
     film = preparation.shrunk(read_radiograph(source))
     batcher = preparation.batcher(film[None], device=next(model.parameters()).device)
     scores = preparation.logits(model, batcher, [0])[0].sigmoid().tolist()
-    columns = ["Finding", ">Probability"]
-    rows = [[INFO[name].english, f"{p:.3f}"] for name, p in zip(FINDINGS, scores, strict=True)]
-    if thresholds is not None:
-        columns += [">Threshold", ""]
-        for row, p, t in zip(rows, scores, thresholds, strict=True):
-            row += [_shown(t), "at or above" if p >= t else ""]
-    console.print(table(*columns, rows=rows, title=escape(source.name)))
+    columns = {">Probability": [f"{p:.3f}" for p in scores]}
+    if chosen is not None:
+        called = ["at or above" if p >= t else "" for p, t in zip(scores, chosen, strict=True)]
+        columns |= {">Threshold": _shown(chosen), "": called}
+    console.print(_by_finding(columns, title=escape(source.name)))
     if out is not None:
         frame = pd.DataFrame([scores], columns=list(FINDINGS)).map("{:.6g}".format)
         frame.insert(0, "Image Index", source.name)
@@ -157,21 +156,15 @@ def _one(
         console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
 
 
-def _several(out: Path, good: int, thresholds: np.ndarray | None, console: Console) -> None:
-    from chexlib.data import read_predictions
-    from chexlib.findings import FINDINGS, INFO
-
-    console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
-    if not good or thresholds is None:
-        return
-    scores = read_predictions(out)
-    rows = [
-        (INFO[name].english, _shown(t), "" if math.isnan(t) else f"{(scores[name] >= t).sum():,}")
-        for name, t in zip(FINDINGS, thresholds, strict=True)
-    ]
-    console.print(table("Finding", ">Threshold", ">Films at or above", rows=rows))
+def _shown(thresholds: np.ndarray) -> list[str]:
+    """Return thresholds as texts; there is none for what no validation film had."""
+    return ["none" if isnan(t) else f"{t:.3f}" for t in thresholds]
 
 
-def _shown(threshold: float) -> str:
-    """Return a threshold as text; there is none for what no validation film had."""
-    return "none" if math.isnan(threshold) else f"{threshold:.3f}"
+def _by_finding(columns: dict[str, list[str]], **options: str) -> Table:
+    """Return a table of a row a finding."""
+    from chexlib.findings import INFO
+
+    names = [finding.english for finding in INFO.values()]
+    rows = zip(names, *columns.values(), strict=True)
+    return table("Finding", *columns, rows=rows, **options)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chexlib.files import legible, write_atomically
+from chexlib.files import legible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,13 +27,12 @@ __all__ = [
     "Force",
     "Method",
     "Size",
-    "films_bar",
+    "bars",
     "keep_what_is_there",
     "one_line_errors",
     "table",
     "tell_films",
     "terminal",
-    "write_json",
 ]
 
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
@@ -44,7 +43,10 @@ LONGEST = 3000  # characters of an error
 # Options that several commands have.
 Checkpoint = Annotated[
     Path,
-    typer.Option(help="A run, or weights in any format that [cyan]load_checkpoint[/] reads."),
+    typer.Option(
+        help="The folder of a run of [cyan]chexlib train[/], or weights in any format that "
+        "[cyan]load_checkpoint[/] reads."
+    ),
 ]
 Method = Annotated[
     str,
@@ -54,10 +56,7 @@ Method = Annotated[
 ]
 Size = Annotated[
     int | None,
-    typer.Option(
-        help="Pixels a side for the network. Default: as it was trained, or 224.",
-        show_default=False,
-    ),
+    typer.Option(help="Pixels a side for the network. Default: as it was trained, or 224."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace earlier files.")]
 
@@ -99,16 +98,6 @@ def table(*columns: str, rows: Iterable[Sequence[str]], title: str | None = None
     for row in rows:
         shown.add_row(*map(escape, row))
     return shown
-
-
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record atomically, as JSON that every reader takes.
-
-    NaN and infinity, which JSON has not, become texts: a file of weights may say such things.
-    """
-    plain = json.loads(json.dumps(record, default=str), parse_constant=str)
-    text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def keep_what_is_there(files: Iterable[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
@@ -183,30 +172,28 @@ def tell_films(
 
 
 @contextlib.contextmanager
-def films_bar(
-    verb: str, bad: str, *, transient: bool = False
-) -> Iterator[Callable[[int, int, int], None]]:
-    """Show how many films are done, how fast, and how long it will take.
+def bars(bad: str = "rejected", **options: Any) -> Iterator[Callable[..., None]]:
+    """Show bars on the standard error: how much is done, how fast, and how long it will take.
 
-    Yields what to call with the numbers of films done, of all, and of ``bad`` ones.
+    Yields what to call with a label, which has a bar of its own, and the numbers that are done, of
+    all, and of ``bad`` ones. Options are those of tqdm, such as ``unit``.
     """
-    from rich import progress
+    from tqdm import tqdm
 
-    columns = (
-        progress.TextColumn("  {task.description}"),
-        progress.BarColumn(bar_width=20),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[bad]}"),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
-        task = bars.add_task(verb, total=None, rate="", bad="")
+    shown: dict[str, tqdm] = {}
 
-        def report(done: int, total: int, wrong: int) -> None:
-            speed = bars.tasks[0].speed
-            rate = f"{speed:,.0f} films/s" if speed else ""
-            count = f"{wrong:,} {bad}" if wrong else ""
-            bars.update(task, completed=done, total=total, rate=rate, bad=count)
+    def report(label: str, done: int, total: int | None, wrong: int = 0) -> None:
+        if label not in shown:
+            often = 0.1 if sys.stderr.isatty() else 30  # a batch system's file need not hold all
+            shown[label] = tqdm(desc=f"  {label}", dynamic_ncols=True, mininterval=often, **options)
+        bar = shown[label]
+        bar.total = total
+        if wrong:
+            bar.set_postfix_str(f"{wrong:,} {bad}", refresh=False)
+        bar.update(done - bar.n)
 
+    try:
         yield report
+    finally:
+        for bar in shown.values():
+            bar.close()

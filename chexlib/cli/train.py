@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from chexlib.cli.shell import films_bar, one_line_errors, terminal
+from chexlib.cli.shell import NOTICE, bars, one_line_errors, table, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@one_line_errors()
 def train(
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="A name of [cyan]--list[/].")
@@ -37,7 +37,6 @@ def train(
         typer.Option(
             help="Folder of the run. Default: [cyan]runs/[/] and the recipe's name with a few "
             "digits that stand for its values.",
-            show_default=False,
         ),
     ] = None,
     values: Annotated[
@@ -47,16 +46,13 @@ def train(
             metavar="NAME=VALUE",
             help="Another value, such as [cyan]learning_rate=1e-4[/] or "
             "[cyan]loss_options.gamma=1[/]; as often as wanted.",
-            show_default=False,
         ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="phantom or chest-xray14; short for --set.", show_default=False),
+        typer.Option(help="phantom or chest-xray14; short for --set."),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="At most; short for --set.", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most; short for --set.")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[
         str,
@@ -83,53 +79,48 @@ def train(
 
     [cyan]torchrun --standalone --nproc-per-node 8 -m chexlib train --recipe chexnet-paper[/]
     """
-    with one_line_errors():
-        from chexlib.training import RECIPES
+    from chexlib.training import RECIPES
 
-        console = terminal()
-        if show:
-            _list(list(RECIPES.values()), console)
-            return
-        if recipe not in RECIPES:
-            raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
-        short = {"dataset": dataset, "epochs": epochs}
-        given = {name: value for name, value in short.items() if value is not None}
-        asked = RECIPES[recipe].with_values(values or (), **given)
-        told = {name: value for name, value in asked.to_dict().items() if name != "about"}
-        told = json.dumps(told, sort_keys=True).encode()
-        digits = hashlib.sha256(told).hexdigest()[:6]  # tell these values from others
-        folder = out or Path("runs") / f"{recipe}-{digits}"
-        from chexlib.training.devices import is_first
-        from chexlib.training.loop import check_options, fit
+    console = terminal()
+    if show:
+        _list(list(RECIPES.values()), console)
+        return
+    if recipe not in RECIPES:
+        raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
+    short = {"dataset": dataset, "epochs": epochs}
+    given = {name: value for name, value in short.items() if value is not None}
+    asked = RECIPES[recipe].with_values(values or (), **given)
+    told = {name: value for name, value in asked.to_dict().items() if name != "about"}
+    told = json.dumps(told, sort_keys=True).encode()
+    digits = hashlib.sha256(told).hexdigest()[:6]  # tell these values from others
+    folder = out or Path("runs") / f"{recipe}-{digits}"
+    from chexlib.training.loop import check_options, fit, is_first
 
-        if not is_first():
-            logging.getLogger().setLevel(logging.ERROR)
-            console.quiet = True
-        _introduce(asked, RECIPES[recipe], folder, console)
-        place = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
-        data = None
-        if not (folder / "metrics.json").is_file():
-            check_options(asked, **place)
-            data = _open(asked, console)
-        run = fit(
-            asked, folder, progress=True, checkpoint_every=checkpoint_every, data=data, **place
-        )
-        if is_first():
-            _conclude(run, console)
+    if not is_first():
+        logging.getLogger().setLevel(logging.ERROR)
+        console.quiet = True
+    _introduce(asked, RECIPES[recipe], folder, console)
+    place = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
+    data = None
+    if not (folder / "metrics.json").is_file():
+        check_options(asked, **place)
+        data = _open(asked, console)
+    run = fit(asked, folder, progress=True, checkpoint_every=checkpoint_every, data=data, **place)
+    if is_first():
+        _conclude(run, console)
 
 
 def _introduce(recipe: Recipe, plain: Recipe, folder: Path, console: Console) -> None:
     import torch
 
     gpus = torch.cuda.device_count()
+    device = f"CPU, {torch.get_num_threads()} threads"
+    if gpus:
+        device = f"{gpus} x {torch.cuda.get_device_name()}"
     lines = [f"[bold]{escape(recipe.name)}[/]  {escape(recipe.about)}"]
     for name, (old, new) in recipe.differences(plain).items():
         lines.append(f"  {name} = {escape(json.dumps(new))}, not {escape(json.dumps(old))}")
-    if gpus:
-        lines.append(f"  device  {gpus} x {escape(torch.cuda.get_device_name())}")
-    else:
-        lines.append(f"  device  CPU, {torch.get_num_threads()} threads")
-    lines.append(f"  folder  {escape(str(folder))}")
+    lines += [f"  device  {escape(device)}", f"  folder  {escape(str(folder))}"]
     console.print("\n".join(lines), soft_wrap=True)
 
 
@@ -139,30 +130,29 @@ def _open(recipe: Recipe, console: Console) -> dict[str, Dataset]:
     from chexlib.training.recipes import data_options
 
     options, data = data_options(recipe), {}
-    shown = recipe.dataset == "phantom" and not console.quiet
-    for split in ("train", "val", "test"):
-        bar = films_bar(f"simulated, {split}", "rejected", transient=True)
-        with bar if shown else nullcontext() as progress:
-            data[split] = films = open_dataset(recipe.dataset, split, progress=progress, **options)
+    with bars(unit="film", leave=False, disable=console.quiet) as bar:
+        for split in ("train", "val", "test"):
+            progress = partial(bar, f"simulated, {split}")
+            data[split] = open_dataset(recipe.dataset, split, progress=progress, **options)
+    for split, films in data.items():
         patients = films.films["patient"].nunique()
         console.print(f"  {split:7} {len(films):,} films of {patients:,} patients")
     return data
 
 
 def _conclude(run: Run, console: Console) -> None:
-    against = {"truth": "against the truth", "labels": "against the labels"}
-    if run.metrics.get("truth") == run.metrics["labels"]:  # a phantom without noise
-        del against["labels"]
     from chexlib.text import estimate_text
 
-    lines = []
-    for name, said in against.items():
+    against, lines = ["truth", "labels"], []
+    if run.metrics.get("truth") == run.metrics["labels"]:  # a phantom without noise
+        del against[1]
+    for name in against:
         if name in run.metrics:
             mean = run.metrics[name]["mean_auroc"]
             text = estimate_text(mean["estimate"], mean["low"], mean["high"], decimals=3)
             lines.append(
-                f"[green]ready[/] mean AUROC {text} {said}, {run.metrics['films']:,} test films of "
-                f"{run.metrics['patients']:,} patients"
+                f"[green]ready[/] mean AUROC {text} against the {name}, "
+                f"{run.metrics['films']:,} test films of {run.metrics['patients']:,} patients"
             )
     folder = escape(str(run.folder))
     lines += [
@@ -170,19 +160,18 @@ def _conclude(run: Run, console: Console) -> None:
         f"  [cyan]chexlib predict FILM --checkpoint {folder}[/]",
         f"  [cyan]chexlib evaluate {folder}/predictions.csv --labels {folder}/labels.csv[/]",
         f"  [cyan]tensorboard --logdir {folder}[/]",
-        "[bold]Not for clinical use.[/]",
+        f"[bold]{NOTICE}[/]",
     ]
     console.print("\n".join(lines), soft_wrap=True)
 
 
 def _list(recipes: list[Recipe], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Value", style="dim", no_wrap=True)
-    for recipe in recipes:
-        table.add_column(escape(recipe.name), style="cyan", overflow="fold")
-    for name in recipes[0].to_dict():
-        if name not in ("name", "about"):
-            table.add_row(name, *(escape(json.dumps(recipe.to_dict()[name])) for recipe in recipes))
-    console.print(table)
+    values = [recipe.to_dict() for recipe in recipes]
+    rows = [
+        (name, *(json.dumps(one[name]) for one in values))
+        for name in values[0]
+        if name not in ("name", "about")
+    ]
+    console.print(table("Value", *(recipe.name for recipe in recipes), rows=rows))
     for recipe in recipes:
         console.print(f"\n[bold cyan]{escape(recipe.name)}[/]  {escape(recipe.about)}")

@@ -123,23 +123,17 @@ def load_checkpoint(path: str | Path) -> CheXNet:
             f"Expected a network trained on radiographs in {path}, got one of ImageNet's 1000 "
             "classes. To train from it: CheXNet.from_imagenet(path)."
         )
-    if channels == 1 and found.outputs == len(XRV_FINDINGS):
-        name, window = "torchxrayvision", XRV_WINDOW
-        notes, warnings = _from_xrv(found)
-    elif found.outputs in (None, len(FINDINGS)):
-        name = _format(contents, found)
-        window, notes, warnings = _held_to(_told(contents, path), found, shape, channels)
-    else:
-        raise CheckpointError(
-            f"Expected {len(FINDINGS)} outputs in {path}, or torchxrayvision's "
-            f"{len(XRV_FINDINGS)} with one input channel, got {found.outputs} with {channels}. "
-            "Keep the rows of the head that are the 14 findings, in their order."
-        )
+    names, window, notes, warnings = _known(contents, found, shape, channels)
+    name = "torchxrayvision" if names == XRV_FINDINGS else _format(contents, found)
+    if names != FINDINGS:
+        found.take_rows([names.index(finding) for finding in FINDINGS], of=len(names))
+        notes.append(f"outputs reordered from {', '.join(names)}")
+        if others := [finding for finding in names if finding not in FINDINGS]:
+            notes.append(f"left out {', '.join(others)}")
     if contents.kind == "lightning":  # the constants of a loss are no part of the network
-        losses = [key for key in found.outside if key.startswith("loss.")]
-        for key in losses:
-            del found.outside[key]
-        notes += [f"left out {losses}"] if losses else []
+        if losses := [key for key in found.outside if key.startswith("loss.")]:
+            notes.append(f"left out {losses}")
+        found.outside = {k: v for k, v in found.outside.items() if k not in losses}
     with torch.device("meta"):  # neither computed nor drawn: every value comes from the file
         model = CheXNet(**shape, window=window)
     state, filled = found.account_for(model.densenet.state_dict())
@@ -267,7 +261,7 @@ def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
         if window is not None:
             black, white = map(float, window)
             told["options"]["window"] = (black, white)
-        told["findings"] = [str(name) for name in told["findings"]]
+        told["findings"] = tuple(map(str, told["findings"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"Expected findings, input and options as JSON in the metadata of {where}, got "
@@ -281,11 +275,29 @@ def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
     return told
 
 
-def _held_to(
-    told: dict[str, Any] | None, found: Named, shape: dict[str, Any], channels: int
-) -> tuple[tuple[float, float] | None, list[str], list[str]]:
-    """Hold tensors to what their file says, rows in our order; return window, notes, warnings."""
-    where, window = found.where, told and told["options"]["window"]
+def _known(
+    contents: Contents, found: Named, shape: dict[str, Any], channels: int
+) -> tuple[tuple[str, ...], tuple[float, float] | None, list[str], list[str]]:
+    """Return the order of a network's outputs, its window, notes and warnings."""
+    where, outputs = found.where, found.outputs
+    if channels == 1 and outputs == len(XRV_FINDINGS):
+        low, high = XRV_WINDOW
+        notes = [f"one input channel from {low:g} to {high:g}: images are converted to it"]
+        points, untrained = found.state.pop("op_threshs", None), []
+        if points is not None:
+            notes.append("left out op_threshs, which remap probabilities")
+            if points.shape == (outputs,):
+                untrained = [f for f in FINDINGS if points[XRV_FINDINGS.index(f)].isnan()]
+        warnings = [f"not trained on {', '.join(untrained)}"] if untrained else []
+        return XRV_FINDINGS, XRV_WINDOW, notes, warnings
+    if outputs not in (None, len(FINDINGS)):
+        raise CheckpointError(
+            f"Expected {len(FINDINGS)} outputs in {where}, or torchxrayvision's "
+            f"{len(XRV_FINDINGS)} with one input channel, got {outputs} with {channels}. "
+            "Keep the rows of the head that are the 14 findings, in their order."
+        )
+    told = _told(contents, where)
+    window = told and told["options"]["window"]
     if (window is None) != (channels == 3):
         raise CheckpointError(
             "Expected three input channels, or one with the values of black and white, in "
@@ -294,7 +306,7 @@ def _held_to(
         )
     if told is None:
         note = ["its outputs have no names: assumed to be in CheXNet's order"]
-        return (window, note, []) if found.wrapped_head else (window, [], note)
+        return FINDINGS, None, *((note, []) if found.wrapped_head else ([], note))
     said = {key: told["options"].get(key) for key in shape}
     if said != shape:
         raise CheckpointError(
@@ -304,15 +316,12 @@ def _held_to(
     names = told["findings"]
     if sorted(names) != sorted(FINDINGS):
         raise CheckpointError(
-            f"Expected the 14 findings in {where}, each once, got {names}: unknown "
+            f"Expected the 14 findings in {where}, each once, got {list(names)}: unknown "
             f"{[name for name in names if name not in FINDINGS]}, missing "
             f"{[name for name in FINDINGS if name not in names]}. Save it again with names of "
             "chexlib.findings.FINDINGS."
         )
-    if names == list(FINDINGS):
-        return window, [], []
-    found.take_rows([names.index(name) for name in FINDINGS], of=len(names))
-    return window, [f"outputs reordered from {', '.join(names)}"], []
+    return names, window, [], []
 
 
 def _shape(found: Named) -> tuple[dict[str, Any], int]:
@@ -329,26 +338,6 @@ def _shape(found: Named) -> tuple[dict[str, Any], int]:
             "with the code it is from."
         )
     return {"arch": arch, "growth_rate": len(stem) // 2}, stem.shape[1]
-
-
-def _from_xrv(found: Named) -> tuple[list[str], list[str]]:
-    """Make torchxrayvision's head ours; return notes and warnings."""
-    rows = [XRV_FINDINGS.index(finding) for finding in FINDINGS]
-    others = [finding for finding in XRV_FINDINGS if finding not in FINDINGS]
-    found.take_rows(rows, of=len(XRV_FINDINGS))
-    low, high = XRV_WINDOW
-    notes = [
-        f"one input channel from {low:g} to {high:g}: images are converted to it",
-        f"outputs put into our order, left out {', '.join(others)}",
-    ]
-    points = found.state.pop("op_threshs", None)
-    if points is None:
-        return notes, []
-    notes.append("left out op_threshs, which remap probabilities")
-    untrained = []
-    if points.shape == (len(XRV_FINDINGS),):
-        untrained = [f for f, row in zip(FINDINGS, rows, strict=True) if torch.isnan(points[row])]
-    return notes, [f"not trained on {', '.join(untrained)}"] if untrained else []
 
 
 def _format(contents: Contents, found: Named) -> str:

@@ -67,11 +67,6 @@ class Declared:
     size: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of its values."""
-        return math.prod(self.size) * self.storage.dtype.itemsize
-
 
 def open_pickle(file: BinaryIO, size: int) -> tuple[Any, Callable[[Declared], torch.Tensor]]:
     """Read what a file of ``torch.save`` says, and how to read its tensors.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +272,8 @@ def _from_pickle(file: BinaryIO, size: int) -> tuple[str, dict, dict]:
             f"ones in {file.name}: {odd[:5]}. Convert them before saving."
         )
     # Not quite its own size: the same numbers may have several names.
-    if sum(tensor.n_bytes for tensor in declared.values()) > 4 * size:
+    said = (math.prod(one.size) * one.storage.dtype.itemsize for one in declared.values())
+    if sum(said) > 4 * size:
         raise EOFError("its tensors are larger than it is")
     kind = "lightning" if "pytorch-lightning_version" in entries else "torch"
     return kind, {key: read(tensor) for key, tensor in declared.items()}, metadata
@@ -285,7 +287,6 @@ def _is_state_dict(value: object) -> bool:
     )
 
 
-@dataclass
 class Named:
     """The tensors of a file under torchvision's names.
 
@@ -293,7 +294,7 @@ class Named:
     ----------
     tensors : mapping of str to Tensor
         Of a file, under its own keys.
-    where : path
+    where : path or str
         For errors.
 
     Attributes
@@ -313,36 +314,27 @@ class Named:
         If there is no DenseNet or more than one, or two keys mean the same tensor.
     """
 
-    tensors: Mapping[str, torch.Tensor]
-    where: object
-    prefix: str = ""
-    state: dict[str, torch.Tensor] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    outside: dict[str, torch.Tensor] = field(default_factory=dict)
-    wrapped_head: bool = False
-
-    def __post_init__(self) -> None:
-        places = [key.removesuffix(STEM) for key in self.tensors if f".{key}".endswith(f".{STEM}")]
+    def __init__(self, tensors: Mapping[str, torch.Tensor], where: object) -> None:
+        self.where, self.state, self.keys, self.wrapped_head = where, {}, {}, False
+        places = [key.removesuffix(STEM) for key in tensors if f".{key}".endswith(f".{STEM}")]
         if len(places) != 1:
             raise CheckpointError(
-                f"Expected one DenseNet in {self.where}, got {places or 'none'}: a key ends in "
-                f"{STEM} for each. Its first keys are {list(self.tensors)[:5]}. Save the state "
-                "dict of one DenseNet."
+                f"Expected one DenseNet in {where}, got {places or 'none'}: a key ends in {STEM} "
+                f"for each. Its first keys are {list(tensors)[:5]}. Save the state dict of one "
+                "DenseNet."
             )
         [self.prefix] = places
-        for key, value in self.tensors.items():
-            if not key.startswith(self.prefix):
-                self.outside[key] = value
-                continue
+        self.outside = {k: v for k, v in tensors.items() if not k.startswith(self.prefix)}
+        for key in [key for key in tensors if key not in self.outside]:
             name = LEGACY.sub(r"\1\2.", key.removeprefix(self.prefix))
             if name in ("classifier.0.weight", "classifier.0.bias"):
                 name, self.wrapped_head = name.replace(".0.", "."), True
             if name in self.state:
                 raise CheckpointError(
-                    f"Expected one key for {name} in {self.where}, got {self.keys[name]} and "
-                    f"{key}. Leave out one of them."
+                    f"Expected one key for {name} in {where}, got {self.keys[name]} and {key}. "
+                    "Leave out one of them."
                 )
-            self.state[name], self.keys[name] = value, key
+            self.state[name], self.keys[name] = tensors[key], key
 
     @property
     def outputs(self) -> int | None:

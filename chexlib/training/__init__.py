@@ -11,12 +11,12 @@ from chexlib.training.recipes import RECIPES, Recipe
 
 # A recipe can be read without loading torch.
 _LATER = {
-    "LOSSES": "losses",
-    "Run": "run",
-    "fit": "loop",
-    "make_loss": "losses",
-    "open_run": "run",
-    "predict": "evaluate",
+    "LOSSES": "training.losses",
+    "Run": "training.run",
+    "fit": "training.loop",
+    "make_loss": "training.losses",
+    "open_run": "training.run",
+    "predict": "inference",
 }
 
 __all__ = ["LOSSES", "RECIPES", "Recipe", "Run", "fit", "make_loss", "open_run", "predict"]
@@ -25,4 +25,4 @@ __all__ = ["LOSSES", "RECIPES", "Recipe", "Run", "fit", "make_loss", "open_run",
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(import_module(f"chexlib.{_LATER[name]}"), name)

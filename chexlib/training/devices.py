@@ -18,6 +18,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from chexlib.training.recipes import Recipe
@@ -89,21 +90,15 @@ def place_of(accelerator: str, devices: int | str, num_nodes: int) -> tuple[bool
     return gpu, count, num_nodes
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> AbstractContextManager:
     """Keep other processes from the folder; a lock ends with the process that holds it."""
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise RuntimeError(
             f"Expected the folder {folder} for this run alone, found another process that trains "
             "in it. Wait for it, or take another folder."
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -37,10 +37,9 @@ from chexlib.training.devices import (
     place_of,
     quiet_fabric,
 )
-from chexlib.training.evaluate import judge
 from chexlib.training.losses import make_loss
 from chexlib.training.recipes import RECIPES, Recipe, data_options
-from chexlib.training.run import Run, begin_run, open_run, points_of, read_point, write_point
+from chexlib.training.run import Run, begin_run, judge, open_run, points_of, read_point, write_point
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -124,8 +123,10 @@ def fit(
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     folder = Path(folder)
-    if data is not None and not _as_asked(recipe, data):
-        recipe = recipe.on_given_data()
+    if data is not None:
+        asked = {"name": recipe.dataset, **data_options(recipe)}
+        if any(films.opened != {**asked, "split": split} for split, films in data.items()):
+            recipe = recipe.on_given_data()
     if (folder / "config.json").is_file():
         run = open_run(folder, finished=False)
         if differing := recipe.differences(run.recipe):
@@ -151,8 +152,17 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     lock = alone(folder) if is_first() else nullcontext()
     with lock, quiet_fabric(), ends_with_its_starter():
-        options = {"progress": progress, "checkpoint_every": checkpoint_every}
-        return _fit(recipe, folder, data, place, **options)
+        metadata = begin_run(recipe, folder, data, first=is_first())
+        fabric = make_fabric(recipe, folder, **place)
+        fabric.launch()
+        first = fabric.is_global_zero
+        Training(recipe, folder, data, fabric, metadata).run(checkpoint_every, progress and first)
+        if first:
+            films = len(data["val"]) + len(data["test"])
+            with _bar(progress, total=films, desc="judging") as bar:
+                judge(recipe, folder, data, device=fabric.device, step=bar.update)
+            points_of(folder)[1].unlink(missing_ok=True)
+        return open_run(folder, finished=first)
 
 
 def check_options(
@@ -180,40 +190,6 @@ def check_options(
     data_options(recipe)
     nothing = torch.zeros(1, len(FINDINGS))
     make_loss(recipe, np.full(len(FINDINGS), 0.5))(nothing, nothing)
-
-
-def _as_asked(recipe: Recipe, data: dict[str, Dataset]) -> bool:
-    """Return whether films are those that a recipe names."""
-    asked = {"name": recipe.dataset, **data_options(recipe)}
-    return all(films.opened == {**asked, "split": split} for split, films in data.items())
-
-
-def _fit(
-    recipe: Recipe,
-    folder: Path,
-    data: dict[str, Dataset],
-    place: dict[str, Any],
-    *,
-    progress: bool,
-    checkpoint_every: int,
-) -> Run:
-    metadata = begin_run(recipe, folder, data, first=is_first())
-    fabric = make_fabric(recipe, folder, **place)
-    fabric.launch()
-    training = Training(recipe, folder, data, fabric, metadata)
-    training.resume()
-    shown = progress and fabric.is_global_zero
-    films = len(data["train"]) // recipe.batch_size * recipe.batch_size  # of an epoch
-    begun = training.steps_done * recipe.batch_size
-    with _bar(shown, total=recipe.epochs * films, initial=begun) as bar:
-        training.run(bar, checkpoint_every)
-    if not fabric.is_global_zero:
-        return open_run(folder, finished=False)
-    films = len(data["val"]) + len(data["test"])
-    with _bar(shown, total=films, desc="judging") as bar:
-        judge(recipe, folder, data["test"], val=data["val"], device=fabric.device, step=bar.update)
-    points_of(folder)[1].unlink(missing_ok=True)
-    return open_run(folder)
 
 
 # ---- the loop
@@ -301,8 +277,7 @@ class Training:
         self.history: list[dict[str, float]] = []
         self.step = 0
         self._total = torch.zeros((), device=fabric.device)  # of this process's losses in the epoch
-        self._unchecked: tuple[torch.Tensor, np.ndarray] | None = None
-        self._rows = np.empty(0, np.int64)  # of the last batch
+        self._last: tuple[torch.Tensor, np.ndarray] | None = None  # loss and rows of the last batch
 
     @property
     def steps_done(self) -> int:
@@ -326,34 +301,38 @@ class Training:
         late = done > 0 and patience is not None and done - 1 - self.best_epoch >= patience
         return done >= self.recipe.epochs or late
 
-    def run(self, bar: tqdm, checkpoint_every: int) -> None:
+    def run(self, checkpoint_every: int, progress: bool) -> None:
         """Train until it is over; a resume point every so many steps, and every epoch."""
-        while not self.is_over:
-            self._say(bar)
-            began = time.monotonic()
-            batches = self._train.of_epoch(len(self.history))
-            while self.step < len(batches):
-                self.train_step(*batches[self.step])
-                bar.update(self.recipe.batch_size)
-                if self.step % checkpoint_every == 0 and self.step < len(batches):
-                    self.keep_point()
-            self._say(bar, "validating")
-            self.end_epoch(*self.validate(), began)
-            self.keep_point()
-        self._say(bar, "done")
+        self.resume()
+        size, steps = self.recipe.batch_size, self.recipe.epochs * len(self._train)
+        with _bar(progress, total=steps * size, initial=self.steps_done * size) as bar:
+            while not self.is_over:
+                self._say(bar)
+                began = time.monotonic()
+                batches = self._train.of_epoch(len(self.history))
+                while self.step < len(batches):
+                    self.train_step(*batches[self.step])
+                    bar.update(size)
+                    if self.step % checkpoint_every == 0 and self.step < len(batches):
+                        self.keep_point()
+                self._say(bar, "validating")
+                self.end_epoch(*self.validate(), began)
+                self.keep_point()
+            self._say(bar, "done")
         self.fabric.logger.finalize("success")
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor, rows: np.ndarray) -> None:
         """Go one step on."""
-        self._rows = rows
         with self.fabric.autocast():
             logits = self.network(images)
         loss = self.loss(logits.float(), labels)
-        if loss.device.type != "cpu":
-            # To look at a number of a GPU is to wait for it: one step later it is there already.
+        gpu = loss.device.type != "cpu"
+        if (
+            gpu
+        ):  # to look at a number of a GPU is to wait for it: one step later it is there already
             self.check_finite()
-        self._unchecked = (loss.detach(), rows)
-        if loss.device.type == "cpu":
+        self._last = loss.detach(), rows
+        if not gpu:
             self.check_finite()
         self._total += loss.detach()
         self.optimizer.zero_grad()
@@ -438,23 +417,23 @@ class Training:
             Look at all weights as well, before they are written: the gradient of a finite loss may
             be NaN.
         """
-        if self._unchecked is not None:
-            (loss, rows), self._unchecked = self._unchecked, None
-            if not bool(torch.isfinite(loss)):
-                raise self._not_finite("loss", str(float(loss)), rows)
-        if weights:
-            for name, tensor in self.model.state_dict().items():
-                if not bool(torch.isfinite(tensor).all()):
-                    raise self._not_finite("weights", f"others in {name}", self._rows)
-
-    def _not_finite(self, what: str, found: str, rows: np.ndarray) -> NonFiniteLossError:
-        last = points_of(self.folder)[0]
-        sound = f" The last checkpoint, {last}, is sound." if last.is_file() else ""
-        return NonFiniteLossError(
-            f"Expected finite {what}, got {found} in epoch {len(self.history)}, after step "
-            f"{self.step}, of the films {', '.join(self._names[rows])}. Look at these films, lower "
-            f"the learning rate, or train with precision=32-true.{sound}"
-        )
+        if self._last is None:
+            return
+        loss, rows = self._last
+        bad = [] if bool(torch.isfinite(loss)) else [f"loss, got {float(loss)}"]
+        if weights and not bad:
+            state = self.model.state_dict().items()
+            bad = [
+                f"weights, got others in {name}" for name, w in state if not torch.isfinite(w).all()
+            ]
+        if bad:
+            last = points_of(self.folder)[0]
+            sound = f" The last checkpoint, {last}, is sound." if last.is_file() else ""
+            raise NonFiniteLossError(
+                f"Expected finite {bad[0]} in epoch {len(self.history)}, after step {self.step}, "
+                f"of the films {', '.join(self._names[rows])}. Look at these films, lower the "
+                f"learning rate, or train with precision=32-true.{sound}"
+            )
 
     def keep_point(self) -> None:
         """Write down where it stands, for all processes."""

@@ -58,7 +58,7 @@ def weighted_bce(*, prevalence: ArrayLike) -> Loss:
     A network that minimises it gives p' = p w+ / (p w+ + (1 - p) w-), no probability of disease:
     :func:`chexlib.metrics.undo_class_weights` turns it back.
     """
-    share = _shares(prevalence, "a prevalence", low=0.0, high=1.0, strictly=True)
+    share = _shares(prevalence, "a prevalence", strictly=True)
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         positive = share.to(logits)
@@ -179,8 +179,8 @@ def corrected_bce(*, sensitivity: ArrayLike, specificity: ArrayLike) -> Loss:
     Patrini et al., Making deep neural networks robust to label noise: a loss correction approach,
     CVPR 2017 (arXiv:1609.03683), theorem 2, for each finding by itself.
     """
-    s = _shares(sensitivity, "a sensitivity", low=0.0, high=1.0)
-    t = _shares(specificity, "a specificity", low=0.0, high=1.0)
+    s = _shares(sensitivity, "a sensitivity")
+    t = _shares(specificity, "a specificity")
     if not bool((s + t > 1).all()):
         raise ValueError(
             "Expected sensitivity + specificity above 1 for each finding, or labels that say "
@@ -245,12 +245,10 @@ def make_loss(recipe: Recipe, prevalence: ArrayLike) -> Loss:
         ) from error
 
 
-def _shares(
-    values: ArrayLike, what: str, *, low: float, high: float, strictly: bool = False
-) -> torch.Tensor:
+def _shares(values: ArrayLike, what: str, *, strictly: bool = False) -> torch.Tensor:
     shares = torch.as_tensor(values, dtype=torch.float64)
-    inside = (shares > low) & (shares < high) if strictly else (shares >= low) & (shares <= high)
+    inside = (shares > 0) & (shares < 1) if strictly else (shares >= 0) & (shares <= 1)
     if not bool(inside.all()):
-        between = f"between {low:g} and {high:g}" if strictly else f"from {low:g} to {high:g}"
+        between = "between 0 and 1" if strictly else "from 0 to 1"
         raise ValueError(f"Expected {what} {between} for each finding, got {shares.tolist()}.")
     return shares

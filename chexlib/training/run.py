@@ -1,4 +1,4 @@
-"""A run's folder: how it begins, where the run stands, and how it is read back."""
+"""A run's folder: how it begins, where the run stands, what it is worth, how it is read back."""
 
 from __future__ import annotations
 
@@ -18,25 +18,30 @@ import numpy as np
 import pandas as pd
 import torch
 
-from chexlib.files import remove_drafts, write_atomically
-from chexlib.models import CheckpointError
+from chexlib.files import remove_drafts, write_atomically, write_csv, write_json
+from chexlib.findings import FINDINGS, NO_FINDING
+from chexlib.inference import choose_thresholds, predict
+from chexlib.metrics import Resamples, auroc, resampled
+from chexlib.models import CheckpointError, load_checkpoint
 from chexlib.text import estimate_text
 from chexlib.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chexlib.data.dataset import Dataset
     from chexlib.models import CheXNet
 
 __all__ = [
     "Run",
+    "auroc_with_intervals",
     "begin_run",
     "data_hash",
+    "judge",
+    "nih_table",
     "open_run",
     "points_of",
     "read_point",
-    "write_json",
     "write_point",
 ]
 
@@ -98,8 +103,6 @@ class Run:
 
     def model(self) -> CheXNet:
         """Return the network with the weights that were kept, in eval mode."""
-        from chexlib.models import load_checkpoint
-
         return load_checkpoint(self.folder / "best.safetensors")
 
     def __repr__(self) -> str:
@@ -332,7 +335,102 @@ def read_point(path: Path, recipe: Recipe, state: Mapping[str, torch.Tensor]) ->
     return kept
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write values as JSON, whole or not at all."""
-    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+# ---- what a run is worth
+
+
+def auroc_with_intervals(
+    labels: np.ndarray, scores: np.ndarray, patients: np.ndarray
+) -> dict[str, Any]:
+    """Return AUROC of each finding and their mean, with 95% intervals by patient.
+
+    Parameters
+    ----------
+    labels : bool array [N, 14]
+    scores : array [N, 14]
+    patients : array [N]
+
+    Returns
+    -------
+    dict
+        ``mean_auroc`` and, by finding, ``auroc``: each with ``estimate``, ``low``, ``high``; of
+        a finding also ``positives``.
+    """
+    found = resampled(auroc, labels, scores, Resamples(patients, resamples=1000))
+    mean, names = found.mean(), ("estimate", "low", "high")
+    whole = map(float, (mean.estimate, *mean.interval()))
+    each = dict(zip(names, (found.estimate, *found.interval()), strict=True))
+    table = pd.DataFrame({**each, "positives": labels.sum(0)}, index=list(FINDINGS))
+    return {
+        "mean_auroc": dict(zip(names, whole, strict=True)),
+        "auroc": table.to_dict("index"),
+    }
+
+
+def judge(
+    recipe: Recipe,
+    folder: Path,
+    data: dict[str, Dataset],
+    *,
+    device: str | torch.device = "cpu",
+    step: Callable[[int], object] | None = None,
+) -> None:
+    """Write ``thresholds.csv``, ``predictions.csv``, ``labels.csv`` and, last, ``metrics.json``.
+
+    Metrics are against the labels of the data set; where the truth is known and is another, against
+    that as well.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folder : Path
+        Of the run, with ``best.safetensors``.
+    data : dict of Dataset
+        ``test``, and ``val`` to choose ``thresholds.csv`` on.
+    device : str or torch.device
+    step : callable, optional
+        As for :func:`chexlib.inference.predict`.
+    """
+    model, val, films = load_checkpoint(folder / "best.safetensors"), data["val"], data["test"]
+    options = {"size": recipe.size, "ten_crop": recipe.ten_crop, "device": device, "step": step}
+    table = choose_thresholds(val.labels, predict(model, val, **options))
+    write_csv(folder / "thresholds.csv", table, float_format="%.6g")
+    scores = predict(model, films, **options)
+    predictions = pd.DataFrame(scores, columns=list(FINDINGS))
+    predictions.insert(0, "Image Index", films.films["image"].to_numpy())
+    write_csv(folder / "predictions.csv", predictions, float_format="%.6g")
+    judged = films.labels if films.truth is None else films.truth
+    write_csv(folder / "labels.csv", nih_table(films.films, judged))
+    metrics: dict[str, Any] = {
+        "films": len(films),
+        "patients": int(films.films["patient"].nunique()),
+        "labels": auroc_with_intervals(films.labels, scores, films.patients),
+    }
+    if films.truth is not None:
+        metrics["truth"] = auroc_with_intervals(films.truth, scores, films.patients)
+    write_json(folder / "metrics.json", metrics)
+
+
+def nih_table(films: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Return films and labels in the format of NIH's label file, for ``chexlib evaluate``.
+
+    Parameters
+    ----------
+    films : DataFrame
+        The columns of :func:`chexlib.data.load_labels`.
+    labels : bool array [N, 14]
+    """
+    text = ["|".join(np.array(FINDINGS)[row]) or NO_FINDING for row in labels]
+    titles = {
+        "image": "Image Index",
+        "findings": "Finding Labels",
+        "follow_up": "Follow-up #",
+        "patient": "Patient ID",
+        "age": "Patient Age",
+        "sex": "Patient Gender",
+        "view": "View Position",
+        "width": "OriginalImage[Width",
+        "height": "Height]",
+        "spacing_x": "OriginalImagePixelSpacing[x",
+        "spacing_y": "y]",
+    }
+    return films.assign(findings=text)[list(titles)].rename(columns=titles)

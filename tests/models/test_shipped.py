@@ -8,7 +8,7 @@ import pytest
 from chexlib.data import open_dataset
 from chexlib.models import load_checkpoint, phantom_checkpoint
 from chexlib.training import RECIPES, predict
-from chexlib.training.evaluate import auroc_with_intervals
+from chexlib.training.run import auroc_with_intervals
 
 
 @pytest.fixture(scope="module")

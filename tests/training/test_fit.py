@@ -168,7 +168,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path, monkeypatch):
             alone(tmp_path).__enter__()
         raise InterruptedError
 
-    monkeypatch.setattr(loop, "_fit", inside)
+    monkeypatch.setattr(loop, "begin_run", inside)
     with pytest.raises(InterruptedError):
         fit(recipe(), tmp_path, data=datasets())
     with alone(tmp_path):  # and it is free again

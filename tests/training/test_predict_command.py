@@ -1,5 +1,6 @@
 """`chexlib predict`: films as people have them, thresholds, and a job that goes on."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,11 @@ from typer.testing import CliRunner
 from chexlib.cli import app
 from chexlib.data import find_radiographs, read_predictions
 from chexlib.findings import FINDINGS, INFO
-from chexlib.inference import Preparation
+from chexlib.inference import Preparation, choose_thresholds, predict_files, read_thresholds
 from chexlib.metrics import choose
 from chexlib.metrics.thresholds import RULES
 from chexlib.models import load_checkpoint
 from chexlib.training import fit
-from chexlib.training.evaluate import choose_thresholds, predict_files, read_thresholds
 
 WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
 MANY = 75  # two whole tasks and a part
@@ -144,7 +144,7 @@ import os, sys
 from pathlib import Path
 from chexlib.data import find_radiographs, sources
 from chexlib.models import load_checkpoint
-from chexlib.training.evaluate import predict_files
+from chexlib.inference import predict_files
 
 read = sources.open_radiograph
 
@@ -235,21 +235,25 @@ def test_a_damaged_or_forged_part_is_read_again(run, folder, tmp_path):
     lines = part.read_bytes()
     first = lines.index(b"\n") + 1
 
-    def forged(*rows):
-        end = f"{zlib.crc32(repr([list(row) for row in rows]).encode()):08x}"
-        text = "".join(",".join(row) + "\n" for row in [*rows, ("-", end)])
-        return lines[:first] + text.encode() + lines[first:]
+    def forged(*task):
+        """Add a line with the right sum."""
+        text = task[0] if isinstance(task[0], str) else json.dumps(task)
+        line = f"{zlib.crc32(text.encode()):08x} {text}\n"
+        return lines[:first] + line.encode() + lines[first:]
 
     scores = ["0.5"] * 14
     parts = [
-        forged(("-1", *scores)),
-        forged((str(MANY), *scores)),
-        forged(("0", *["2"] * 14)),
-        forged(("0", *["nan"] * 14)),
-        forged(("0", *["high"] * 14)),
-        forged(("0", *scores[:13])),
-        forged(("9" * 5000, *scores)),
-        forged(("0", *scores), ("one", *scores)),
+        forged([-1, scores]),
+        forged([MANY, scores]),
+        forged([0, ["2"] * 14]),
+        forged([0, ["nan"] * 14]),
+        forged([0, ["high"] * 14]),
+        forged([0, scores[:13]]),
+        forged(["9", scores]),
+        forged([0, scores], ["one", scores]),
+        forged([0, scores, 1]),
+        forged(f'[[{"9" * 5000}, ["0.5"]]]'),
+        forged("[" * 100_000),
         lines[:first] + b"-\n" + lines[first:],
         lines + b"\0" * 300,
     ]

@@ -164,7 +164,7 @@ def test_options_of_the_data():
 @pytest.mark.parametrize(
     "code",
     [
-        "import chexlib.training.loop, chexlib.training.evaluate; "
+        "import chexlib.training.loop, chexlib.training.run; "
         "from chexlib.training import fit, predict; assert callable(fit) and callable(predict)",
         "import chexlib.training; chexlib.training.RECIPES; assert 'torch' not in sys.modules",
     ],

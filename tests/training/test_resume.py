@@ -181,7 +181,7 @@ def test_early_stopping_stays_reached(whole, tmp_path, monkeypatch):
 
 def test_a_finished_run_is_opened(whole, tmp_path, monkeypatch):
     fit(recipe(epochs=1), tmp_path, data=datasets())
-    monkeypatch.setattr(loop, "_fit", None)
+    monkeypatch.setattr(loop, "begin_run", None)
     found = fit(recipe(epochs=1).on_given_data(), tmp_path)  # not even the data is asked for
     assert found.folder == tmp_path
     assert found.metrics["films"] == 30
