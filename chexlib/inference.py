@@ -44,17 +44,6 @@ if TYPE_CHECKING:
     from chexlib.data.sources import Source
     from chexlib.models import CheXNet
 
-__all__ = [
-    "Preparation",
-    "choose_thresholds",
-    "device_named",
-    "part_of",
-    "predict",
-    "predict_files",
-    "read_thresholds",
-    "rejected_of",
-]
-
 
 @dataclass(frozen=True)
 class Preparation:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["difference_text", "estimate_text", "interval_text", "layout", "p_text"]
-
 _SPACE = "\N{NO-BREAK SPACE}"
 
 

@@ -11,8 +11,6 @@ from rich.markup import escape
 from chexlib.cli.fetch import state_of
 from chexlib.cli.shell import one_line_errors, table, terminal
 
-__all__ = ["findings", "info"]
-
 
 def findings(
     aliases: Annotated[

@@ -11,8 +11,6 @@ from rich.markup import escape
 
 from chexlib.cli.shell import bars, one_line_errors, tell_films, terminal
 
-__all__ = ["cache"]
-
 
 @one_line_errors()
 def cache(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from chexlib.interpret import Explanation
 
-__all__ = ["explain"]
-
 
 @one_line_errors()
 def explain(

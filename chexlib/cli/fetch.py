@@ -14,8 +14,6 @@ from chexlib.cli.shell import bars, one_line_errors, terminal
 if TYPE_CHECKING:
     from chexlib.data.fetch import Entry
 
-__all__ = ["fetch", "state_of"]
-
 
 @one_line_errors()
 def fetch(

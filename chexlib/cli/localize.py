@@ -24,8 +24,6 @@ from chexlib.cli.shell import (
 )
 from chexlib.files import write_csv, write_json
 
-__all__ = ["localize"]
-
 SHOWN = ["hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3"]
 
 

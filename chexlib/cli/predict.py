@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from chexlib.models import CheXNet
 
-__all__ = ["predict"]
-
 
 @one_line_errors()
 def predict(

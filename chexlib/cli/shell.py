@@ -20,21 +20,6 @@ from chexlib.files import legible
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = [
-    "MOST_RESAMPLES",
-    "NOTICE",
-    "Checkpoint",
-    "Force",
-    "Method",
-    "Size",
-    "bars",
-    "keep_what_is_there",
-    "one_line_errors",
-    "table",
-    "tell_films",
-    "terminal",
-]
-
 MOST_RESAMPLES = 100_000  # more take hours and memory, and move no decimal that is printed
 NOTICE = "Not for clinical use."
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
     from chexlib.training import Recipe, Run
 
-__all__ = ["train"]
-
 
 @one_line_errors()
 def train(

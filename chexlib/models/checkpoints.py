@@ -26,8 +26,6 @@ from chexlib.models.weights import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["describe", "load_checkpoint", "phantom_checkpoint", "save_checkpoint"]
-
 logger = logging.getLogger(__name__)
 
 LAYER = re.compile(r"features\.denseblock([1-4])\.denselayer([0-9]{1,3})\.")

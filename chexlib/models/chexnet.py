@@ -27,17 +27,6 @@ from chexlib.models.weights import CheckpointError, Named, read_weights
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "ARCHITECTURES",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "CheXNet",
-    "Cost",
-    "check_films",
-    "cost",
-    "evaluating",
-]
-
 # Layers of each dense block, growth rate, channels of the first convolution.
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
     "densenet121": ((6, 12, 24, 16), 32, 64),

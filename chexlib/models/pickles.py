@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-__all__ = ["Declared", "ForbiddenError", "open_pickle"]
-
 MOST_PICKLE = 4 << 20  # bytes without the numbers: of DenseNet-201 with Adam, 0.4 MB
 MOST_DIRECTORY = 8 << 20
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of files before torch 1.6

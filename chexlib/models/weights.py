@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-__all__ = ["CheckpointError", "Contents", "Named", "read_weights", "write_safetensors"]
-
 # What a file is told by, when it is no file of weights: the first bytes, and what they mean.
 STRANGERS = (
     (b"\x89HDF", "an HDF5 file, as Keras writes; weights of Keras are not read"),

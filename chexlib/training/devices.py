@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from chexlib.training.recipes import Recipe
 
-__all__ = ["alone", "ends_with_its_starter", "is_first", "make_fabric", "place_of", "quiet_fabric"]
-
 
 def is_first() -> bool:
     """Return whether this process is the first of its run, which writes and speaks."""

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from chexlib.data.dataset import Dataset
 
-__all__ = ["NonFiniteLossError", "Training", "batches_of", "check_options", "fit"]
-
 
 class NonFiniteLossError(RuntimeError):
     """The loss of a batch, or a weight after it, is NaN or infinite; its films are named."""

@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
     from chexlib.training.recipes import Recipe
 
-__all__ = [
-    "LOSSES",
-    "Loss",
-    "asymmetric",
-    "bce",
-    "corrected_bce",
-    "focal",
-    "make_loss",
-    "smoothed_bce",
-    "weighted_bce",
-]
-
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 

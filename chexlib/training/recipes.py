@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 from chexlib.data.cache import LARGEST
 
-__all__ = ["RECIPES", "Recipe", "data_options"]
-
 LEAST = {"plateau_patience": 0, "seed": 0}  # of whole numbers; the others begin at 1
 MOST = {"cache_size": LARGEST, "size": LARGEST}
 SAID: dict[Any, str] = {

@@ -32,19 +32,6 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
     from chexlib.models import CheXNet
 
-__all__ = [
-    "Run",
-    "auroc_with_intervals",
-    "begin_run",
-    "data_hash",
-    "judge",
-    "nih_table",
-    "open_run",
-    "points_of",
-    "read_point",
-    "write_point",
-]
-
 FILES = (
     "environment.json",
     "best.safetensors",
