@@ -26,6 +26,7 @@ import torch
 
 from chexlib.data.batches import Batcher
 from chexlib.data.cache import LARGEST
+from chexlib.data.checks import CheckedTable
 from chexlib.data.radiographs import resized
 from chexlib.data.sources import read_all, write_rejected
 from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
@@ -285,7 +286,8 @@ def predict_files(
     rows = _resume(part, _mark(model, preparation, source), count)
     left = [i for i in range(count) if i not in rows]
     tell = progress or (lambda *_: None)
-    tell(len(rows), count, sum(len(row) == 1 for row in rows.values()))
+    bad = sum(len(row) == 1 for row in rows.values())
+    tell(len(rows), count, bad)
     with disk_errors(out):
         handle = open_own(part, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(handle, "a", encoding="utf-8") as file:
@@ -302,14 +304,15 @@ def predict_files(
                 file.flush()
                 os.fsync(file.fileno())
                 rows |= new
-                tell(len(rows), count, sum(len(row) == 1 for row in rows.values()))
+                bad += len(films) - len(good)
+                tell(len(rows), count, bad)
         done = sorted(rows.items())
         refused = [[source.names[i], source.origins[i], *row] for i, row in done if len(row) == 1]
         write_rejected(rejected_of(out), refused)
         found = [[source.names[i], *row] for i, row in done if len(row) > 1]
         write_csv(out, pd.DataFrame(found, columns=["Image Index", *FINDINGS]))
         part.unlink()
-    return len(found), len(refused)
+    return len(found), bad
 
 
 def part_of(out: Path) -> Path:
@@ -422,34 +425,25 @@ def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a table of thresholds at {path}, found none.")
-    try:
-        table = pd.read_csv(path)
-    except ValueError as error:
-        raise ValueError(f"Expected a CSV of thresholds at {path}, got: {error}.") from None
-    if not {"finding", "threshold"} <= set(table):
-        raise ValueError(
-            f"Expected the columns finding and threshold, and rule where there are several, in "
-            f"{path}, got {brief(list(table.columns))}."
-        )
-    if "rule" in table:
-        known = list(dict.fromkeys(table["rule"]))
-        table = table[table["rule"] == rule]
-        if not len(table):
+    read = CheckedTable(path, {"finding": None, "threshold": None}, advice="Correct it.")
+    names = read.frame["finding"].map(_known)
+    used = names.notna()
+    if "rule" in read.frame:
+        known = list(dict.fromkeys(read.frame["rule"]))
+        if rule not in known:
             raise ValueError(f"Expected a rule among {brief(known)} of {path}, got {rule!r}.")
-    chosen: dict[str, float] = {}
-    values = pd.to_numeric(table["threshold"], errors="coerce")
-    for row, finding in table["finding"].items():
-        try:
-            name = normalise(str(finding))
-        except ValueError:
-            continue
-        raw, value = table["threshold"][row], values[row]
-        if name in chosen or value < 0 or (np.isnan(value) and not pd.isna(raw)):
-            raise ValueError(
-                f"Expected one threshold from 0 up for {name} in {path}, got "
-                f"{'a second' if name in chosen else brief(raw)} in row {row + 2}."
-            )
-        chosen[name] = float(value)
-    if not chosen:
+        used &= read.frame["rule"] == rule
+    if not used.any():
         raise ValueError(f"Expected findings in the column `finding` of {path}, found none.")
-    return np.array([chosen.get(name, np.nan) for name in FINDINGS])
+    raw = read.frame["threshold"]
+    value = pd.to_numeric(raw, errors="coerce")
+    bad = (value < 0) | (value.isna() & raw.notna()) | names.where(used).duplicated()
+    read.refuse(bad & used, "threshold", "one threshold from 0 up for each finding")
+    return pd.Series(value[used].to_numpy(float), names[used]).reindex(FINDINGS).to_numpy()
+
+
+def _known(finding: object) -> str | None:
+    try:
+        return normalise(str(finding))
+    except ValueError:
+        return None

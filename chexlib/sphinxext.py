@@ -94,9 +94,7 @@ class PlotlyRenderer:
 
     @staticmethod
     def handle_mime(
-        renderer: NbElementRenderer,
-        data: MimeData,
-        inline: bool,
+        renderer: NbElementRenderer, data: MimeData, inline: bool
     ) -> list[nodes.Element] | None:
         """Return the figure as raw HTML, or None for any other MIME type."""
         if data.mime_type != PLOTLY_MIME:

@@ -47,6 +47,12 @@ def estimate_text(
     return number(estimate) + interval
 
 
+def _each(frame: pd.DataFrame, **options: object) -> pd.Series:
+    """Return each row, of an estimate and the ends of its interval, as text."""
+    text = [estimate_text(*row, **options) for row in frame.itertuples(index=False)]
+    return pd.Series(text, index=frame.index, dtype="str")
+
+
 def interval_text(
     frame: pd.DataFrame,
     columns: Sequence[str] = ("estimate", "low", "high"),
@@ -74,11 +80,8 @@ def interval_text(
     >>> interval_text(frame, scale=100)
     ['12.8 (12.0\xa0to\xa013.7)']
     """
-    values = frame[list(columns)].to_numpy(dtype=float) * scale
-    return [
-        estimate_text(*row, decimals=decimals).replace(" to ", f"{_SPACE}to{_SPACE}")
-        for row in values
-    ]
+    text = _each(frame[list(columns)].astype(float) * scale, decimals=decimals)
+    return list(text.str.replace(" to ", f"{_SPACE}to{_SPACE}"))
 
 
 def difference_text(
@@ -108,9 +111,8 @@ def difference_text(
     >>> difference_text(rows)[0].replace("\xa0", " ")
     '0.00 (−0.05 to +0.04)'
     """
-    values = rows[list(columns)].astype(float).round(decimals).to_numpy()
-    text = [estimate_text(*row, decimals=decimals, signed=True) for row in values]
-    return pd.Series(text, index=rows.index, dtype="str").str.replace(" ", _SPACE)
+    values = rows[list(columns)].astype(float).round(decimals)
+    return _each(values, decimals=decimals, signed=True).str.replace(" ", _SPACE)
 
 
 def layout(
@@ -132,11 +134,8 @@ def layout(
     DataFrame of str
         Findings by their English names; spaces inside a cell do not break.
     """
-    frame = rows[["estimate", "low", "high"]]
-    text = [
-        estimate_text(*row, decimals=decimals).replace(" to ", "–").replace(" ", _SPACE)
-        for row in frame.itertuples(index=False)
-    ]
+    text = _each(rows[["estimate", "low", "high"]], decimals=decimals)
+    text = text.str.replace(" to ", "–").str.replace(" ", _SPACE)
     index = [index] if isinstance(index, str) else list(index)
     wide = rows.assign(text=text).set_index([*index, columns])["text"].unstack(columns, sort=False)
     names = {"ppv": "PPV", "npv": "NPV"} | {name: INFO[name].english for name in FINDINGS}

@@ -18,20 +18,19 @@ def cache(
         Path,
         typer.Argument(
             help="A folder of films in any of NIH's layouts, or of one's own; archives still "
-            "packed; or a CSV with a column [cyan]path[/].",
+            "packed; or a CSV with a column [cyan]path[/]."
         ),
     ],
     folder: Annotated[
         Path | None,
         typer.Argument(
             help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it, below "
-            "[cyan]CHEXLIB_CACHE[/] or the user's cache folder.",
+            "[cyan]CHEXLIB_CACHE[/] or the user's cache folder."
         ),
     ] = None,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
     workers: Annotated[
-        int | None,
-        typer.Option(help="Processes. Default: all cores, two at least."),
+        int | None, typer.Option(help="Processes. Default: all cores, two at least.")
     ] = None,
     verify: Annotated[
         bool,
@@ -65,11 +64,11 @@ def cache(
     films = find_radiographs(source)
     console.print(f"{len(films.names):,} films in {escape(legible(str(source)))}", soft_wrap=True)
     if verify:
-        with bars("wrong", unit="film") as bar:
+        with bars("wrong") as bar:
             ImageCache.open(folder).verify(films, progress=partial(bar, "checked"))
         console.print(f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True)
         return
-    with bars(unit="film") as bar:
+    with bars() as bar:
         progress = partial(bar, "read")
         built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
     rejected = built.index["status"] == "rejected"

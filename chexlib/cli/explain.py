@@ -33,15 +33,11 @@ def explain(
     checkpoint: Checkpoint,
     finding: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A finding; repeat it for several. Default: the three most probable.",
-        ),
+        typer.Option(help="A finding; repeat it for several. Default: the three most probable."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder. Default: the name of IMAGE with [cyan]-explained[/], here.",
-        ),
+        typer.Option(help="Folder. Default: the name of IMAGE with [cyan]-explained[/], here."),
     ] = None,
     method: Method = "cam",
     size: Size = None,

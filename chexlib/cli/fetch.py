@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 @one_line_errors()
 def fetch(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(help="What to fetch; [cyan]--list[/] shows the names."),
+        list[str] | None, typer.Argument(help="What to fetch; [cyan]--list[/] shows the names.")
     ] = None,
     show: Annotated[
         bool,
@@ -28,7 +27,7 @@ def fetch(
     dest: Annotated[
         Path | None,
         typer.Option(
-            help="The data folder. Default: [cyan]CHEXLIB_DATA[/], or the user's cache folder.",
+            help="The data folder. Default: [cyan]CHEXLIB_DATA[/], or the user's cache folder."
         ),
     ] = None,
     force: Annotated[
@@ -40,8 +39,7 @@ def fetch(
     known_hash: Annotated[
         str | None,
         typer.Option(
-            "--hash",
-            help="sha256:… of a file whose author published none; such a file needs it.",
+            "--hash", help="sha256:… of a file whose author published none; such a file needs it."
         ),
     ] = None,
 ) -> None:

@@ -41,14 +41,13 @@ def localize(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder. Default: the name of CHECKPOINT with [cyan]-localization[/], here.",
+            help="Folder. Default: the name of CHECKPOINT with [cyan]-localization[/], here."
         ),
     ] = None,
     method: Method = "cam",
     size: Size = None,
     patients: Annotated[
-        int | None,
-        typer.Option(min=1, help="Simulated patients; of the phantom only."),
+        int | None, typer.Option(min=1, help="Simulated patients; of the phantom only.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
     resamples: Annotated[

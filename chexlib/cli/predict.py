@@ -45,14 +45,14 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="CSV to write. Default: predictions.csv for several films, none for one.",
+            help="CSV to write. Default: predictions.csv for several films, none for one."
         ),
     ] = None,
     thresholds: Annotated[
         Path | None,
         typer.Option(
             help="CSV of [cyan]finding[/] and [cyan]threshold[/], such as operating_points.csv of "
-            "[cyan]chexlib evaluate[/]. Default: the run's own, chosen on its validation films.",
+            "[cyan]chexlib evaluate[/]. Default: the run's own, chosen on its validation films."
         ),
     ] = None,
     rule: Annotated[
@@ -79,13 +79,7 @@ def predict(
     from chexlib.data.sources import find_radiographs
     from chexlib.files import legible
     from chexlib.findings import FINDINGS
-    from chexlib.inference import (
-        device_named,
-        part_of,
-        predict_files,
-        read_thresholds,
-        rejected_of,
-    )
+    from chexlib.inference import device_named, part_of, predict_files, read_thresholds, rejected_of
     from chexlib.models import load_checkpoint
 
     films = find_radiographs(source)
@@ -107,7 +101,7 @@ def predict(
         chosen = read_thresholds(own, rule=rule)
     console = terminal()
     if several:
-        with bars(unit="film") as bar:
+        with bars() as bar:
             good, bad = predict_files(model, films, out, progress=partial(bar, "predicted"))
         console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
         if good and chosen is not None:

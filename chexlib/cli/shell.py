@@ -122,12 +122,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def tell_films(
-    console: Console,
-    *,
-    read: int,
-    rejected: int,
-    listed: Path,
-    ignored: Sequence[tuple[str, str]],
+    console: Console, *, read: int, rejected: int, listed: Path, ignored: Sequence[tuple[str, str]]
 ) -> None:
     """Say what became of everything that was found, and end with an error if nothing was read.
 
@@ -157,11 +152,13 @@ def tell_films(
 
 
 @contextlib.contextmanager
-def bars(bad: str = "rejected", **options: Any) -> Iterator[Callable[..., None]]:
+def bars(
+    bad: str = "rejected", unit: str = "film", **options: Any
+) -> Iterator[Callable[..., None]]:
     """Show bars on the standard error: how much is done, how fast, and how long it will take.
 
-    Yields what to call with a label, which has a bar of its own, and the numbers that are done, of
-    all, and of ``bad`` ones. Options are those of tqdm, such as ``unit``.
+    Yields what to call with a label, which has a bar of its own after the last one's, and the
+    numbers that are done, of all, and of ``bad`` ones. Other options are those of tqdm.
     """
     from tqdm import tqdm
 
@@ -169,8 +166,18 @@ def bars(bad: str = "rejected", **options: Any) -> Iterator[Callable[..., None]]
 
     def report(label: str, done: int, total: int | None, wrong: int = 0) -> None:
         if label not in shown:
+            for bar in shown.values():
+                bar.close()
             often = 0.1 if sys.stderr.isatty() else 30  # a batch system's file need not hold all
-            shown[label] = tqdm(desc=f"  {label}", dynamic_ncols=True, mininterval=often, **options)
+            shown[label] = tqdm(
+                desc=f"  {label}",
+                unit=unit,
+                dynamic_ncols=True,
+                mininterval=often,
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt} [{remaining}, "
+                "{rate_noinv_fmt}{postfix}]",
+                **options,
+            )
         bar = shown[label]
         bar.total = total
         if wrong:

@@ -34,7 +34,7 @@ def train(
         Path | None,
         typer.Option(
             help="Folder of the run. Default: [cyan]runs/[/] and the recipe's name with a few "
-            "digits that stand for its values.",
+            "digits that stand for its values."
         ),
     ] = None,
     values: Annotated[
@@ -47,14 +47,12 @@ def train(
         ),
     ] = None,
     dataset: Annotated[
-        str | None,
-        typer.Option(help="phantom or chest-xray14; short for --set."),
+        str | None, typer.Option(help="phantom or chest-xray14; short for --set.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most; short for --set.")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[
-        str,
-        typer.Option(help="Processes on this node; by default its GPUs, or one CPU process."),
+        str, typer.Option(help="Processes on this node; by default its GPUs, or one CPU process.")
     ] = "auto",
     nodes: Annotated[int, typer.Option(help="Machines, under Slurm or torchrun.")] = 1,
     checkpoint_every: Annotated[
@@ -128,7 +126,7 @@ def _open(recipe: Recipe, console: Console) -> dict[str, Dataset]:
     from chexlib.training.recipes import data_options
 
     options, data = data_options(recipe), {}
-    with bars(unit="film", leave=False, disable=console.quiet) as bar:
+    with bars(leave=False, disable=console.quiet) as bar:
         for split in ("train", "val", "test"):
             progress = partial(bar, f"simulated, {split}")
             data[split] = open_dataset(recipe.dataset, split, progress=progress, **options)

@@ -111,21 +111,16 @@ def read_weights(path: str | Path) -> Contents:
         what = "the folder" if path.is_dir() else "a pipe or a device:"
         raise CheckpointError(f"Expected a file of weights, got {what} {path}. Name the file.")
     with path.open("rb") as file:
-        size = file.seek(0, 2)
+        start, size = file.read(64), file.seek(0, 2)
         file.seek(0)
-        start = file.read(64)
-        file.seek(0)
-        if not start:
-            raise CheckpointError(
-                f"Expected a file of weights, got an empty one: {path}. Fetch or save it again."
-            )
         # A safetensors file begins with a length of 8 bytes, whose first may be a pickle's, 0x80.
         table = start[4:9] == b"\0\0\0\0{"
         if not table and not start.startswith((b"PK\x03\x04", b"\x80")):
-            guess = next((what for magic, what in STRANGERS if start.startswith(magic)), None)
+            guess = f"one that begins with {start[:12]!r}"
+            guess = next((what for magic, what in STRANGERS if start.startswith(magic)), guess)
+            guess = guess if start else "an empty one. Fetch or save it again"
             raise CheckpointError(
-                f"Expected a safetensors file or one that torch.save wrote, got "
-                f"{guess or f'one that begins with {start[:12]!r}'}: {path}."
+                f"Expected a safetensors file or one that torch.save wrote, got {guess}: {path}."
             )
         if size > MOST_BYTES:
             raise CheckpointError(

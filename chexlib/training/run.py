@@ -347,10 +347,7 @@ def auroc_with_intervals(
     whole = map(float, (mean.estimate, *mean.interval()))
     each = dict(zip(names, (found.estimate, *found.interval()), strict=True))
     table = pd.DataFrame({**each, "positives": labels.sum(0)}, index=list(FINDINGS))
-    return {
-        "mean_auroc": dict(zip(names, whole, strict=True)),
-        "auroc": table.to_dict("index"),
-    }
+    return {"mean_auroc": dict(zip(names, whole, strict=True)), "auroc": table.to_dict("index")}
 
 
 def judge(

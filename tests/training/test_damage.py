@@ -23,10 +23,13 @@ BITS, CUTS = 150, 40
 def stopped(tmp_path_factory):
     """A run's folder, stopped at its end, before it was judged."""
     folder = tmp_path_factory.mktemp("stopped")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "judge", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fit(ASKED, folder, data=datasets(), checkpoint_every=2)
+    torch.set_num_threads(before)
     return folder
 
 

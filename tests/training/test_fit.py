@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 import torch
 from small import datasets, recipe
+from typer.testing import CliRunner
 
+from chexlib.cli import app
 from chexlib.data import ImageCache, open_dataset
 from chexlib.models import load_checkpoint
 from chexlib.training import RECIPES, Recipe, fit, loop, predict
@@ -24,6 +26,17 @@ from chexlib.training.devices import alone, quiet_fabric
 from chexlib.training.loop import NonFiniteLossError, Training
 from chexlib.training.recipes import data_options
 from chexlib.training.run import data_hash
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = fit(recipe(), tmp_path_factory.mktemp("run"), data=datasets())
+    torch.set_num_threads(before)
+    return found
+
 
 # ---- what it says and shows
 
@@ -283,11 +296,13 @@ def test_predictions_are_those_of_the_weights(run):
     assert np.abs(ten - scores).max() > 1e-5
 
 
-def test_chexlib_evaluate_reads_a_run(run, call):
-    files = [run.folder / "predictions.csv", "--labels", run.folder / "labels.csv"]
-    result = call("evaluate", *files, "--out", "report", "--resamples", 100)
+def test_chexlib_evaluate_reads_a_run(run, tmp_path):
+    labels, predictions = run.folder / "labels.csv", run.folder / "predictions.csv"
+    out = tmp_path / "report"
+    arguments = [predictions, "--labels", labels, "--out", out, "--resamples", 100]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     assert result.exit_code == 0, result.output
-    ranking = pd.read_csv("report/ranking.csv").set_index("finding")
+    ranking = pd.read_csv(out / "ranking.csv").set_index("finding")
     for name, known in run.metrics["truth"]["auroc"].items():
         assert ranking.loc[name, "auroc"] == pytest.approx(known["estimate"], abs=1e-4)
 

@@ -11,17 +11,31 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pydicom.data import get_testdata_file
-from small import films
+from small import datasets, films, recipe
+from typer.testing import CliRunner
 
+from chexlib.cli import app
 from chexlib.data import find_radiographs, read_predictions
 from chexlib.findings import FINDINGS, INFO
 from chexlib.inference import Preparation, choose_thresholds, predict_files, read_thresholds
 from chexlib.metrics import choose
 from chexlib.metrics.thresholds import RULES
 from chexlib.models import load_checkpoint
+from chexlib.training import fit
 
+WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
 MANY = 75  # two whole tasks and a part
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = fit(recipe(epochs=1), tmp_path_factory.mktemp("run"), data=datasets())
+    torch.set_num_threads(before)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +49,10 @@ def folder(tmp_path_factory):
     return path
 
 
-class Stopped(BaseException):
-    pass
-
-
-def stop_at(number):
-    """Return a progress that stops a job once so many films are done."""
-
-    def told(done, total, _bad):
-        if done >= number:
-            raise Stopped
-
-    return told
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], env=WIDE)
 
 
 def test_one_film(call, run, folder):
@@ -179,11 +185,23 @@ def test_a_list(call, run, folder, tmp_path):
     assert read_predictions(tmp_path / "new" / "out.csv")["image"].tolist() == names
 
 
+class Stopped(BaseException):
+    pass
+
+
 def test_stopped_anywhere_it_goes_on_to_the_same_file(run, folder, tmp_path):
     source, model = find_radiographs(folder), load_checkpoint(run.folder)
     predict_files(model, source, tmp_path / "whole.csv")
     whole = (tmp_path / "whole.csv").read_bytes()
     out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+
+    def stop_at(number):
+        def told(done, total, bad):
+            assert total == MANY
+            if done >= number:
+                raise Stopped
+
+        return told
 
     for number in (0, 1, 33, 65):
         with pytest.raises(Stopped):
@@ -208,8 +226,12 @@ def test_a_damaged_or_forged_part_is_read_again(run, folder, tmp_path):
     whole = (tmp_path / "whole.csv").read_bytes()
     out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
 
+    def stop(done, *_):
+        if done >= 33:
+            raise Stopped
+
     with pytest.raises(Stopped):
-        predict_files(model, source, out, progress=stop_at(33))
+        predict_files(model, source, out, progress=stop)
     lines = part.read_bytes()
     first = lines.index(b"\n") + 1
 
@@ -250,8 +272,12 @@ def test_a_film_that_changed_meanwhile_is_not_taken_from_the_part(run, folder, t
     shutil.copytree(folder, films)
     model, out = load_checkpoint(run.folder), tmp_path / "out.csv"
 
+    def stop(done, *_):
+        if done >= 33:
+            raise Stopped
+
     with pytest.raises(Stopped):
-        predict_files(model, find_radiographs(films), out, progress=stop_at(33))
+        predict_files(model, find_radiographs(films), out, progress=stop)
     first = films / find_radiographs(films).names[0]
     first.write_bytes((films / find_radiographs(films).names[1]).read_bytes())
     with pytest.raises(ValueError, match="films that changed since. Remove it"):
@@ -262,8 +288,11 @@ def test_parts_of_another_network_are_refused(run, folder, tmp_path):
     source = find_radiographs(folder)
     model, ten_crop = load_checkpoint(run.folder), Preparation(32, 32, ten_crop=True)
 
+    def stop(*_):
+        raise Stopped
+
     with pytest.raises(Stopped):
-        predict_files(model, source, tmp_path / "out.csv", progress=stop_at(0))
+        predict_files(model, source, tmp_path / "out.csv", progress=stop)
     with pytest.raises(ValueError, match=r"Expected .*out\.csv\.part to be of these films"):
         predict_files(model, source, tmp_path / "out.csv", preparation=ten_crop)
     ten = predict_files(model, source, tmp_path / "ten.csv", preparation=ten_crop)
@@ -330,11 +359,11 @@ def test_thresholds_of_a_report(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a CSV of thresholds"),
-        ("finding,value\nMass,1\n", "the columns finding and threshold"),
-        ("finding,threshold\nMass,0.1\nMass,0.2\n", "one threshold .*a second.* in row 3"),
-        ("finding,threshold\nMass,-1\n", "from 0 up for Mass"),
-        ("finding,threshold\nMass,low\n", "from 0 up for Mass.*'low'"),
+        ("", "a readable CSV"),
+        ("finding,value\nMass,1\n", "column 'threshold'"),
+        ("finding,threshold\nMass,0.1\nmass,0.2\n", "one threshold .* row 3"),
+        ("finding,threshold\nMass,-1\n", "from 0 up .* row 2"),
+        ("finding,threshold\nMass,low\n", "from 0 up .*'low'"),
         ("finding,threshold\nUnknown,0.1\n", "findings in the column"),
     ],
 )
@@ -362,7 +391,11 @@ def test_nothing_is_written_over_what_is_there_or_is_read(call, run, folder, tmp
     # Of a job that was stopped as it ended, the list is its own.
     model, source = load_checkpoint(run.folder), find_radiographs(tmp_path / "list.csv")
 
-    with pytest.raises(Stopped):
-        predict_files(model, source, tmp_path / "new.csv", progress=stop_at(2))
+    def stop(done, total, _bad):
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(model, source, tmp_path / "new.csv", progress=stop)
     (tmp_path / "new-rejected.csv").write_text("image,source,reason\n")
     assert call(*command, "--out", "new.csv").exit_code == 0

@@ -39,11 +39,14 @@ def same(folder, expected):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Uninterrupted runs, by schedule."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     found = {}
     for asked in (ONE_CYCLE, PLATEAU):
         folder = tmp_path_factory.mktemp("whole")
         fit(asked, folder, data=datasets(), checkpoint_every=100)
         found[asked.schedule] = outcome(folder)
+    torch.set_num_threads(before)
     return found
 
 
@@ -227,5 +230,4 @@ def test_another_number_of_threads_is_said(tmp_path, monkeypatch, caplog):
     torch.set_num_threads(2)
     with pytest.raises(Stopped):
         fit(recipe(epochs=1), tmp_path, data=datasets())
-    torch.set_num_threads(1)
     assert "began with 1 threads and goes on with 2" in caplog.text

@@ -7,7 +7,9 @@ import sys
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from chexlib.cli import app
 from chexlib.training import RECIPES, open_run
 
 # A run of seconds on real phantoms.
@@ -20,6 +22,7 @@ SMALL = {
     "channels_last": False,
 }
 SETS = [part for name, value in SMALL.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,11 @@ def films(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(autouse=True)
-def there(films, monkeypatch):
+@pytest.fixture
+def call(films, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHEXLIB_CACHE", films)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], env=WIDE)
 
 
 def test_it_trains_says_how_good_and_repeats_itself(call, tmp_path):
