@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from builders import GOOGLE, LABELS, RSNA, Built, builds, carried, fetched
+from tables_readers import CHESTX_DET, FIVE, VINBIGDATA, reader_evidence
 
 from chexlib.data import load_adjudicated, load_labels, load_rsna
 from chexlib.data.splits import official_split
@@ -32,16 +33,18 @@ SOURCE = (
 
 @builds("label_quality")
 def label_quality() -> Built:
-    """All figures on the quality of NIH's labels, unrounded: Google, RSNA, persistence."""
+    """All figures on the quality of labels, unrounded: of NIH's, and of readers themselves."""
     labels = load_labels()
     parts = [
         google_evidence(labels, load_adjudicated()),
         rsna_evidence(labels, load_rsna()),
         persistence_evidence(labels),
+        reader_evidence(),
     ]
     rows = pd.concat(parts, ignore_index=True).astype({"k": "Int64", "n": "Int64"})
     note = "intervals are 95%; k and n count films (persistence: pairs) before weighting"
-    return rows, _provenance(SOURCE, _inputs(), note)
+    read = "; five radiologists (Nabulsi et al., 2021); ChestX-Det (Lian et al., 2021); VinBigData"
+    return rows, _provenance(SOURCE + read, [*_inputs(), FIVE, *CHESTX_DET, VINBIGDATA], note)
 
 
 @builds("label_sampling")

@@ -24,7 +24,7 @@ EMPTY = {
     "clean_labels": "first second p_adjusted",
     "clean_subgroups": "n_films n_patients n_positive estimate difference p p_adjusted comparisons",
     "hernia_thresholds": "ppv npv",  # no film called
-    "label_quality": "k n",
+    "label_quality": "k n estimate",  # sensitivity where no film has a majority
     "label_sampling": "population_k population_n",
     "localization": "estimate gain p_adjusted",
     "localization_auroc": "metric estimate gain",
@@ -43,6 +43,7 @@ EMPTY = {
     "operating_points": "ppv",
     "phantom_against_films": "value",
     "published_auroc": "citation",
+    "reader_model": "estimate",  # by the majority, without interval
     "threshold_grid": "ppv",
     "threshold_stability": "promise_kept",
 }
@@ -80,7 +81,7 @@ SUMS = {
     ],
 }
 FETCHED = ("reference_predictions/preds.csv", "official_split/test_list.txt")
-FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions", "google_readers")
+FETCHED += ("rsna/rsna_to_nih.csv", "azure_exclusions", "google_readers", "chestx_det")
 
 
 def intervals(name):
@@ -208,7 +209,15 @@ WHOLE = (
     *("curve_bands", "hernia_thresholds", "published_auroc", "clean_films", "clean_labels"),
     *("clean_errors", "clean_panel", "clean_curves", "clean_subgroups", "published_f1"),
     *("operating_points", "mean_precision_recall", "calls_per_film", "no_finding_rules"),
-    *("decision_curves", "miss_costs", "prior_shift", "graphics_cards", "training_speed"),
+    *("reader_votes", "reader_rates", "reader_pneumonia", "reader_panels", "adjudication"),
+    *(
+        "two_box_sets",
+        "decision_curves",
+        "miss_costs",
+        "prior_shift",
+        "graphics_cards",
+        "training_speed",
+    ),
 )
 
 

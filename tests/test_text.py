@@ -38,7 +38,8 @@ def test_interval_text_leaves_out_an_interval_that_is_not_there():
 
 def test_layout_writes_intervals():
     committed = table("label_quality")
-    rows = committed[(committed["finding"] == "Pneumothorax") & (committed["statistic"] == "ppv")]
+    google = committed[committed["evidence"] == "google"]
+    rows = google[(google["finding"] == "Pneumothorax") & (google["statistic"] == "ppv")]
     wide = layout(rows, index="finding", columns="subset")
     assert list(wide.columns) == ["google_val", "google_test", "google_all"]
     assert wide.iloc[0, 0] == "0.32\N{NO-BREAK SPACE}(0.17–0.47)"
