@@ -2,28 +2,21 @@
 
 import numpy as np
 import pytest
+import tables_localization
 import torch
+from tables_localization import shift_equivariance
 
-from chexlib.data import load_boxes, package_file, table
-from chexlib.files import sha256
+from chexlib.data import load_boxes, table
 from chexlib.findings import FINDINGS
 from chexlib.interpret import CONTROLS, METRICS
 from chexlib.models import CheXNet
 
 
-def test_every_finding_is_scored_beside_every_control():
-    frame = table("localization")
-    by = frame[frame["by"] == "finding"]
-    assert set(by["source"]) == {"cam", "fine", *CONTROLS}
-    for _, part in by.groupby(["source", "metric"]):
-        assert list(part["group"])[-1] == "mean of findings"
-        assert set(part["group"]) == {*FINDINGS, "mean of findings"}
-        others = part["estimate"].iloc[:-1]
-        assert part["estimate"].iloc[-1] == pytest.approx(others.mean(), abs=1e-3)
-
-
-def test_the_control_that_counts_is_tested_for_every_finding():
+def test_every_finding_has_every_control_and_the_one_that_counts_is_tested():
     frame = table("localization").query("by == 'finding' and metric == 'overlap'")
+    groups = frame.groupby("source")["group"].agg(tuple)
+    everything = (*FINDINGS, "mean of findings")
+    assert groups.to_dict() == dict.fromkeys(("cam", "fine", *CONTROLS), everything)
     rows = frame[frame["source"] == "other film"].set_index("group")
     assert rows["p_adjusted"].notna().all()
     findings = rows.loc[list(FINDINGS)]
@@ -33,31 +26,18 @@ def test_the_control_that_counts_is_tested_for_every_finding():
 
 
 def test_every_method_stands_beside_its_own_map_of_another_film():
-    frame = table("localization_methods")
-    wide = frame.set_index(["metric", "source"])
-    methods = {
-        s.removesuffix(", other film") for s in frame["source"] if s.endswith(", other film")
-    }
-    assert methods == {
-        *("fine", "layercam", "gradcam", "copied"),
-        *("integrated_gradients", "smoothgrad", "occlusion"),
-    }
-    assert set(frame["source"]) == {
-        "cam",
-        *CONTROLS,
-        *methods,
-        *(f"{m}, other film" for m in methods),
-    }
-    for method, other in (("cam", "other film"), *((m, f"{m}, other film") for m in methods)):
-        own = wide.xs(method, level="source")["estimate"]
-        rival = wide.xs(other, level="source")
-        np.testing.assert_allclose(rival["gain"], own - rival["estimate"], atol=2e-4)
+    wide = table("localization_methods").set_index(["metric", "source"])
+    methods = ["fine", "layercam", "gradcam", "copied"]
+    methods += ["integrated_gradients", "smoothgrad", "occlusion"]
+    others = {method: f"{method}, other film" for method in methods}
+    assert set(wide.index.unique("source")) == {"cam", *CONTROLS, *others, *others.values()}
+    for method, other in {"cam": "other film", **others}.items():
+        own, rival = (wide.xs(source, level="source") for source in (method, other))
+        np.testing.assert_allclose(rival["gain"], own["estimate"] - rival["estimate"], atol=2e-4)
 
 
 def test_real_boxes_are_those_that_are_installed():
     frame = table("localization_blind")
-    boxes = package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz")
-    assert frame.attrs[f"sha256 {boxes.name}"] == sha256(boxes)
     per_finding = frame[frame["group"] != "mean of findings"].drop_duplicates("group")
     pairs = load_boxes().groupby("finding")["image"].nunique()
     assert dict(zip(per_finding["group"], per_finding["n_cases"], strict=True)) == dict(pairs)
@@ -95,18 +75,14 @@ def test_curves_of_both_ends_meet():
 
 
 def test_missing_weights_name_the_command(monkeypatch, tmp_path):
-    import tables_localization
-
     monkeypatch.setattr(tables_localization, "folder_of", lambda name: tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"python data/train_runs\.py shortcut"):
         tables_localization._model("shortcut")
 
 
 def test_a_cell_is_that_of_the_nearest_centre():
-    from tables_localization import _cell
-
     places = np.array([[0.0, 111.0], [15.5, 50.0]])
-    np.testing.assert_array_equal(_cell(places, 3, 32), [[0, 2], [0, 1]])
+    np.testing.assert_array_equal(tables_localization._cell(places, 3, 32), [[0, 2], [0, 1]])
 
 
 def test_published_numbers_carry_the_names_of_ours():
@@ -125,17 +101,11 @@ def test_published_numbers_carry_the_names_of_ours():
 class TestShift:
     """Whether maps move with what they show."""
 
-    @pytest.fixture
-    def shift(self):
-        from tables_localization import shift_equivariance
-
-        return shift_equivariance
-
     FILMS = torch.nn.functional.interpolate(
         torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(1)), 224, mode="bilinear"
     )
 
-    def test_a_network_without_padding_effects_is_equivariant(self, shift):
+    def test_a_network_without_padding_effects_is_equivariant(self):
         # Dense blocks that add nothing: cells see the stem and the poolings only.
         torch.manual_seed(0)
         model = CheXNet(growth_rate=12).eval()
@@ -143,26 +113,26 @@ class TestShift:
             for name, module in model.named_modules():
                 if isinstance(module, torch.nn.Conv2d) and "denselayer" in name:
                     module.weight.zero_()
-        found = shift(model, self.FILMS, "Mass", shifts=(32,))
+        found = shift_equivariance(model, self.FILMS, "Mass", shifts=(32,))
         assert found["shift"].tolist() == [32, 32]
         assert found["spearman"].min() > 0.7
 
-    def test_logits_are_the_networks(self, shift):
+    def test_logits_are_the_networks(self):
         """Not those of a probability, which is 1 from a logit of 17 on."""
         torch.manual_seed(0)
         model, films = CheXNet(growth_rate=12).eval(), self.FILMS[:, :, :96, :96]
-        before = shift(model, films, "Mass", shifts=(8,))
+        before = shift_equivariance(model, films, "Mass", shifts=(8,))
         with torch.no_grad():
             model.classifier.bias[4] += 40
-        after = shift(model, films, "Mass", shifts=(8,))
+        after = shift_equivariance(model, films, "Mass", shifts=(8,))
         np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-4)
 
-    def test_columns_and_shifts(self, shift):
+    def test_columns_and_shifts(self):
         model, films = CheXNet(growth_rate=12).eval(), self.FILMS[:, :, :96, :96]
-        found = shift(model, films, "Mass", shifts=(8, 32))
+        found = shift_equivariance(model, films, "Mass", shifts=(8, 32))
         assert found.columns.tolist() == ["film", "shift", "spearman", "peak", "logit"]
         assert found.groupby("shift").size().to_dict() == {8: 2, 32: 2}
         assert (found["peak"] >= 0).all()
         for shifts in ((), (0,), (49,)):
             with pytest.raises(ValueError, match="Expected shifts"):
-                shift(model, films, "Mass", shifts=shifts)
+                shift_equivariance(model, films, "Mass", shifts=shifts)

@@ -67,7 +67,11 @@ FORMULAS = {
 FLAGS, SHARES = ("training method finding", "errors"), ("finding", "share", "estimate")
 PLACES = ("on the lesion", "off-centre", "elsewhere")
 SUMS = {
-    "noise_issues": [(*FLAGS, n, "all", ("invented", "missed")) for n in ("n_wrong", "n_found")],
+    "noise_issues": [
+        *((*FLAGS, n, "all", ("invented", "missed")) for n in ("n_wrong", "n_found")),
+        *(("training method", "finding", n, "all 14", FINDINGS) for n in ("n_wrong", "n_flagged")),
+        ("training finding", "method", "n_flagged", "cleanlab", ("as many, by distance",)),
+    ],
     "miss_costs": [("way", "finding", "estimate", "all 14", FINDINGS)],
     "official_split": [("name part", "subset", "n_positive", "all", ("PA", "AP"))],
     "cam_verdicts": [

@@ -7,27 +7,16 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import tables_training
+from builders import BUILDERS
 
 from chexlib.data import table
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "book" / "06_training.ipynb"
-OF_RUNS = (
-    "training_runs",
-    "training_differences",
-    "training_seeds",
-    "training_history",
-    "training_calibration",
-)
+OF_RUNS = [f"training_{n}" for n in ("runs", "differences", "seeds", "history", "calibration")]
 # Mean AUROC of the live run: what other processors and other seeds reach, with room to spare.
 BAND = (0.68, 0.82)
-
-
-@pytest.fixture
-def builders():
-    import tables_training
-
-    return tables_training
 
 
 def test_weights_lift_probabilities_and_the_formula_takes_them_back():
@@ -48,24 +37,21 @@ def test_two_thermometers_in_one_network_disagree():
     assert whole["val_loss"].diff()[1] > 0 > crops["val_loss"].diff()[1]
 
 
-def test_a_missing_run_is_named_with_the_command_that_trains_it(builders, monkeypatch, tmp_path):
-    monkeypatch.setattr(builders.train_runs, "folder_of", lambda name: tmp_path / name)
-    from builders import BUILDERS
-
+def test_a_missing_run_is_named_with_the_command_that_trains_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables_training.train_runs, "folder_of", lambda name: tmp_path / name)
     for name in OF_RUNS:
-        builders.tested.cache_clear()
-        builders.aurocs.cache_clear()
-        builders._draws.cache_clear()
+        for cached in (tables_training.tested, tables_training.aurocs, tables_training._draws):
+            cached.cache_clear()
         with pytest.raises(FileNotFoundError, match=r"python data/train_runs\.py "):
             BUILDERS[name]()
 
 
-def test_runs_of_different_films_are_not_compared(builders, monkeypatch):
-    one = builders.Tested(np.eye(14, dtype=bool), np.eye(14), np.arange(14))
+def test_runs_of_different_films_are_not_compared(monkeypatch):
+    one = tables_training.Tested(np.eye(14, dtype=bool), np.eye(14), np.arange(14))
     other = one._replace(labels=~one.labels)
-    monkeypatch.setattr(builders, "tested", lambda name: one if name == "true-0" else other)
+    monkeypatch.setattr(tables_training, "tested", lambda name: one if name == "true-0" else other)
     with pytest.raises(ValueError, match="tested on the films of true-0"):
-        builders.aurocs("paper-0")
+        tables_training.aurocs("paper-0")
 
 
 def _cells():
