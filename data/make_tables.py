@@ -30,7 +30,7 @@ CHAPTERS = (
         "evaluation",
     ),
     *("operating_points", "all_findings", "calibration", "clean_labels", "clean_subgroups"),
-    *("cam", "localization"),
+    *("radiologists", "cam", "localization"),
 )
 for chapter in CHAPTERS:
     import_module(f"tables_{chapter}")

@@ -25,7 +25,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from chexlib.metrics.inputs import UndefinedWarning, check_films, check_share, warn_one_class
-from chexlib.metrics.ranking import auroc, auroc_standard_error, roc
+from chexlib.metrics.ranking import auroc, auroc_standard_error
 from chexlib.metrics.resampling import (
     RESAMPLES,
     Bootstrap,
@@ -401,23 +401,32 @@ def sensitivity_at_reader(
     films = check_films(
         labels, scores, sample_weight=sample_weight, one_finding=True, both_classes=True
     )
-    order = np.argsort(-films.scores[:, 0], kind="stable")  # sorted once, not in each resample
+    order = np.argsort(-films.scores[:, 0], kind="stable")
+    y, score = films.labels[order, 0], films.scores[order, 0]
     read = check_films(reader, scores, sample_weight=sample_weight).labels[order, 0]
     draws = draws_of(films.kept, patient, resamples=resamples, seed=seed).select(order)
+    ends = np.append(np.diff(score) != 0, True)  # tied scores move together
+    mass = films.mass[order]
 
-    def sensitivities(
-        y: NDArray[np.bool_], scores: NDArray, *, sample_weight: NDArray
-    ) -> list[float]:
-        """Return the score's at the reader's false-positive rate, and the reader's."""
-        positive, negative = sample_weight @ y, sample_weight @ ~y
-        if not (positive and negative):  # as in a resample of few patients
-            return [math.nan, math.nan]
-        curve = roc(y, scores, sample_weight=sample_weight)
-        own = curve.at_false_positive_rate(sample_weight @ (read & ~y) / negative)
-        return [own, sample_weight @ (read & y) / positive]
+    def sensitivities(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return both, ``[2, B]``, for weights of films ``[N, B]``."""
+        tp, fp = (np.cumsum(weight * kind[:, None], axis=0)[ends] for kind in (y, ~y))
+        tp, fp = (np.vstack([np.zeros(x.shape[1]), x]) for x in (tp, fp))
+        alarms, found = (read & ~y) @ weight, (read & y) @ weight
+        left = (fp <= alarms + 1e-9 * fp[-1]).sum(axis=0) - 1  # where it rises, the upper end
+        right, each = np.minimum(left + 1, len(fp) - 1), np.arange(len(left))
+        step = fp[right, each] - fp[left, each]
+        part = np.divide(alarms - fp[left, each], step, out=np.zeros_like(step), where=step > 0)
+        own = tp[left, each] + part * (tp[right, each] - tp[left, each])
+        with np.errstate(invalid="ignore"):  # a resample of few patients may lack a kind
+            return np.where(fp[-1] > 0, np.stack([own, found]) / tp[-1], np.nan)
 
-    sorted_films = (x[order] for x in (films.labels[:, 0], films.scores[:, 0]))
-    return resampled(sensitivities, *sorted_films, draws, sample_weight=films.mass[order])
+    size = max(1, 4_000_000 // len(y))  # resamples held at once
+    parts = [
+        sensitivities(draws.drawn[draws.code, b : b + size] * mass[:, None])
+        for b in range(0, len(draws), size)
+    ]
+    return Bootstrap(sensitivities(mass[:, None])[:, 0], np.hstack(parts).T, draws)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

@@ -604,7 +604,8 @@ def over_readers(found: Bootstrap, *, level: float = 0.95) -> Estimate:
     Returns
     -------
     Estimate
-        ``k`` of ``n`` readers have a figure. Without an interval where fewer than two have.
+        ``k`` of ``n`` readers have a figure. Without an interval where fewer than two have, or
+        all have 0, which says nothing of how sure it is.
 
     Notes
     -----
@@ -624,7 +625,7 @@ def over_readers(found: Bootstrap, *, level: float = 0.95) -> Estimate:
     d, n = found.estimate[given], int(given.sum())
     method = f"readers and patients as samples (Obuchowski-Rockette, Hillis), {n} readers"
     low = high = math.nan
-    if n > 1:
+    if n > 1 and d.any():
         draws = found.replicates[:, given]
         covariance = np.cov(draws[~np.isnan(draws).any(axis=1)].T)
         between = d.var(ddof=1)
