@@ -197,7 +197,7 @@ def _against_five(
         found = assess(called, truth, patient=draws.code, statistics=["sensitivity", "specificity"])
         rows += [(rater, FIVE, k, e.estimate, e.low, e.high) for k, e in found.items()]
     gap = compare_with_reader(truth, score, label, patient=draws)
-    ends = gap.estimate, gap.low, gap.high
+    ends = gap.difference, gap.low, gap.high
     return [*rows, ("NIH's label", FIVE, "sensitivity_difference", *ends)]
 
 
@@ -349,4 +349,4 @@ def reader_coverage() -> Built:
     half = 1.96 * np.sqrt(out["estimate"] * (1 - out["estimate"]) / n)
     out = out.assign(low=out["estimate"] - half, high=out["estimate"] + half, truth=truth, n=n)
     note = "simulated reads; share of intervals that hold the mean over very many readers and films"
-    return out, {"source": "simulated", "licence": "CC BY 4.0", "inputs": [], "note": note}
+    return out, {"source": "simulated reads", "licence": "CC BY 4.0", "inputs": [], "note": note}

@@ -128,9 +128,8 @@ def test_power_is_what_a_simulation_gives_and_grows(builder):
     power = builder.trial_power(*parts, 30, n_readers=n, n_positive=60, margin=0.1)
     assert power == pytest.approx((low > -0.1).mean(), abs=0.03)
     trial = table("reader_trial")
-    for _, part in trial.groupby(["finding", "margin", "n_readers"]):
-        power = part.sort_values("n_positive")["power"]
-        assert power.diff().min() > -0.002  # degrees of freedom fall a little as films grow
+    for _, part in trial[trial["n_readers"] > 3].groupby(["finding", "margin", "n_readers"]):
+        assert part.sort_values("n_positive")["power"].is_monotonic_increasing
     wide = trial.pivot(index=["finding", "n_readers", "n_positive"], columns="margin")["power"]
     assert (wide[0.1] > wide[0.05]).all()
 

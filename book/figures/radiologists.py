@@ -39,7 +39,7 @@ def reader_points(curves: DataFrame, points: DataFrame) -> Figure:
         for _, part in curves[curves["finding"] == name].groupby("reader"):
             ax.plot(part["false_positive_rate"], part["sensitivity"], color=BLUE, lw=1, alpha=0.6)
         ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-        own = points[points["finding"] == name]
+        own = points[(points["finding"] == name) & points["rater"].str.startswith("reader ")]
         for k, row in enumerate(own.itertuples()):
             look = marks(k + 1, label=row.rater)
             ax.plot(row.false_positive_rate, row.sensitivity, **look)
