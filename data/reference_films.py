@@ -10,7 +10,7 @@ of its test set, whole patients drawn at random, on which two other public repro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,14 @@ import pandas as pd
 from builders import GOOGLE, LABELS, RSNA, fetched
 from numpy.typing import NDArray
 
-from chexlib.data import load_adjudicated, load_labels, load_rsna, read_predictions
+from chexlib.data import (
+    load_adjudicated,
+    load_chestx_det,
+    load_labels,
+    load_readers,
+    load_rsna,
+    read_predictions,
+)
 from chexlib.data.splits import official_split, patient_split
 from chexlib.findings import FINDINGS, NO_FINDING
 from chexlib.metrics import any_of, no_finding
@@ -55,8 +62,16 @@ READ_BY = {
     ("rsna", RAW): "RSNA, as sampled",
     ("rsna", WEIGHTED): "RSNA, weighted",
     ("rsna_outside", WEIGHTED): "RSNA, without Google's patients",
+    ("google_labelled", RAW): "Google, films with a label",
+    ("five_readers", RAW): "five readers, three votes",
+    ("five_readers_two", RAW): "five readers, two votes",
+    ("five_readers_labelled", RAW): "five readers, films with a label",
+    ("chestx_det", RAW): "ChestX-Det",
 }
 """Whose reads of which films, and whether weighted, in words."""
+MAIN = {("google_all", RAW), ("rsna", WEIGHTED), ("five_readers", RAW), ("chestx_det", RAW)}
+"""The main analysis of each reference: all films read, weighted if sampled by label."""
+FEWEST = 20  # films on which readers see a finding, for an AUROC of it
 _GOOGLE_READ = {"Pneumothorax": "pneumothorax", "Nodule or mass": "nodule_or_mass"}
 
 
@@ -207,10 +222,8 @@ class Judged:
 
     @property
     def main(self) -> bool:
-        """Whether this is a main analysis: all films read, weighted if sampled by label."""
-        chosen = "google_all" if self.reference == "google" else "rsna"
-        weighting = RAW if self.reference == "google" else WEIGHTED
-        return (self.subset, self.weighting) == (chosen, weighting) and "wide" not in self.finding
+        """Whether this is a main analysis (:data:`MAIN`), by the narrow mapping."""
+        return (self.subset, self.weighting) in MAIN and "wide" not in self.finding
 
     @property
     def mapping(self) -> str:
@@ -276,3 +289,34 @@ def judged() -> Iterator[Judged]:
     films = rsna_read_films(without=google_films()["patient"])
     truth, scores = films["target"].to_numpy(), score(READ_BY_RSNA[0], films["image"])
     yield Judged(READ_BY_RSNA[0], "rsna", "rsna_outside", WEIGHTED, films, truth, scores)
+
+
+def judged_by_finding() -> Iterator[Judged]:
+    """Yield what five readers and ChestX-Det's say of NIH's findings, by NIH's own names.
+
+    With each finding of at least :data:`FEWEST` positive films: the majority of the five, two votes
+    of five, and ChestX-Det's readers. Then films with one of the 14 labels only, since ChestX-Det
+    has no others: of the five readers, and of Google's.
+    """
+    reads = load_readers("all").groupby("image")[list(FINDINGS)].sum()
+    votes = shared_films().merge(reads.add_prefix("votes_"), on="image")
+    drawn = load_chestx_det().drop(columns="patient").rename(columns="drawn_{}".format)
+    drawn = shared_films().merge(drawn, left_on="image", right_on="drawn_image")
+    found = []
+    for name in FINDINGS:
+        score_of = score(name, votes["image"])
+        for subset, enough in (("five_readers", 3), ("five_readers_two", 2)):
+            truth = (votes[f"votes_{name}"] >= enough).to_numpy()
+            found.append(Judged(name, "five_readers", subset, RAW, votes, truth, score_of))
+        if f"drawn_{name}" in drawn:
+            truth, scores = drawn[f"drawn_{name}"].to_numpy(), score(name, drawn["image"])
+            found.append(Judged(name, "chestx_det", "chestx_det", RAW, drawn, truth, scores))
+    google = (one for one in judged() if one.reference == "google")
+    for one in [*found, *google]:
+        if one.main and one.reference != "chestx_det":
+            has = ~one.frame["no_finding"].to_numpy()
+            subset = one.subset.removesuffix("_all") + "_labelled"
+            part = one.frame[has].reset_index(drop=True), one.truth[has], one.score[has]
+            parts = dict(zip(("frame", "truth", "score"), part, strict=True))
+            found.append(replace(one, subset=subset, **parts))
+    yield from (one for one in found if one.truth.sum() >= FEWEST)

@@ -6,17 +6,20 @@ as figures. Intervals are of 95% and by patient.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from builders import Built, builds, named, quoted
+from builders import Built, builds, fetched, named, quoted
 from numpy.typing import ArrayLike, NDArray
 from reference_films import (
+    FEWEST,
     UNIONS,
     Judged,
     google_films,
     judged,
+    judged_by_finding,
     provenance,
     rsna_read_films,
     shared_films,
@@ -37,6 +40,7 @@ from figures.label_quality import ANY_FINDING
 
 RESAMPLES = 2000
 OF_EXAMS = 10_000  # so that Holm's factor of four leaves p < 0.001 within reach
+WHO = ("five_readers", "chestx_det")
 GRID = np.linspace(0, 1, 51)
 PANEL = np.arange(100, 34, -1) / 100
 OTHER_MAPPINGS = {
@@ -48,6 +52,19 @@ OTHER_MAPPINGS = {
 }
 OTHER_MAPPINGS["Lung opacity"] = OTHER_MAPPINGS["Airspace opacity"]
 """Other NIH labels that a finding's score is held against: no choice of words should decide."""
+PAIRED = (
+    "estimate: first less second; auroc: first is the model's against the radiologists, second "
+    "against the text labels of the same films; sensitivity: first is the model's, second the "
+    "text label's, both judged by the radiologists, at the label's false-positive rate; "
+    "intervals of 95% by patient; n_... count before weighting; p and interval from one "
+    "distribution; p_adjusted: adjusted for the"
+)
+ERRORS = (
+    "estimate: AUROC of the score for the text label, among the films named; expected: 0.5 + "
+    "(PPV + NPV - 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend "
+    "on the score; excess: seen less expected; intervals of 95% by patient; n_labelled: with "
+    "the label"
+)
 
 
 @builds("clean_films")
@@ -84,36 +101,93 @@ def clean_films() -> Built:
 @builds("clean_labels")
 def clean_labels() -> Built:
     """Paired comparisons: text labels against radiologists, and the model against text labels."""
+    note = f"{PAIRED} four main comparisons of a kind"
+    return _compared(judged(), ["comparison"]), provenance(note)
+
+
+@builds("clean_readers")
+def clean_readers() -> Built:
+    """Repeat the comparisons by NIH's own findings: five readers, and ChestX-Det's."""
+    by_finding = list(judged_by_finding())
+    table = _compared(by_finding, ["comparison", "reference"])
+    main = {who: [one for one in by_finding if one.main and one.reference == who] for who in WHO}
+    means = [_mean(main[who]) for who in WHO]
+    others = [one for one in main["chestx_det"] if one.finding != "Emphysema"]
+    means.append(_mean(others) | {"finding": "mean without Emphysema"})
+    note = (
+        f"{PAIRED} main comparisons of a kind and a reference; findings with at least {FEWEST} "
+        "films that the readers call positive; mean: of the main findings of a reference; films "
+        "with a label: with any of NIH's 14"
+    )
+    return pd.concat([table, pd.DataFrame(means)], ignore_index=True), _read_again(note)
+
+
+def _read_again(note: str) -> dict[str, Any]:
+    """Return the provenance of tables that take the five readers and ChestX-Det in."""
+    about = provenance(note)
+    reads = fetched("google_readers", "all_findings_individual_readers.csv")
+    about["inputs"] += [reads, *sorted(fetched("chestx_det").glob("*.json"))]
+    about["source"] += (
+        "; single reads of five radiologists (Nabulsi et al., 2021; Google); ChestX-Det "
+        "(Apache-2.0), joined by the names in ChestX-Det10's first upload"
+    )
+    return about
+
+
+def _mean(parts: list[Judged]) -> dict[str, Any]:
+    """Return the row of the mean AUROC of findings that were judged on the same films."""
+    first, n = parts[0], len(parts)
+    labels = np.stack([*(one.truth for one in parts), *(one.text() for one in parts)], axis=1)
+    scores = np.stack([one.score for one in parts] * 2, axis=1)
+    found = delong(labels, scores, patient=first.patient)
+    by_readers = np.repeat([1 / n, 0], n)
+    sides = [found.contrast(one) for one in (by_readers, by_readers[::-1])]
+    gap = found.contrast(by_readers - by_readers[::-1])
+    values = zip(("first", "second"), sides, strict=True)
+    row = {"comparison": "auroc", **first.where, "finding": "mean", "main": False}
+    row |= {"n_images": len(labels), "n_patients": len(np.unique(first.patient))}
+    for name, one in values:
+        row |= named(name, one.estimate, one.low, one.high)
+    row |= {"estimate": gap.estimate, "low": gap.low, "high": gap.high}
+    return row | {"p": gap.p_value, "method": gap.method}
+
+
+def _compared(every: Iterable[Judged], family: list[str]) -> pd.DataFrame:
     rows = []
-    for films in judged():
+    for films in every:
         options = {"patient": films.patient, "sample_weight": films.weight}
         text, truth, score = films.text(), films.truth, films.score
         gap = compare_labels(truth, text, score, **options)
         each = delong(np.stack([truth, text], axis=1), score, **options).estimates()
         rows.append(_row("auroc", films, films.mapping, gap, [(e.low, e.high) for e in each]))
         mappings = (films.mapping, *OTHER_MAPPINGS.get(films.finding, ()))
+        if films.subset.endswith("_labelled"):
+            mappings = ()  # these films say what leaving the others out does to an AUROC
         for label in mappings:
             reader = films.text(label)
             found = compare_with_reader(truth, score, reader, resamples=OF_EXAMS, **options)
             rows.append(_row("sensitivity", films, label, found, [(np.nan, np.nan)] * 2))
     table = pd.DataFrame(rows)
-    for _, family in table[table["main"]].groupby("comparison"):
-        table.loc[family.index, "p_adjusted"] = holm(family["p"])
-    note = (
-        "estimate: first less second; auroc: first is the model's against the radiologists, second "
-        "against the text labels of the same films; sensitivity: first is the model's, second the "
-        "text label's, both judged by the radiologists, at the label's false-positive rate; "
-        "intervals of 95% by patient; n_... count before weighting; p and interval from one "
-        "distribution; p_adjusted: adjusted for the four main comparisons of a kind"
-    )
-    return table, provenance(note)
+    for _, part in table[table["main"]].groupby(family):
+        table.loc[part.index, "p_adjusted"] = holm(part["p"])
+    return table
 
 
 @builds("clean_errors")
 def clean_errors() -> Built:
     """AUROC of the score for the text label, among films that radiologists call alike."""
+    return _errors(judged()), provenance(ERRORS)
+
+
+@builds("clean_reader_errors")
+def clean_reader_errors() -> Built:
+    """Repeat it by NIH's own findings: five readers, and ChestX-Det's."""
+    return _errors(one for one in judged_by_finding() if one.main), _read_again(ERRORS)
+
+
+def _errors(every: Iterable[Judged]) -> pd.DataFrame:
     rows = []
-    for films in judged():
+    for films in every:
         text, truth, patient = films.text(), films.truth, films.patient
         among = {}
         for name, kind in (("no", ~truth), ("yes", truth)):
@@ -134,13 +208,7 @@ def clean_errors() -> Built:
             rows.append((*films.where.values(), films.main, name, *n, *figures))
     columns = [*films.where, "main", "films", "n_images", "n_patients", "n_labelled"]
     columns += ["n_labelled_patients", "estimate", "low", "high", "method"]
-    note = (
-        "estimate: AUROC of the score for the text label, among the films named; expected: 0.5 + "
-        "(PPV + NPV - 1) (AUROC against radiologists - 0.5), of a label whose errors do not depend "
-        "on the score; excess: seen less expected; intervals of 95% by patient; n_labelled: with "
-        "the label"
-    )
-    return pd.DataFrame(rows, columns=columns), provenance(note)
+    return pd.DataFrame(rows, columns=columns)
 
 
 @builds("clean_panel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -11,11 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import published
-from builders import BOXES, LABELS, LUNGS, Built, builds, quoted, ratio, simulated
+from builders import (
+    BOXES,
+    LABELS,
+    LUNGS,
+    Built,
+    builds,
+    carried,
+    fetched,
+    quoted,
+    ratio,
+    simulated,
+)
+from PIL import Image
 from train_runs import SHORTCUT, folder_of
 
-from chexlib.data import Batcher, load_boxes, open_dataset
+from chexlib.data import Batcher, load_boxes, load_chestx_det, load_labels, open_dataset
 from chexlib.data.phantom import Shortcut, films_of, render
+from chexlib.data.splits import patient_split
 from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.interpret import (
@@ -65,6 +79,7 @@ SLOW = {
     "smoothgrad": {"samples": 8},
     "occlusion": {"window": 28, "stride": 14},
 }
+LUNG_MASKS = carried("semantic_masks_v7labs_lungs.zip")
 OTHER_METHODS = {"fine": {}, "layercam": {}, "gradcam": {}, **SLOW, "copied": {}}
 
 
@@ -155,6 +170,67 @@ def blind() -> Built:
     )
     about = {"source": "NIH ChestX-ray14 boxes (Wang et al., 2017)", "inputs": [BOXES]}
     return frame.round(4), _provenance("", "default") | about | {"note": note}
+
+
+@builds("localization_chestx_det")
+def blind_chestx_det() -> Built:
+    """Score candidates that have seen no film on what ChestX-Det's radiologists drew."""
+    films = load_chestx_det()
+    marks = films[["image", "patient", "boxes", "polygons"]].explode(["boxes", "polygons"])
+    marks = marks.dropna(subset="boxes").rename(columns={"polygons": "outline"})
+    names = ["finding", "x", "y", "width", "height"]
+    marks[names] = pd.DataFrame(marks["boxes"].tolist(), index=marks.index)
+    marks = marks[marks["finding"].isin(FINDINGS)]
+    labels = load_labels()
+    labels = labels[labels["image"].isin(films["image"])]
+    half = patient_split(labels, fractions={"learn": 0.5, "score": 0.5}, seed=0)
+    images = {part: labels["image"][half == part].tolist() for part in ("learn", "score")}
+    cases, learn = (
+        find_cases(marks, images[part], [int(name[:8]) for name in images[part]])
+        for part in ("score", "learn")
+    )
+    nih = load_boxes()
+    drawn = sorted(nih["image"].unique())
+    nih = find_cases(nih, drawn, [int(name[:8]) for name in drawn])
+    cells = HeatMap(np.zeros((len(cases), 32, 32), np.float32))
+    heat = controls(cells, cases, names=("position", "centre", "random"), prior=learn)
+    anything = np.stack([truth_mask(boxes, 64) for boxes in learn["truth"]]).mean(axis=0)
+    for name, mean in {"any finding": anything, "lungs": _mean_lungs(64)}.items():
+        heat[name] = HeatMap(np.broadcast_to(mean.astype(np.float32), (len(cases), 64, 64)))
+    boxed, both = cases.drop(columns="outline"), cases["finding"].isin(nih["finding"])
+    parts = []
+    for truth, these in {"boxes": boxed, "outlines": cases}.items():
+        scores = {name: score_cases(one, these) for name, one in heat.items()}
+        parts.append(localization_table(scores).assign(truth=truth))
+        some = these[both].reset_index(drop=True)  # findings that NIH has boxes of
+        by_nih = controls(cells[both.to_numpy()], some, names=("position",), prior=nih)
+        few = {"position": scores["position"][both.to_numpy()].reset_index(drop=True)}
+        few["position, NIH's boxes"] = score_cases(by_nih["position"], some)
+        parts.append(localization_table(few).assign(truth=truth).query("source != 'position'"))
+    frame = pd.concat(parts, ignore_index=True).drop(columns=["gain_low", "gain_high", "gain"])
+    drawn_only = frame["metric"].str.contains("IoBB|IoU >|boxes") & (frame["truth"] == "outlines")
+    frame = frame[~drawn_only].drop(columns="p_adjusted").set_index("truth").reset_index()
+    note = (
+        f"{len(cases)} pairs of a film and a finding, of one half of ChestX-Det's patients; "
+        "position: the mean box of the finding in the other half; any finding: the mean of all "
+        "boxes there; position, NIH's boxes: the mean box of the finding of NIH's other patients, "
+        "for findings that NIH has boxes of, and their mean; lungs: the mean of lung masks of "
+        "another data set; random: noise of 32 x 32 cells; outlines: pixels within the outlines, "
+        "in the scores that compare pixels; 95% intervals by patient"
+    )
+    inputs = [*sorted(fetched("chestx_det").glob("*.json")), BOXES, LABELS, LUNG_MASKS]
+    source = "ChestX-Det (Apache-2.0), joined by the names in ChestX-Det10's first upload"
+    about = {"source": f"{source}; NIH's boxes; lung masks of V7 Labs", "inputs": inputs}
+    return frame.round(4), _provenance("", "default") | about | {"note": note}
+
+
+def _mean_lungs(size: int) -> np.ndarray:
+    """Return the share of lung masks of another data set that cover each cell."""
+    sides = (size, size)
+    with zipfile.ZipFile(LUNG_MASKS) as masks:
+        names = [name for name in masks.namelist() if name.lower().endswith((".png", ".jpg"))]
+        images = [Image.open(masks.open(name)).convert("L").resize(sides) for name in names]
+    return np.mean([np.asarray(image) > 127 for image in images], axis=0)
 
 
 @builds("published_localization")

@@ -12,6 +12,10 @@ from chexlib.metrics import auroc, compare_labels, compare_with_reader
 fetched = pytest.mark.real_data(
     "reference_predictions/preds.csv", "official_split/test_list.txt", "rsna/rsna_to_nih.csv"
 )
+fetched_reads = pytest.mark.real_data(
+    *("reference_predictions/preds.csv", "official_split/test_list.txt", "rsna/rsna_to_nih.csv"),
+    "google_readers/all_findings_individual_readers.csv",
+)
 OPACITY = ["Consolidation", "Infiltration", "Pneumonia"]
 
 
@@ -161,3 +165,53 @@ def test_films_repeated_within_patients_add_no_certainty(raw_films):
         )
         found.append([[getattr(one, figure) for figure in figures] for one in both])
     np.testing.assert_allclose(*found, atol=1e-9)
+
+
+class TestFindingsByTheirNames:
+    def test_each_group_of_readers_is_a_family(self):
+        named = table("clean_readers")
+        main = named[named["main"]]
+        for (_, reference), part in main.groupby(["comparison", "reference"]):
+            assert len(part) == part["finding"].nunique() == {"five_readers": 6}.get(reference, 10)
+            assert (part["p_adjusted"] >= part["p"]).all()
+        rest = named[~named["main"]]
+        assert rest["p_adjusted"].isna().all()
+        assert (named["n_positive"].dropna() >= 20).all()
+        labelled = named[named["subset"].str.endswith("_labelled")]
+        assert set(labelled["comparison"]) == {"auroc"}
+
+    def test_means_are_those_of_their_findings(self):
+        aurocs = table("clean_readers").query("comparison == 'auroc'")
+        figures = ["first", "second", "estimate"]
+        means = aurocs.set_index(["reference", "finding"])[figures]
+        for who, part in aurocs[aurocs["main"]].groupby("reference"):
+            np.testing.assert_allclose(means.loc[(who, "mean")], part[figures].mean())
+            rest = part.loc[part["finding"] != "Emphysema", figures].mean()
+            if who == "chestx_det":
+                np.testing.assert_allclose(means.loc[(who, "mean without Emphysema")], rest)
+
+    def test_emphysema_is_the_only_finding_that_readers_rank_lower_beyond_chance(self):
+        aurocs = table("clean_readers").query("comparison == 'auroc'")
+        lower = aurocs[aurocs["high"] < 0]
+        assert set(lower["finding"]) == {"Emphysema"}
+        mean = aurocs.set_index(["reference", "finding"]).loc[("five_readers", "mean")]
+        assert mean["low"] > 0
+
+    @fetched_reads
+    def test_by_scikit_learn(self, raw_films):
+        from sklearn.metrics import roc_auc_score
+
+        films, _, _ = raw_films
+        reads = data_home() / "google_readers" / "all_findings_individual_readers.csv"
+        votes = pd.read_csv(reads).set_index("Image ID")[["Mass", "Nodule"]].eq("YES")
+        votes = votes.groupby(level=0).sum().add_prefix("votes_")
+        part = films.merge(votes, left_on="image", right_index=True)
+        named = (
+            table("clean_readers").query("comparison == 'auroc'").set_index(["subset", "finding"])
+        )
+        for subset, enough in (("five_readers", 3), ("five_readers_two", 2)):
+            for name in ("Mass", "Nodule"):
+                truth, row = part[f"votes_{name}"] >= enough, named.loc[(subset, name)]
+                assert (row["n_images"], row["n_positive"]) == (len(part), truth.sum())
+                for side, label in (("first", truth), ("second", part[name])):
+                    assert row[side] == pytest.approx(roc_auc_score(label, part[f"p_{name}"]))

@@ -22,13 +22,17 @@ EMPTY = {
     "cam_methods": "gain",
     "cam_verdicts": "estimate",  # no width where all cases agree
     "clean_labels": "first second p_adjusted",
+    "clean_readers": "label n_positive n_positive_patients n_labelled n_both false_positive_rate "
+    "first second p_adjusted",  # of means; of others than the main analyses
     "clean_subgroups": "n_films n_patients n_positive estimate difference p p_adjusted comparisons",
+    "emphysema": "k",  # of a difference
     "hernia_thresholds": "ppv npv",  # no film called
     "label_quality": "k n estimate",  # sensitivity where no film has a majority
     "label_sampling": "population_k population_n",
     "localization": "estimate gain p_adjusted",
     "localization_auroc": "metric estimate gain",
     "localization_blind": "estimate",
+    "localization_chestx_det": "estimate",
     "localization_methods": "gain",
     "localization_perturbation": "share estimate less_random",
     "localization_shortcut": "change",
@@ -54,7 +58,7 @@ RATES = ("sensitivity = tp / (tp + fn)", "specificity = tn / (tn + fp)", "ppv = 
 RATES += ("f1 = 2 * tp / (2 * tp + fp + fn)", "prevalence = (tp + fn) / (tp + fp + fn + tn)")
 # What columns say of one another.
 FORMULAS = {
-    **dict.fromkeys(("clean_labels", "noise_readers"), (DIFFERENCE,)),
+    **dict.fromkeys(("clean_labels", "clean_readers", "noise_readers"), (DIFFERENCE,)),
     **dict.fromkeys(("noise_shrink", "clean_panel"), ("excess = seen - expected",)),
     "auroc_differences": ("estimate = official - rest",),
     "training_calibration": ("estimate = promised - positives",),

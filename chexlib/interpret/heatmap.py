@@ -412,8 +412,10 @@ def truth_mask(boxes: ArrayLike, size: int) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    boxes : array_like [K, 4]
-        x, y, width, height as shares of the image, 0 to 1.
+    boxes : array_like [K, 4], or sequence of array_like [P, 2]
+        x, y, width, height as shares of the image, 0 to 1. Or outlines: x and y of their points; a
+        pixel whose centre lies within one counts, and of an outline too small for that the pixel
+        of its middle.
     size : int
         Pixels a side of the mask.
 
@@ -430,6 +432,19 @@ def truth_mask(boxes: ArrayLike, size: int) -> NDArray[np.bool_]:
            [0, 0, 0, 0]])
     """
     mask, middle = np.zeros((size, size), bool), (np.arange(size) + 0.5) / size
+    if len(boxes) and np.ndim(boxes[0]) == 2:
+        from matplotlib.path import Path
+
+        for points in map(np.asarray, boxes):
+            first, last = (np.clip(end(points * size, axis=0), 0, size) for end in (np.min, np.max))
+            x, y = (np.arange(int(a), int(np.ceil(b))) for a, b in zip(first, last, strict=True))
+            centres = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2) + 0.5
+            inside = Path(points * size).contains_points(centres)
+            if not inside.any():
+                centres, inside = points.mean(axis=0, keepdims=True) * size, [True]
+            x, y = np.clip(centres[inside], 0, size - 1).astype(int).T
+            mask[y, x] = True
+        return mask
     for x, y, width, height in np.asarray(boxes, float).reshape(-1, 4):
         inside = []
         for start, side in ((y, height), (x, width)):

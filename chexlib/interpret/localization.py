@@ -79,7 +79,7 @@ def find_cases(boxes: pd.DataFrame, images: Sequence[str], patients: ArrayLike) 
     ----------
     boxes : DataFrame
         As :func:`chexlib.data.load_boxes`, in pixels of 1024 x 1024; those of other films are left
-        out.
+        out. A column ``outline``, points [P, 2] in the same pixels, is carried along.
     images : sequence of str [N]
         Names of films.
     patients : array_like [N]
@@ -89,7 +89,8 @@ def find_cases(boxes: pd.DataFrame, images: Sequence[str], patients: ArrayLike) 
     DataFrame
         A row a case, in the order of films, then of findings as boxes name them: ``film`` (its row
         among ``images``), ``image``, ``finding``, ``patient``, and ``truth``, an array [K, 4] of
-        boxes: x, y, width, height as shares of the image's sides, 0 to 1.
+        boxes: x, y, width, height as shares of the image's sides, 0 to 1; and ``outline``, a list
+        of K arrays [P, 2] in the same unit, where boxes have it.
 
     Raises
     ------
@@ -118,6 +119,9 @@ def find_cases(boxes: pd.DataFrame, images: Sequence[str], patients: ArrayLike) 
         ["film", "image", "finding"], sort=False
     )
     cases = groups["truth"].agg(list).map(np.stack).reset_index()
+    if "outline" in here:
+        outlines = groups["outline"].agg(list)
+        cases["outline"] = [[np.asarray(o) / NIH_SIZE for o in case] for case in outlines]
     cases.insert(3, "patient", np.asarray(patients)[cases["film"]])
     return cases
 
@@ -137,7 +141,8 @@ def score_cases(
     heat : HeatMap, or array_like [M, h, w]
         A plain array is taken to cover the film evenly.
     cases : DataFrame
-        M of them, of :func:`find_cases`.
+        M of them, of :func:`find_cases`. Where they have an ``outline``, it takes the place of the
+        boxes in the scores that compare pixels; drawn boxes are still held against boxes.
     size : int
         Pixels a side at which maps are compared with boxes.
     cuts : sequence
@@ -162,10 +167,12 @@ def score_cases(
             f"Expected a map [h, w] for each of {len(cases)} cases, got {list(heat.values.shape)}."
         )
     rows: list[dict[str, float]] = []
+    marks = cases.get("outline", cases["truth"])
     for start in range(0, len(cases), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        for levels, truth in zip(heat[part].levels(size), cases["truth"].iloc[part], strict=True):
-            rows.append(_pixels(levels, truth_mask(truth, size)))
+        here = (heat[part].levels(size), marks.iloc[part], cases["truth"].iloc[part])
+        for levels, mark, truth in zip(*here, strict=True):
+            rows.append(_pixels(levels, truth_mask(mark, size)))
             rows[-1] |= _drawn(levels, size * np.asarray(truth), cuts)
         if progress:
             progress(len(rows), len(cases))

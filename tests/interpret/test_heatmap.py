@@ -207,6 +207,17 @@ class TestTruthMask:
         mask = truth_mask([[0, 0, 0.5, 0.5], [0.75, 0.75, 0.26, 0.26], [1, 1, 0.001, 0.001]], 4)
         assert mask.astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
 
+    def test_outlines_hold_the_pixels_whose_centres_lie_within(self):
+        square = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])
+        np.testing.assert_array_equal(
+            truth_mask([square], 64), truth_mask([[0.25, 0.25, 0.5, 0.5]], 64)
+        )
+        triangle = np.array([[0, 0], [1, 0], [0, 1]])
+        assert truth_mask([triangle], 200).mean() == pytest.approx(0.5, abs=0.01)
+        both = truth_mask([triangle, 0.001 * square + 0.9], 8)
+        assert both.sum() == truth_mask([triangle], 8).sum() + 1  # too small for a centre
+        assert both[7, 7]
+
 
 RATIO = {"how": "ratio", "bias": [0, 0]}
 

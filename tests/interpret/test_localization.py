@@ -63,6 +63,16 @@ class TestKnownMaps:
         assert row[[*PIXELS]].tolist() == pytest.approx(list(pixels))
         assert row[[*drawn]].tolist() == list(drawn.values())
 
+    def test_an_outline_takes_the_place_of_its_box_where_pixels_are_compared(self):
+        corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]])
+        cases = cases_of([QUARTER]).assign(outline=[[corners]])
+        row = score_cases(truth_mask([corners], 64)[None], cases, size=64).iloc[0]
+        for score in ("hit", "energy", "overlap", "iou_area", "iou_best", "iou_wang"):
+            assert row[score] == 1, score  # the triangle's box is the box
+        whole = score_cases(truth_mask(QUARTER, 64)[None], cases, size=64).iloc[0]
+        assert whole["iou_best"] == pytest.approx(row["area"] / 0.25)
+        assert row["area"] == pytest.approx(0.125, rel=0.05)
+
     def test_the_best_of_several_true_boxes(self):
         truth = np.array([[0, 0, 0.25, 0.25], [0.5, 0.5, 0.5, 0.5]])
         row = scored(truth_mask(truth[1:], 64), truth, size=64)
