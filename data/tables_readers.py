@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,6 @@ SOURCE = "reads of five radiologists on 810 PA films (Nabulsi et al., 2021)"
 # Words for what may be one sign, and for what readers may split differently.
 TOGETHER = ("Consolidation|Infiltration", "Consolidation|Infiltration|Pneumonia")
 TOGETHER += ("Atelectasis|Consolidation|Edema|Infiltration|Pneumonia", "Mass|Nodule")
-TOGETHER += ("Fibrosis|Infiltration|Pleural_Thickening",)
 COMMON = ("Atelectasis", "Effusion", "Mass", "Nodule", "Pneumothorax", "Consolidation")
 """Findings that at least 50 of the 810 films have by the majority of five."""
 
@@ -215,6 +215,55 @@ def pneumonia() -> Built:
     columns = ["who", "finding", "k", "n", "estimate", "low", "high"]
     note = f"k of n reads; the first two: on films that a reader calls Pneumonia; {draws.method}"
     return pd.DataFrame(found, columns=columns), about(note, [FIVE, LABELS])
+
+
+@builds("reader_words")
+def words() -> Built:
+    """Kappa of "either of two findings", for all pairs, and its gain over the better of the two."""
+    _, calls, draws = five()
+    pairs = list(combinations(FINDINGS, 2))
+    votes = [calls[name].sum(axis=1) for name in FINDINGS]
+    votes = np.stack(votes + [(calls[a] | calls[b]).sum(axis=1) for a, b in pairs], axis=1)
+    columns = np.hstack([np.ones((len(votes), 1)), votes, votes * (5 - votes)])
+    sums = np.vstack([columns.sum(axis=0), draws.sums(columns)])
+    rate, split = np.split(sums[:, 1:] / sums[:, :1], 2, axis=1)
+    kappa = 1 - split / 10 / (2 * rate / 5 * (1 - rate / 5))  # [1 + B, singles and pairs]
+    single, both = kappa[:, : len(FINDINGS)], kappa[:, len(FINDINGS) :]
+    at = np.array([[FINDINGS.index(name) for name in pair] for pair in pairs])
+    gain = both - single[:, at].max(axis=2)
+    frame = pd.DataFrame(pairs, columns=["finding", "other"])
+    for name, value in {"": both, "gain_": gain}.items():
+        frame[name.removesuffix("_") or "estimate"] = value[0]
+        frame[[f"{name}low", f"{name}high"]] = percentile_ends(value[1:]).T
+    note = f"Fleiss' kappa of reads that call either; {draws.method}"
+    return frame.sort_values("gain", ascending=False), about(note, [FIVE, LABELS])
+
+
+@builds("reader_majority")
+def silent_majority() -> Built:
+    """Hold votes of five who never talked against the adjudicated label of the same films."""
+    films, calls, _ = five()
+    final = load_adjudicated().set_index("image").loc[films["image"]]
+    found = []
+    for name, words in {
+        "pneumothorax": "Pneumothorax",
+        "nodule_or_mass": "Mass|Nodule",
+        "airspace_opacity": "Consolidation|Infiltration|Pneumonia",
+    }.items():
+        for least in (1, 2, 3):
+            held = assess(
+                calls[words].sum(axis=1) >= least,
+                final[name],
+                patient=films["patient"],
+                statistics=("sensitivity", "ppv", "kappa"),
+            )
+            found += [(name, words, least, kind, one.k, one.n, one) for kind, one in held.items()]
+    columns = ["finding", "words", "votes", "statistic", "k", "n", "found"]
+    frame = pd.DataFrame(found, columns=columns)
+    frame = frame.join(listed(list(frame.pop("found"))))
+    note = "a film is called where at least so many of five call one of the words"
+    source = f"{SOURCE}; adjudicated labels (Majkowska et al., 2020)"
+    return frame, about(note, [FIVE, LABELS, GOOGLE], source)
 
 
 @builds("reader_panels")

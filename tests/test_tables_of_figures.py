@@ -222,6 +222,7 @@ WHOLE = (
     *("reader_comparison", "reader_verdicts", "reader_curves", "reader_trial"),
     *("operating_points", "mean_precision_recall", "calls_per_film", "no_finding_rules"),
     *("reader_votes", "reader_rates", "reader_pneumonia", "reader_panels", "adjudication"),
+    *("reader_words", "reader_majority"),
     *(
         "two_box_sets",
         "decision_curves",
