@@ -19,9 +19,9 @@ from builders import BUILDERS, write_table
 FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.
 CHAPTERS = (
-    *("dataset", "phantom", "label_quality", "seen", "readers", "images", "training", "noise"),
-    *("evaluation", "operating_points", "all_findings", "calibration", "clean_labels"),
-    *("clean_subgroups", "radiologists", "cam", "localization"),
+    *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images"),
+    *("training", "noise", "evaluation", "operating_points", "all_findings", "calibration"),
+    *("clean_labels", "clean_subgroups", "radiologists", "cam", "localization"),
 )
 for chapter in CHAPTERS:
     import_module(f"tables_{chapter}")
