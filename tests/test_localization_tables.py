@@ -6,7 +6,7 @@ import tables_localization
 import torch
 from tables_localization import shift_equivariance
 
-from chexlib.data import load_boxes, table
+from chexlib.data import load_boxes, load_chestx_det, table
 from chexlib.findings import FINDINGS
 from chexlib.interpret import CONTROLS, METRICS
 from chexlib.models import CheXNet
@@ -136,3 +136,41 @@ class TestShift:
         for shifts in ((), (0,), (49,)):
             with pytest.raises(ValueError, match="Expected shifts"):
                 shift_equivariance(model, films, "Mass", shifts=shifts)
+
+
+class TestChestXDet:
+    def test_candidates_that_see_no_film_keep_their_order(self):
+        frame = table("localization_chestx_det")
+        means = frame[frame["group"] == "mean of findings"]
+        means = means.set_index(["truth", "metric", "source"]).sort_index()
+        for truth in ("boxes", "outlines"):
+            overlap = means.loc[(truth, "overlap"), "estimate"]
+            names = ["position", "any finding", "lungs", "centre", "random"]
+            assert overlap[names].is_monotonic_decreasing
+        assert means.loc[("boxes", "IoBB > 0.1", "random"), "estimate"] > 0.9
+        assert means.loc[("boxes", "IoU > 0.5", "random"), "estimate"] < 0.05
+
+    def test_outlines_lie_within_boxes(self):
+        wide = table("localization_chestx_det").pivot(
+            index=["source", "group"], columns=["metric", "truth"], values="estimate"
+        )
+        assert (wide["overlap", "outlines"] <= wide["overlap", "boxes"] + 0.01).all()
+        drawn = table("localization_chestx_det").query("truth == 'outlines'")["metric"]
+        assert set(drawn) == {"hit", "energy", "overlap", "iou_area", "iou_best"}
+
+    def test_a_second_radiologist_is_above_the_usual_place(self):
+        two = table("reader_boxes").query("against == 'the same film' and statistic == 'IoU > 0.5'")
+        usual = table("localization_chestx_det").query("truth == 'boxes' and source == 'position'")
+        usual = usual[usual["metric"] == "IoU > 0.5"].set_index("group")
+        two = two.set_index("finding")
+        for name in two.index.intersection(usual.index):
+            assert two.loc[name, "low"] > usual.loc[name, "high"], name
+
+    @pytest.mark.real_data("chestx_det/ChestX_Det_train.json")
+    def test_pairs_are_of_films_with_marks(self):
+        films = load_chestx_det()
+        frame = table("localization_chestx_det").query("source == 'position' and truth == 'boxes'")
+        cases = frame.drop_duplicates("group").set_index("group")["n_cases"]
+        for name in cases.index.drop("mean of findings"):
+            assert 0.3 * films[name].sum() < cases[name] < 0.7 * films[name].sum()
+        assert cases["mean of findings"] == cases.drop("mean of findings").sum()
