@@ -334,10 +334,10 @@ def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame, one line a finding
-        Its course; the share of its films in Google's test set that have the read of
-        :data:`GOOGLE_READS` (a dash where Google did not look for
-        it); the share that RSNA's radiologists call normal, weighted; the share of next films that
-        have it too.
+        Its course; the share of its films that the majority of five readers confirms, and
+        ChestX-Det's readers; the share of its films in Google's test set that have the read of
+        :data:`GOOGLE_READS` (a dash where readers did not look for it); the share that RSNA's
+        radiologists call normal, weighted; the share of next films that have it too.
     """
     out = []
     for name in FINDINGS:
@@ -346,10 +346,16 @@ def known_quality(rows: pd.DataFrame) -> pd.DataFrame:
         again = {"reference": "next film", "statistic": "persistence"}
         read = next((one for one, (_, tried) in GOOGLE_READS.items() if name in tried), None)
         held = {"finding": read, "label": name, "subset": "google_test", "statistic": "ppv"}
+        confirmed = {}
+        for evidence, reader in (("five_readers", "five readers"), ("chestx_det", "ChestX-Det")):
+            own = rows[(rows["evidence"] == evidence) & (rows["finding"] == name)]
+            found = "–" if own.empty else _unbroken(pick(own, statistic="ppv"))
+            confirmed[f"{reader} confirm"] = found
         out.append(
             {
                 "finding": INFO[name].english,
                 "course": "chronic" if INFO[name].chronic else "acute",
+                **confirmed,
                 "Google confirms": "–" if read is None else _unbroken(pick(rows, **held)),
                 "RSNA calls normal": _unbroken(pick(rows, **seen, **normal)),
                 "next film agrees": _unbroken(pick(rows, **seen, **again)),

@@ -203,6 +203,8 @@ def test_what_is_known_has_a_line_a_finding(committed):
     known = known_quality(committed)
     assert len(known) == 14
     assert known["Google confirms"].ne("–").sum() == 6
+    assert known["ChestX-Det confirm"].ne("–").sum() == 10
+    assert known["five readers confirm"].ne("–").all()
     assert not known.isna().any(axis=None)
 
 
