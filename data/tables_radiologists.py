@@ -39,7 +39,7 @@ MARGIN = 0.10
 """How much worse still counts as good: of sensitivity, and of positive agreement. It was written
 down before any figure of this module was computed."""
 STRICT, TIES, FIVE = "three of the other four", "two of the other four", "majority of five"
-READERS = tuple(f"reader {k}" for k in range(1, 6))
+READERS = tuple(f"reader {k}" for k in "ABCDE")  # by number, as in chapter 4
 PANEL, THESE = "readers like the five", "these five readers"
 TRIAL_READERS, TRIAL_POSITIVES = (3, 5, 10, 20), (20, 50, 100, 200, 500, 1000, 2000)
 COLUMNS = ["finding", "rater", "against", "statistic", "estimate", "low", "high"]
@@ -320,7 +320,7 @@ def trial_power(
 def reader_coverage() -> Built:
     """Simulate how often the intervals hold the truth, the others' majority as reference."""
     n_films, skill_of, rate_of = 188, (0.8, 0.06), (0.2, 0.5)
-    rng, hits, n = np.random.default_rng(0), [], 300
+    rng, hits, n = np.random.default_rng(0), [], 1000
 
     def trial(films: int) -> tuple[NDArray, NDArray]:
         """Draw five readers' calls, and the score of a network as skilled as their mean."""

@@ -12,7 +12,8 @@ PAGES = ("intro.md", "background.md", "glossary.md", "data_card.md")
 PAGES += ("01_dataset.ipynb", "02_reports.ipynb", "03_label_noise.ipynb", "04_readers.ipynb")
 PAGES += ("08_roc.ipynb",)
 PAGES += ("05_images.ipynb", "06_training.ipynb", "07_noisy_labels.ipynb")
-PAGES += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "13_cam.ipynb", "14_localization.ipynb")
+PAGES += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "11_radiologists.ipynb")
+PAGES += ("13_cam.ipynb", "14_localization.ipynb")
 
 
 def prose(name):

@@ -89,15 +89,15 @@ def test_figures_are_those_of_scikit_learn_and_of_a_count_by_hand(builder, figur
         mean = np.mean([f1_score(own[:, k], called) for k in range(5)])
         assert figures[name, "network", "each reader", "f1"] == pytest.approx(mean)
         mean = np.mean([f1_score(own[:, k], own[:, 0]) for k in range(1, 5)])
-        assert figures[name, "reader 1", "each reader", "f1"] == pytest.approx(mean)
+        assert figures[name, "reader A", "each reader", "f1"] == pytest.approx(mean)
         truth = own[:, 1:].sum(axis=1) >= 3
         sensitivity = own[truth, 0].mean()
-        assert figures[name, "reader 1", STRICT, "sensitivity"] == pytest.approx(sensitivity)
+        assert figures[name, "reader A", STRICT, "sensitivity"] == pytest.approx(sensitivity)
         alarms = own[~truth, 0].mean()
         high = np.sort(scores[name][~truth])[::-1]
         cut = high[int(np.floor(alarms * (~truth).sum() + 1e-9))]
         best = (scores[name][truth] > cut).mean()
-        seen = figures[name, "reader 1", STRICT, "network_sensitivity"]
+        seen = figures[name, "reader A", STRICT, "network_sensitivity"]
         assert seen == pytest.approx(best, abs=1e-9)
 
 

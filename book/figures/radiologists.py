@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chexlib.findings import INFO
-from chexlib.plots import BLUE, GREY, lines, marks, panels
+from chexlib.plots import BLUE, GREY, log_ticks, marks, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,10 +59,11 @@ def power_lines(ax: Axes, trial: DataFrame) -> None:
     trial : DataFrame
         Rows of one finding and margin of the table ``reader_trial``.
     """
-    rows = trial.assign(estimate=trial["power"], low=trial["power"], high=trial["power"])
-    rows["who"] = rows["n_readers"].astype(str) + " readers"
-    lines(ax, rows, x="n_positive", names="who")
+    for k, (n, part) in enumerate(trial.groupby("n_readers")):
+        look = marks(k, linestyle="-", linewidth=1.5, markersize=6, label=f"{n} readers")
+        ax.plot(part["n_positive"], part["power"], **look)
+    log_ticks(ax, sorted(set(trial["n_positive"])))
     ax.axhline(0.8, color=GREY, linestyle=":", linewidth=1.2)
-    ax.set(xscale="log", ylim=(0, 1.02), xlabel="films that show the finding")
+    ax.set(ylim=(0, 1.02), xlabel="films that show the finding")
     ax.set_ylabel("chance to show it")
     ax.legend(loc="upper left")

@@ -17,7 +17,7 @@ def test_every_judged_finding_has_its_readers_and_its_curves():
     figure = reader_points(curves, points)
     assert len(figure.axes) == curves["finding"].nunique()
     labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
-    assert labels == [f"reader {k}" for k in range(1, 6)]
+    assert labels == [f"reader {k}" for k in "ABCDE"]
     assert {len(ax.lines) for ax in figure.axes} == {5 + 1 + 5}
     with pytest.raises(ValueError, match="none for Mass"):
         reader_points(curves, points[points["finding"] != "Mass"])
