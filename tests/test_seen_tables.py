@@ -44,6 +44,16 @@ def test_what_goes_with_emphysema():
         assert others["high"] < own["low"]
 
 
+def test_the_label_emphysema_is_of_older_patients_filmed_seldom_and_of_others_filmed_often():
+    labels = load_labels()
+    films = labels.groupby("patient")["image"].transform("size")
+    age, air = (labels.loc[films <= 3, "age"], labels.loc[films >= 20, "Pneumothorax"])
+    has = labels["Emphysema"]
+    assert age[has].mean() > age.mean() + 10
+    assert abs(labels.loc[(films >= 20) & has, "age"].mean() - labels["age"].mean()) < 3
+    assert air[has].mean() > 3 * air.mean()
+
+
 @fetched
 def test_reads_counted_by_hand():
     from sklearn.metrics import cohen_kappa_score
