@@ -1,5 +1,7 @@
 """The tables of chapter 4 agree with one another, with what ships and with the chapter."""
 
+from functools import reduce
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,16 @@ def test_no_other_two_words_gain_as_much_as_consolidation_and_infiltration(five)
     assert {first["finding"], first["other"]} == {"Consolidation", "Infiltration"}
     assert first["gain_low"] > second["gain_high"]
     assert first["estimate"] == pytest.approx(five["fleiss_kappa", "Consolidation|Infiltration"])
+
+
+def test_votes_of_a_film_go_together_more_than_independent_errors_would(votes):
+    for name, part in table("reader_model").groupby("finding"):
+        at = part.set_index("statistic")["estimate"]
+        ill, rates = at["n_positive"], (at["sensitivity"], 1 - at["specificity"])
+        spread = [reduce(np.convolve, [[1 - c, c] for c in some]) for some in rates]
+        expected = ill * spread[0] + (810 - ill) * spread[1]
+        assert expected.sum() == pytest.approx(810)
+        assert (votes.loc[name, [2, 5]] > expected[[2, 5]]).all()
 
 
 def test_adjudication_is_of_all_films_and_a_lone_yes_often_wins():
