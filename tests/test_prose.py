@@ -13,7 +13,7 @@ PAGES += ("01_dataset.ipynb", "02_reports.ipynb", "03_label_noise.ipynb", "04_re
 PAGES += ("08_roc.ipynb",)
 PAGES += ("05_images.ipynb", "06_training.ipynb", "07_noisy_labels.ipynb")
 PAGES += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "11_radiologists.ipynb")
-PAGES += ("13_cam.ipynb", "14_localization.ipynb")
+PAGES += ("12_for_whom.ipynb", "13_cam.ipynb", "14_localization.ipynb")
 
 
 def prose(name):

@@ -26,6 +26,10 @@ EMPTY = {
     "first second p_adjusted",  # of means; of others than the main analyses
     "clean_subgroups": "n_films n_patients n_positive estimate difference p p_adjusted comparisons",
     "emphysema": "k",  # of a difference
+    "for_whom_differences": "p_adjusted",  # of means
+    "for_whom_groups": "estimate",  # too few patients
+    "for_whom_labels": "n_films n_labelled n_positive p p_adjusted",  # of means, of one sex
+    "for_whom_rates": "n_films n_patients n_patients_positive estimate",
     "hernia_thresholds": "ppv npv",  # no film called
     "label_quality": "k n estimate",  # sensitivity where no film has a majority
     "label_sampling": "population_k population_n",
