@@ -253,13 +253,15 @@ def matching() -> Built:
         one, other = areas.found
         for sex, found in {"F": one, "M": other, GAP: one - other}.items():
             own = films["sex"].isin(list("FM") if sex == GAP else [sex])
-            left = weight[own].mean(axis=0)
+            ill = films[list(FINDINGS)].to_numpy()[own] * how_often()[own, None]
+            left = (weight[own] * ill).sum(axis=0) / ill.sum(axis=0)
             more = {"share_left": np.append(left, left.mean()), "method": draws.method}
             parts.append(rows(with_mean(found), women_percent=women, matched=name, sex=sex, **more))
     table = pd.concat(parts, ignore_index=True)
     first = ["women_percent", "matched", "sex"]
     note = "films with and without the finding are matched apart; ages in tens of years; other "
-    note += "findings: none, one, more; weights are held fixed; share_left: mean weight of a film"
+    note += "findings: none, one, more; weights are held fixed; share_left: what is left of the "
+    note += "weight of films with the finding"
     return table[[*first, *(c for c in table if c not in first)]], about(note)
 
 
