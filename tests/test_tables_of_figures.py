@@ -223,6 +223,7 @@ WHOLE = (
     *("auroc", "average_precision", "auroc_parts", "auroc_differences", "auroc_views"),
     *("curve_bands", "hernia_thresholds", "published_auroc", "clean_films", "clean_labels"),
     *("clean_errors", "clean_panel", "clean_curves", "clean_subgroups", "published_f1"),
+    "for_whom_labels",
     *("reader_comparison", "reader_verdicts", "reader_curves", "reader_trial"),
     *("operating_points", "mean_precision_recall", "calls_per_film", "no_finding_rules"),
     *("reader_votes", "reader_rates", "reader_pneumonia", "reader_panels", "adjudication"),
