@@ -21,7 +21,15 @@ FOLDER = Path(__file__).parent
 CHAPTERS = (
     *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images"),
     *("training", "noise", "evaluation", "operating_points", "all_findings", "calibration"),
-    *("clean_labels", "clean_subgroups", "radiologists", "networks", "cam", "localization"),
+    *(
+        "clean_labels",
+        "clean_subgroups",
+        "radiologists",
+        "networks",
+        "spread",
+        "cam",
+        "localization",
+    ),
 )
 for chapter in CHAPTERS:
     import_module(f"tables_{chapter}")
