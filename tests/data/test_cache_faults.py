@@ -121,7 +121,7 @@ def test_a_film_that_ends_its_reader_is_rejected(tmp_path):
 
 def test_an_interrupt_stops_it_and_the_next_build_goes_on(tmp_path):
     folder = tmp_path / "cache"
-    build = start(folder, 400, 0.01)
+    build = start(folder, 400, 0.05)
     deadline = time.monotonic() + PATIENCE
     while promised(folder) < 16 and time.monotonic() < deadline:
         time.sleep(0.1)
