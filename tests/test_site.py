@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from playwright.sync_api import Error
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,7 +142,11 @@ def server():
 
 def save(page, name, kind):
     SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{Path(name).name}_{kind}.png", full_page=True)
+    path = SHOTS / f"{Path(name).name}_{kind}.png"
+    try:
+        page.screenshot(path=path, full_page=True)
+    except Error:  # on a busy machine Chromium says now and then that it could not
+        page.screenshot(path=path, full_page=True)
 
 
 @pytest.mark.browser
