@@ -1,5 +1,6 @@
 """The image cache among accidents: kills, crashes, a full disk, two builders. Real processes."""
 
+import functools
 import os
 import random
 import resource
@@ -121,7 +122,9 @@ def test_a_film_that_ends_its_reader_is_rejected(tmp_path):
 
 def test_an_interrupt_stops_it_and_the_next_build_goes_on(tmp_path):
     folder = tmp_path / "cache"
-    build = start(folder, 400, 0.05)
+    # A shell's background jobs ignore interrupts, and so would what they start.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    build = start(folder, 400, 0.05, preexec_fn=heard)
     deadline = time.monotonic() + PATIENCE
     while promised(folder) < 16 and time.monotonic() < deadline:
         time.sleep(0.1)
