@@ -10,13 +10,14 @@ import datetime
 import gzip
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from chexlib.data import data_home, package_file
+from chexlib.data import data_home, load_readers, package_file
 from chexlib.data.phantom import VERSION, Film
 from chexlib.data.tables import read_text, table_folder
 from chexlib.files import files_below, sha256, write_atomically
@@ -114,10 +115,22 @@ LABELS = carried("Data_Entry_2017_v2020.csv.gz")
 BOXES = carried("BBox_List_2017.csv.gz")
 GOOGLE = carried("google2019_nih-chest-xray-labels.csv.gz")
 RSNA = carried("kaggle_stage_2_train_labels.csv.zip")
+FIVE = fetched("google_readers", "all_findings_individual_readers.csv")
+CHESTX_DET = [  # the renamed ones lead from the films' names in one release to those in the other
+    fetched("chestx_det", f"{name}.json")
+    for name in ("ChestX_Det_test", "ChestX_Det_train", "det10_test", "det10_test_renamed")
+    + ("det10_train", "det10_train_renamed")
+]
 LUNGS = table_folder() / "phantom_lungs.csv"  # what the phantom's anatomy is drawn from
 
 
 FILM = ("patient", "follow_up", "view", "sex", "age", "seed")
+
+
+@cache
+def votes_of_five() -> pd.DataFrame:
+    """Return how many of the five radiologists call each finding, a row an image."""
+    return load_readers("all").groupby("image")[list(FINDINGS)].sum()
 
 
 def quoted(source: str, **more: str) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from builders import GOOGLE, LABELS, RSNA, fetched
+from builders import GOOGLE, LABELS, RSNA, fetched, votes_of_five
 from numpy.typing import NDArray
 
 from chexlib.data import (
     load_adjudicated,
     load_chestx_det,
     load_labels,
-    load_readers,
     load_rsna,
     read_predictions,
 )
@@ -298,8 +297,7 @@ def judged_by_finding() -> Iterator[Judged]:
     of five, and ChestX-Det's readers. Then films with one of the 14 labels only, since ChestX-Det
     has no others: of the five readers, and of Google's.
     """
-    reads = load_readers("all").groupby("image")[list(FINDINGS)].sum()
-    votes = shared_films().merge(reads.add_prefix("votes_"), on="image")
+    votes = shared_films().merge(votes_of_five().add_prefix("votes_"), on="image")
     drawn = load_chestx_det().drop(columns="patient").rename(columns="drawn_{}".format)
     drawn = shared_films().merge(drawn, left_on="image", right_on="drawn_image")
     found = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from builders import Built, builds, fetched, named, quoted
+from builders import CHESTX_DET, FIVE, Built, builds, named, quoted
 from numpy.typing import ArrayLike, NDArray
 from reference_films import (
     FEWEST,
@@ -125,8 +125,7 @@ def clean_readers() -> Built:
 def _read_again(note: str) -> dict[str, Any]:
     """Return the provenance of tables that take the five readers and ChestX-Det in."""
     about = provenance(note)
-    reads = fetched("google_readers", "all_findings_individual_readers.csv")
-    about["inputs"] += [reads, *sorted(fetched("chestx_det").glob("*.json"))]
+    about["inputs"] += [FIVE, *CHESTX_DET]
     about["source"] += (
         "; single reads of five radiologists (Nabulsi et al., 2021; Google); ChestX-Det "
         "(Apache-2.0), joined by the names in ChestX-Det10's first upload"

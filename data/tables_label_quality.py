@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from builders import GOOGLE, LABELS, RSNA, Built, builds, carried, fetched
-from tables_readers import CHESTX_DET, FIVE, VINBIGDATA, reader_evidence
+from builders import CHESTX_DET, FIVE, GOOGLE, LABELS, RSNA, Built, builds, carried, fetched
+from tables_readers import VINBIGDATA, reader_evidence
 
 from chexlib.data import load_adjudicated, load_labels, load_rsna
 from chexlib.data.splits import official_split

@@ -8,11 +8,11 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from builders import GOOGLE, LABELS, Built, builds, fetched, ratio
+from builders import FIVE, GOOGLE, LABELS, Built, builds, fetched, ratio, votes_of_five
 from numpy.typing import NDArray
-from tables_readers import COMMON, FIVE
+from tables_readers import COMMON
 
-from chexlib.data import load_adjudicated, load_labels, load_networks, load_readers
+from chexlib.data import load_adjudicated, load_labels, load_networks
 from chexlib.data.networks import WOMEN_PERCENT
 from chexlib.findings import FINDINGS
 from chexlib.metrics import Bootstrap, Resamples, age_band, share
@@ -364,7 +364,7 @@ def label_quality_by_sex() -> Built:
     """NIH's label on women's and on men's films, by Google's and by five readers."""
     labels, statistics = load_labels().set_index("image"), ("ppv", "sensitivity", "shrink")
     google = load_adjudicated().query("subset == 'test'").set_index("image")
-    votes = load_readers("all").groupby("image")[list(COMMON)].sum()
+    votes = votes_of_five()
     judged = {
         "google_test": {n: (mapped[0], google[c]) for n, (c, mapped) in GOOGLE_READS.items()},
         "five_readers": {name: (name, votes[name] > 2) for name in COMMON},

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from builders import Built, builds, fetched
+from builders import FIVE, Built, builds
 from numpy.typing import NDArray
 from reference_films import model_scores, provenance, shared_films
 from scipy.special import ndtri
@@ -31,14 +31,19 @@ from chexlib.metrics import (
     max_f1,
     roc,
 )
-from chexlib.metrics.readers import beside_readers, majority_of_others, over_readers
+from chexlib.metrics.readers import (
+    beside_readers,
+    majority_of_others,
+    over_readers,
+    spread_over_readers,
+)
 
 RESAMPLES = 2000
 LEAST = 20
 MARGIN = 0.10
 """How much worse still counts as good: of sensitivity, and of positive agreement. It was written
 down before any figure of this module was computed."""
-STRICT, TIES, FIVE = "three of the other four", "two of the other four", "majority of five"
+STRICT, TIES, ALL_FIVE = "three of the other four", "two of the other four", "majority of five"
 READERS = tuple(f"reader {k}" for k in "ABCDE")  # by number, as in chapter 4
 PANEL, THESE = "readers like the five", "these five readers"
 TRIAL_READERS, TRIAL_POSITIVES = (3, 5, 10, 20), (20, 50, 100, 200, 500, 1000, 2000)
@@ -63,11 +68,16 @@ def read_films() -> tuple[pd.DataFrame, dict[str, NDArray[np.bool_]], dict[str, 
     return films, calls, dict(zip(FINDINGS, choose(labels, scores, max_f1), strict=True))
 
 
+def _majority(reads: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the films that three of the five call."""
+    return reads.sum(axis=1) >= 3
+
+
 def _provenance(note: str) -> dict[str, object]:
     kept = provenance(note)
     reads = "five radiologists' reads released with Nabulsi et al. (Sci Rep 2021)"
     source = f"{kept['source']}; {reads}"
-    inputs = [*kept["inputs"], fetched("google_readers", "all_findings_individual_readers.csv")]
+    inputs = [*kept["inputs"], FIVE]
     licence = f"{kept['licence']}; reads for research and education"
     return kept | {"source": source, "inputs": inputs, "licence": licence}
 
@@ -83,7 +93,7 @@ def reader_comparison() -> Built:
         warnings.simplefilter("ignore", RuntimeWarning)
         for name in FINDINGS:
             reads, score, label = calls[name], scores[name].to_numpy(), films[name].to_numpy()
-            few = {"n": len(films), "n_positive": int((reads.sum(axis=1) >= 3).sum())}
+            few = {"n": len(films), "n_positive": int(_majority(reads).sum())}
             found = [
                 *_agreement(reads, label, score, thresholds[name], draws),
                 *_beside(reads, score, draws),
@@ -188,17 +198,17 @@ def _against_five(
     draws: Resamples,
 ) -> list[tuple]:
     """Return network and label against the majority of all five."""
-    truth = reads.sum(axis=1) >= 3
+    truth = _majority(reads)
     if not truth.any():
         return []
     (area,) = delong(truth, score, patient=draws.code).estimates()
-    rows = [("network", FIVE, "auroc", area.estimate, area.low, area.high)]
+    rows = [("network", ALL_FIVE, "auroc", area.estimate, area.low, area.high)]
     for rater, called in (("network", score >= threshold), ("NIH's label", label)):
         found = assess(called, truth, patient=draws.code, statistics=["sensitivity", "specificity"])
-        rows += [(rater, FIVE, k, e.estimate, e.low, e.high) for k, e in found.items()]
+        rows += [(rater, ALL_FIVE, k, e.estimate, e.low, e.high) for k, e in found.items()]
     gap = compare_with_reader(truth, score, label, patient=draws)
     ends = gap.difference, gap.low, gap.high
-    return [*rows, ("NIH's label", FIVE, "sensitivity_difference", *ends)]
+    return [*rows, ("NIH's label", ALL_FIVE, "sensitivity_difference", *ends)]
 
 
 def _ends(found: Bootstrap) -> tuple[float, float, float]:
@@ -240,7 +250,7 @@ def reader_curves() -> Built:
     scores, rates, tables = model_scores().loc[films["image"]], np.linspace(0, 1, 51), []
     for name in FINDINGS:
         truth = majority_of_others(calls[name]) == 1
-        if (calls[name].sum(axis=1) >= 3).sum() < LEAST:
+        if _majority(calls[name]).sum() < LEAST:
             continue
         for reader, column in zip(READERS, truth.T, strict=True):
             curve = roc(column, scores[name].to_numpy())
@@ -258,7 +268,7 @@ def reader_trial() -> Built:
     draws = Resamples(films["patient"], resamples=RESAMPLES, seed=0)
     scores, parts = model_scores().loc[films["image"]], {}
     for name in FINDINGS:
-        n_positive = (calls[name].sum(axis=1) >= 3).sum()
+        n_positive = _majority(calls[name]).sum()
         if n_positive >= LEAST:
             found = beside_readers(calls[name], scores[name].to_numpy(), draws)
             gap = found[:, 0] - found[:, 1]
@@ -285,12 +295,8 @@ def reader_trial() -> Built:
 
 def _components(gap: Bootstrap) -> tuple[float, float, float]:
     """Return the variance of readers, and variance and covariance of their error."""
-    draws = gap.replicates[~np.isnan(gap.replicates).any(axis=1)]
-    covariance = np.cov(draws.T)
-    n = len(covariance)
-    error = float(np.trace(covariance) / n)
-    common = max(float((covariance.sum() - np.trace(covariance)) / (n * (n - 1))), 0.0)
-    return max(float(gap.estimate.var(ddof=1)) - (error - common), 0.0), error, common
+    between, error, common = spread_over_readers(gap)
+    return max(between - (error - common), 0.0), error, common
 
 
 def trial_power(

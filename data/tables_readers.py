@@ -7,7 +7,19 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from builders import GOOGLE, LABELS, Built, builds, carried, fetched, listed, ratio
+from builders import (
+    BOXES,
+    CHESTX_DET,
+    FIVE,
+    GOOGLE,
+    LABELS,
+    Built,
+    builds,
+    carried,
+    fetched,
+    listed,
+    ratio,
+)
 
 from chexlib.data import (
     load_adjudicated,
@@ -32,13 +44,7 @@ from chexlib.metrics import (
 from chexlib.metrics.resampling import percentile_ends
 from figures.label_quality import ANY_FINDING, COLUMNS, label_columns
 
-FIVE = fetched("google_readers", "all_findings_individual_readers.csv")
 FOUR = fetched("google_readers", "four_findings_individual_readers.csv")
-CHESTX_DET = [
-    fetched("chestx_det", f"{name}_{part}.json")
-    for name in ("det10", "ChestX_Det")
-    for part in ("train", "test")
-]
 VINBIGDATA = carried("vinbigdata-train.csv.gz")
 LICENCE = "figures CC BY 4.0; inputs: NIH free use with attribution, Google for research and study"
 OPEN = "figures CC BY 4.0; inputs: VinBigData as carried by torchxrayvision"
@@ -442,7 +448,7 @@ def two_box_sets() -> Built:
     note = "n pairs by the IoU of the best two boxes: below 0.1, from 0.1, from 0.3, from 0.5"
     return frame, about(
         note,
-        [carried("BBox_List_2017.csv.gz"), *CHESTX_DET],
+        [BOXES, *CHESTX_DET],
         "NIH's boxes; ChestX-Det (Lian et al., 2021)",
         "figures CC BY 4.0; inputs: NIH free use with attribution, ChestX-Det Apache-2.0",
     )

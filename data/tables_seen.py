@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from builders import GOOGLE, LABELS, Built, builds, fetched
+from builders import CHESTX_DET, FIVE, GOOGLE, LABELS, Built, builds, fetched, votes_of_five
 from reference_films import model_scores
 
 from chexlib.data import load_adjudicated, load_chestx_det, load_labels, load_readers
@@ -29,13 +29,8 @@ def _with_labels(reads: pd.DataFrame) -> pd.DataFrame:
     return load_labels().merge(reads, left_on="image", right_index=True, validate="one_to_one")
 
 
-def _five() -> pd.DataFrame:
-    return load_readers("all")
-
-
 def _majority() -> pd.DataFrame:
-    votes = _five().groupby("image")[NAMES].sum()
-    return _with_labels((votes >= 3).reset_index())
+    return _with_labels((votes_of_five() >= 3).reset_index())
 
 
 def _drawn() -> pd.DataFrame:
@@ -90,7 +85,7 @@ def label_by_reader() -> Built:
 
 
 def _with_labels_of_each() -> pd.DataFrame:
-    reads = _five()
+    reads = load_readers("all")
     letter = reads["reader"].astype("category").cat.rename_categories(list("ABCDE")).astype(str)
     reads = reads[["image", *NAMES]].add_prefix("seen_").assign(letter=letter)
     return load_labels().merge(reads, left_on="image", right_on="seen_image")
@@ -157,14 +152,12 @@ def _figures(found: Estimate) -> tuple:
 
 
 def _provenance(note: str, *more: Any) -> dict[str, Any]:
-    reads = fetched("google_readers", "all_findings_individual_readers.csv")
-    drawn = sorted(fetched("chestx_det").glob("*.json"))
     return {
         "source": "NIH ChestX-ray14 label table of 2020; single reads of five radiologists "
         "(Nabulsi et al., 2021) and adjudicated labels (Majkowska et al., 2020), Google; "
         "ChestX-Det (Apache-2.0), joined by the names in ChestX-Det10's first upload",
         "licence": "figures CC BY 4.0; inputs: NIH free use with attribution, Google for research "
         "and education, ChestX-Det as published",
-        "inputs": [LABELS, GOOGLE, reads, *drawn, *more],
+        "inputs": [LABELS, GOOGLE, FIVE, *CHESTX_DET, *more],
         "note": note,
     }

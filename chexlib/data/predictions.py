@@ -47,7 +47,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         If a column is missing, unknown or there twice, an image is there twice, or a value is no
         probability: names file, row (header is row 1) and column.
     """
-    read = _read(Path(path), "predictions")
+    read = _read(Path(path), "predictions", "Correct it, or predict again.")
     raw, places = read.frame, _places(read.path, list(read.frame.columns))
     images = read.frame[places[_IMAGE]].str.strip().map(original)
     read.refuse(images == "", places[_IMAGE], "an image name")
@@ -93,7 +93,7 @@ def read_readers(path: str | Path) -> pd.DataFrame:
         If a column is missing or there twice, a reader read an image twice, there is one reader
         alone, or a value is no read: names file, row (header is row 1) and column.
     """
-    read = _read(Path(path), "reads")
+    read = _read(Path(path), "reads", "Correct it.")
     known = {"imageindex": "image", "imageid": "image", "readerid": "reader"}
     columns: dict[str, str] = {}
     unused = []
@@ -195,7 +195,7 @@ def patients_of(path: str | Path, labels: pd.DataFrame) -> pd.Series:
     return match_labels(films, labels, source=str(path))["patient"]
 
 
-def _read(path: Path, what: str) -> CheckedTable:
+def _read(path: Path, what: str, advice: str) -> CheckedTable:
     """Return a CSV as text, checked to be one."""
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of {what} at {path}, found none.")
@@ -214,7 +214,7 @@ def _read(path: Path, what: str) -> CheckedTable:
                 f"Expected {len(header)} values in {path}, row {number}, got {len(row)}."
             )
     raw = pd.DataFrame(rows, columns=header, dtype="str")
-    return CheckedTable(path, {}, frame=raw, advice="Correct it, or predict again.")
+    return CheckedTable(path, {}, frame=raw, advice=advice)
 
 
 def _places(path: Path, header: Sequence[str]) -> dict[str, str]:

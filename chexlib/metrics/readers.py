@@ -590,6 +590,27 @@ def beside_readers(
     return Bootstrap(estimate, replicates, draws)
 
 
+def spread_over_readers(found: Bootstrap) -> tuple[float, float, float]:
+    """Return how far readers lie apart, and how far a resample of patients moves them.
+
+    Parameters
+    ----------
+    found : Bootstrap [R]
+        A figure of each of at least two readers.
+
+    Returns
+    -------
+    between, error, common : float
+        The variance of the R figures, and over the resamples the mean variance of one and the mean
+        covariance of two, or 0 where that is below: what :func:`over_readers` needs.
+    """
+    draws = found.replicates[~np.isnan(found.replicates).any(axis=1)]
+    covariance, n = np.cov(draws.T), len(found.estimate)
+    error = float(np.trace(covariance) / n)
+    common = float((covariance.sum() - np.trace(covariance)) / (n * (n - 1)))
+    return float(found.estimate.var(ddof=1)), error, max(common, 0.0)
+
+
 def over_readers(found: Bootstrap, *, level: float = 0.95) -> Estimate:
     r"""Return the mean over readers, with an interval for other readers and other patients.
 
@@ -626,10 +647,8 @@ def over_readers(found: Bootstrap, *, level: float = 0.95) -> Estimate:
     method = f"readers and patients as samples (Obuchowski-Rockette, Hillis), {n} readers"
     low = high = math.nan
     if n > 1 and d.any():
-        draws = found.replicates[:, given]
-        covariance = np.cov(draws[~np.isnan(draws).any(axis=1)].T)
-        between = d.var(ddof=1)
-        total = between + max((covariance.sum() - np.trace(covariance)) / (n - 1), 0)
+        between, _, common = spread_over_readers(found[given])
+        total = between + n * common
         freedom = (n - 1) * (total / between) ** 2 if between else math.inf
         half = t.ppf((1 + level) / 2, freedom) * math.sqrt(total / n)
         low, high = d.mean() - half, d.mean() + half
