@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chexlib.findings import INFO
 from chexlib.plots import BLUE, GREY, log_ticks, marks, panels
+from figures.readers import reader_marks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +41,8 @@ def reader_points(curves: DataFrame, points: DataFrame) -> Figure:
             ax.plot(part["false_positive_rate"], part["sensitivity"], color=BLUE, lw=1, alpha=0.6)
         ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
         own = points[(points["finding"] == name) & points["rater"].str.startswith("reader ")]
-        for k, row in enumerate(own.itertuples()):
-            look = marks(k + 1, label=row.rater)
+        for row in own.itertuples():
+            look = reader_marks(row.rater.removeprefix("reader "))
             ax.plot(row.false_positive_rate, row.sensitivity, **look)
         ax.set(title=INFO[name].english, xlim=(-0.02, 1), ylim=(0, 1.03))
     axes[-1].legend(loc="lower right", fontsize=8.5)

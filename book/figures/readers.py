@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_rgba
@@ -49,6 +50,11 @@ def votes(ax: Axes, table: DataFrame, names: Sequence[str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
+def reader_marks(reader: str, **more: Any) -> dict[str, Any]:
+    """Return how a reader, a letter from A, looks in every chapter; the first look is a score's."""
+    return marks(ascii_uppercase.index(reader) + 1, label=f"reader {reader}", **more)
+
+
 def call_rates(ax: Axes, table: DataFrame, names: Sequence[str]) -> None:
     """Draw the share of films that each reader calls: a line a finding, a mark a reader.
 
@@ -62,9 +68,8 @@ def call_rates(ax: Axes, table: DataFrame, names: Sequence[str]) -> None:
     """
     wide = table.pivot(index="finding", columns="reader", values="estimate").loc[list(names)]
     ax.hlines(range(len(wide)), wide.min(axis=1), wide.max(axis=1), color="#c9c6bd", linewidth=2)
-    for place, reader in enumerate(wide):
-        look = marks(place, label=f"reader {reader}", markersize=7)
-        ax.plot(wide[reader], range(len(wide)), **look)
+    for reader in wide:
+        ax.plot(wide[reader], range(len(wide)), **reader_marks(reader, markersize=7))
     log_ticks(ax, [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1], percent=True)
     ax.set_yticks(range(len(wide)), [name.replace("_", " ") for name in wide.index])
     ax.set_ylim(len(wide) - 0.5, -0.5)
