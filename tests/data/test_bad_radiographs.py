@@ -99,7 +99,7 @@ CONTENTS = {
     "a web page": (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     "zip": (zipped(), "a zip archive"),
-    "gzip": (gzip.compress(PNG), "a gzip archive"),
+    "gzip": (gzip.compress(PNG, mtime=0), "a gzip archive"),
     "PDF": (b"%PDF-1.7\n", "a PDF"),
     "GIF": (saved(FILM, "GIF"), "a GIF"),
     "BMP": (saved(FILM, "BMP"), "a BMP"),
