@@ -16,7 +16,7 @@ from pathlib import Path
 
 from chexlib.files import brief
 
-__all__ = ["FINDINGS", "INFO", "NO_FINDING", "Finding", "normalise"]
+__all__ = ["FINDINGS", "INFO", "NO_FINDING", "Finding", "describe", "normalise", "own_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +111,39 @@ def normalise(name: str) -> str:
         for near in difflib.get_close_matches(_key(name)[:100], _BY_KEY, n=1):
             hint = f"Did you mean {_BY_KEY[near]!r}?"
     raise ValueError(f"Expected one of the 14 findings, got {brief(name)}. {hint}")
+
+
+def own_name(name: str) -> str:
+    """Return the name of a finding of anybody's list: as :func:`normalise` where it is known.
+
+    Any other text is a name of its own, without the spaces around it.
+
+    Examples
+    --------
+    >>> own_name("Pleural Thickening"), own_name(" Rib fracture ")
+    ('Pleural_Thickening', 'Rib fracture')
+    """
+    try:
+        return normalise(name)
+    except ValueError:
+        return name.strip()
+
+
+def describe(name: str) -> Finding:
+    """Return what is known about a finding; of one that is not among the 14, its name alone.
+
+    Examples
+    --------
+    >>> describe("Pleural_Thickening").english, describe("rib_fracture").english
+    ('Pleural thickening', 'rib fracture')
+    """
+    plain = Finding(
+        name=name,
+        english=name.replace("_", " "),
+        chinese="",
+        chinese_survey="",
+        meaning="",
+        chronic=False,
+        colour="#595959",
+    )
+    return INFO.get(name, plain)
