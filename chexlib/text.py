@@ -1,7 +1,11 @@
-"""An estimate as text, for everything that is read by people: its interval, its sign, its p."""
+"""An estimate as text, for everything that is read by people: its interval, its sign, its p.
+
+And sentences that carry such texts: :class:`Prose`.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,3 +158,42 @@ def p_text(p_values: ArrayLike) -> list[str]:
     if ((p < 0) | (p > 1)).any():
         raise ValueError("Expected p-values between 0 and 1, got one outside.")
     return ["" if np.isnan(x) else "<0.001" if x < 0.001 else f"{x:.2g}" for x in p]
+
+
+class Prose(dict[str, object]):
+    """Computed numbers by name, and the sentences that quote them.
+
+    A notebook keeps a number as ``say["films"] = f"{n:,}"`` and calls ``say("{{films}} films.")``:
+    what comes back is shown as Markdown, in JupyterLab as on the page of a book.
+
+    Examples
+    --------
+    >>> say = Prose(films="112,120")
+    >>> say["patients"] = "30,805"
+    >>> print(say("{{films}} films of {{patients}} patients {cite}`wang2017`.")._repr_markdown_())
+    112,120 films of 30,805 patients {cite}`wang2017`.
+    """
+
+    def __call__(self, text: str) -> Sentences:
+        """Return a text in Markdown with the number of each name in double braces.
+
+        Raises
+        ------
+        ValueError
+            If there is no number of such a name.
+        """
+        names = re.findall(r"\{\{(.+?)\}\}", text)
+        if unknown := [name for name in names if name not in self]:
+            raise ValueError(f"Expected a number for each name, got none for {unknown}.")
+        return Sentences(re.sub(r"\{\{(.+?)\}\}", lambda name: str(self[name[1]]), text).strip())
+
+
+class Sentences(str):
+    """Markdown that a notebook shows as what it says."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        """Return how many words there are: the text itself is shown as Markdown."""
+        return f"<{len(self.split())} words>"

@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 MACHINE_PATH = re.compile(
     r"(?<![\w./:<])/(?:home|Users|root|tmp|work|private|var|opt)/[\w.]|[A-Z]:\\\\"
 )
+WIDTH = 84  # characters that a page of 1280 px shows beside both sidebars
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.plotly.v1+json")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -63,7 +64,7 @@ def test_clean_metadata(path):
     identifiers = [cell.id for cell in notebook.cells]
     assert len(set(identifiers)) == len(identifiers)
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"mystnb", "tags"}, cell.id
+        assert set(cell.metadata) <= {"jupyter", "mystnb", "tags"}, cell.id
 
 
 @each_notebook
@@ -78,11 +79,26 @@ def test_every_picture_is_described(path):
 
 @each_notebook
 def test_cells_are_short(path):
+    """What stands open is read; what is folded or hidden draws, arranges or quotes numbers."""
     for cell in code_cells(path):
-        lines = [line for line in cell.source.splitlines() if line.strip()]
+        tags = {"hide-input", "remove-input", "remove-cell"} & set(cell.metadata.get("tags", []))
+        source = re.sub(r'^say\(r?""".*?"""\)', "", cell.source, flags=re.DOTALL | re.MULTILINE)
+        lines = [line for line in source.splitlines() if line.strip()]
+        assert tags or max(map(len, lines), default=0) <= WIDTH, cell.source
         lines = [line for line in lines if not line.startswith(("import ", "from "))]
-        assert len(lines) <= 12, cell.source
+        assert len(lines) <= (26 if tags else 12), cell.source
         assert not cell.source.rstrip().endswith(";"), cell.source
+
+
+@each_notebook
+def test_sentences_that_quote_numbers_are_shown_alone(path):
+    """Their code is hidden: on the page by a tag, in JupyterLab by the cell's own mark."""
+    for cell in code_cells(path):
+        if re.search(r"^say\(", cell.source, flags=re.MULTILINE):
+            assert cell.metadata.get("tags") == ["remove-input"], cell.source
+            assert cell.metadata.get("jupyter") == {"source_hidden": True}, cell.source
+            [shown] = [output for output in cell.outputs if "text/markdown" in output.data]
+            assert "{{" not in shown.data["text/markdown"]
 
 
 @each_notebook

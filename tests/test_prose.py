@@ -22,7 +22,13 @@ def prose(name):
         text = (BOOK / name).read_text(encoding="utf-8")
     else:
         cells = nbformat.read(BOOK / name, as_version=4).cells
-        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        said = r'^say\(r?"""(.*?)"""\)'  # sentences that quote numbers
+        text = "\n\n".join(
+            cell.source
+            if cell.cell_type == "markdown"
+            else "\n\n".join(re.findall(said, cell.source, flags=re.DOTALL | re.MULTILINE))
+            for cell in cells
+        )
     return re.sub(r"^(\|.*|`{3,}.*|:.*)$", "", text, flags=re.MULTILINE)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from chexlib.data import table
-from chexlib.text import difference_text, interval_text, layout, p_text
+from chexlib.text import Prose, difference_text, interval_text, layout, p_text
 
 
 def test_signs_and_missing_intervals():
@@ -45,3 +45,12 @@ def test_layout_writes_intervals():
     assert wide.iloc[0, 0] == "0.32\N{NO-BREAK SPACE}(0.17–0.47)"
     both = committed[committed["reference"] == "next film"].query("statistic == 'persistence'")
     assert "Pleural thickening" in layout(both, index="finding", columns="statistic").index
+
+
+def test_sentences_carry_their_numbers():
+    say = Prose(films="112,120")
+    shown = say("\n{{films}} films {cite}`wang2017`, $\\frac{1}{n}$.\n")
+    assert shown._repr_markdown_() == "112,120 films {cite}`wang2017`, $\\frac{1}{n}$."
+    assert repr(shown) == "<4 words>"
+    with pytest.raises(ValueError, match="none for \\['patients'\\]"):
+        say("{{films}} films of {{patients}} patients")

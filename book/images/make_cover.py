@@ -28,7 +28,9 @@ COLUMNS, STEP, RADIUS = 45, 15, 5.4
 
 def text(x: float, y: float, words: str, size: int, **style: str) -> str:
     """Return one line of SVG text."""
-    extra = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in style.items())
+    extra = "".join(
+        f' {key.replace("_", "-")}="{value}"' for key, value in style.items()
+    )
     return f'<text x="{x:g}" y="{y:g}" font-size="{size}"{extra}>{words}</text>'
 
 
@@ -45,7 +47,9 @@ def panel(x: float, y: float, votes: pd.DataFrame) -> list[str]:
     out = [
         text(x, y, finding, 30, font_weight="700", fill=INK),
         text(x, y + 62, f"{films}", 58, font_weight="700", fill=KINDS[0][2]),
-        text(x + 136, y + 36, "films on which most of the five see it;", 23, fill=INK),
+        text(
+            x + 136, y + 36, "films on which most of the five see it;", 23, fill=INK
+        ),
         text(x + 136, y + 65, f"NIH’s label says it on {marked}", 23, fill=INK),
     ]
     fills = []
@@ -55,14 +59,18 @@ def panel(x: float, y: float, votes: pd.DataFrame) -> list[str]:
         fills += [(fill, i < labelled) for i in range(n)]
     for i, (fill, labelled) in enumerate(fills):
         row, column = divmod(i, COLUMNS)
-        out.append(dot(x + 6 + STEP * column, y + 94 + STEP * row, fill, labelled=labelled))
+        out.append(
+            dot(x + 6 + STEP * column, y + 94 + STEP * row, fill, labelled=labelled)
+        )
     return out
 
 
 def cover() -> str:
     """Return the picture as SVG."""
     votes = table("reader_votes")
-    shown = [votes[votes["finding"] == name] for name in ("Pneumonia", "Pneumothorax")]
+    shown = [
+        votes[votes["finding"] == name] for name in ("Pneumonia", "Pneumothorax")
+    ]
     total = shown[0]["n"].sum()
     width, height = 760, 1010
     told = "; ".join(
@@ -90,11 +98,20 @@ def cover() -> str:
     for (_, _, fill, words), wide in zip(KINDS, (182, 158, 0), strict=True):
         out += [dot(x, 93, fill), text(x + 13, 100, words, 22, fill=SOFT)]
         x += wide
-    out += [dot(50, 129, PAPER, labelled=True), text(64, 136, "NIH’s label says it", 22, fill=SOFT)]
+    out += [
+        dot(50, 129, PAPER, labelled=True),
+        text(64, 136, "NIH’s label says it", 22, fill=SOFT),
+    ]
     for i, one in enumerate(shown):
         out += panel(44, 196 + 400 * i, one)
     out += [
-        text(44, 982, "Readers: Nabulsi et al. 2021. Labels: Wang et al. 2017.", 19, fill=SOFT),
+        text(
+            44,
+            982,
+            "Readers: Nabulsi et al. 2021. Labels: Wang et al. 2017.",
+            19,
+            fill=SOFT,
+        ),
         "</svg>",
     ]
     return "\n".join(out) + "\n"
