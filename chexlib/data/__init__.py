@@ -7,9 +7,15 @@
 
 import importlib
 
-from chexlib.data.labels import load_boxes, load_labels
+from chexlib.data.labels import load_boxes, load_labels, read_labels
 from chexlib.data.networks import load_networks, load_relabelled
-from chexlib.data.predictions import match_labels, patients_of, read_predictions, read_readers
+from chexlib.data.predictions import (
+    match_films,
+    match_labels,
+    patients_of,
+    read_predictions,
+    read_readers,
+)
 from chexlib.data.readers import (
     load_adjudicated,
     load_chestx_det,
@@ -29,6 +35,7 @@ _LATER = {
     "ImageCache": "cache",
     "find_radiographs": "sources",
     "open_dataset": "dataset",
+    "own_data": "dataset",
     "open_radiograph": "radiographs",
     "quality_table": "quality",
     "read_radiograph": "radiographs",

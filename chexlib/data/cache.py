@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 import pandas as pd
 
+from chexlib.data.radiographs import FITS
 from chexlib.data.sources import Progress, read_all, write_rejected
 from chexlib.files import (
     cores,
@@ -64,10 +65,11 @@ class Index:
     """The films of a cache in the order of their rows, and the file that says so.
 
     The file grows by a line for each thing that is known. The first line has the format, the films'
-    size, and how many films were there when it was written; each other line is a film as it stands
-    from then on. A line ends with the CRC-32 of all lines up to it, its own text included: one that
-    was lost, doubled, moved or changed is noticed. A line counts when it is whole, so what a kill
-    cuts off at the end is dropped. A finished build writes the file anew, with one line a film.
+    size and, unless they were squashed, fit, and how many were there when it was written; each
+    other line is a film as it stands from then on. A line ends with the CRC-32 of all lines up to
+    it, its own text included: one that was lost, doubled, moved or changed is noticed. A line
+    counts when it is whole, so what a kill cuts off at the end is dropped. A finished build writes
+    the file anew, with one line a film.
 
     A checksum is no signature: who writes an index on purpose can promise anything.
 
@@ -77,12 +79,13 @@ class Index:
         The index, and the file of films.
     size : int
         Pixels a side.
+    fit : {"squash", "pad"}
     films : list of Film
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, fit: str = "squash") -> None:
         self.path, self.pixels = folder / INDEX, folder / IMAGES
-        self.size, self.films = size, []
+        self.size, self.fit, self.films = size, fit, []
         self._crc = self._end = 0
 
     @classmethod
@@ -102,6 +105,7 @@ class Index:
         with suppress(ValueError, TypeError, KeyError, IndexError):
             head = index._next(lines[0])
             form, index.size = head["format"], int(head["size"])
+            index.fit = head.get("fit", index.fit)
             for line in lines[1:] if form == FORMAT else ():
                 number += 1
                 row, *film = index._next(line)
@@ -141,7 +145,8 @@ class Index:
     def write(self) -> None:
         """Write the file anew, whole or not at all, with a line a film."""
         self._crc = 0
-        head = {"format": FORMAT, "size": self.size, "films": len(self.films)}
+        fit = {} if self.fit == "squash" else {"fit": self.fit}
+        head = {"format": FORMAT, "size": self.size, **fit, "films": len(self.films)}
         lines = [self._line(head), *(self._line([i, *film]) for i, film in enumerate(self.films))]
         content = b"".join(lines)
         write_atomically(self.path, lambda draft: draft.write_bytes(content))
@@ -191,19 +196,21 @@ def _flush(file: BinaryIO) -> None:
 class _Build:
     """One build: workers read and shrink, this process writes pixels and, after them, the index."""
 
-    def __init__(self, source: Source, folder: Path, size: int, progress: Progress | None) -> None:
+    def __init__(
+        self, source: Source, folder: Path, size: int, fit: str, progress: Progress | None
+    ) -> None:
         self.source, self.progress = source, progress or (lambda *_: None)
         self.names, self.origins, self.stamps = source.names, source.origins, source.stamps
         self.done = self.bad = 0
         try:
             self.index = Index.read(folder)
         except FileNotFoundError:
-            self.index = Index(folder, size)
+            self.index = Index(folder, size, fit)
             self.index.write()
-        if self.index.size != size:
+        if (self.index.size, self.index.fit) != (size, fit):
             raise ValueError(
-                f"Expected films of {self.index.size} px, as the cache in {folder} has them, got "
-                f"size={size}. Build into another folder."
+                f"Expected films of {self.index.size} px and fit={self.index.fit!r}, as the cache "
+                f"in {folder} has them, got size={size} and fit={fit!r}. Build into another folder."
             )
 
     def run(self, workers: int) -> None:
@@ -247,8 +254,8 @@ class _Build:
 
     def _read(self, file: BinaryIO, rows: dict[int, int], workers: int) -> None:
         """Read films at some positions and write their pixels, then what the index says of them."""
-        films, size = self.index.films, self.index.size
-        for results in read_all(self.source, sorted(rows), size=size, workers=workers):
+        films, size, fit = self.index.films, self.index.size, self.index.fit
+        for results in read_all(self.source, sorted(rows), size=size, workers=workers, fit=fit):
             found = {rows[r.position]: self._film(r, films[rows[r.position]]) for r in results}
             ok = {row for row in found if films[row].status == OK}
             same = {row for row in ok if films[row].sha256 == found[row].sha256}
@@ -302,9 +309,10 @@ class ImageCache:
     folder : Path
     size : int
         Pixels a side.
+    fit : {"squash", "pad"}
+        What became of films that are no squares; ``index`` has the shape they had.
     images : uint8 memmap, shape (N, size, size)
-        Read-only; a rejected film is black. Films that are not square were squashed to squares, as
-        NIH's own were: ``index`` has the shape they had.
+        Read-only; a rejected film is black.
     index : DataFrame
         One row a film, in the order of ``images``: ``image`` (name), ``patient`` (Int64),
         ``source``, ``stamp`` (size and time of the file), ``source_height``, ``source_width``,
@@ -313,7 +321,8 @@ class ImageCache:
     """
 
     def __init__(self, promised: Index) -> None:
-        self.folder, self.size, self._promised = promised.path.parent, promised.size, promised
+        self.folder, self._promised = promised.path.parent, promised
+        self.size, self.fit = promised.size, promised.fit
         frame = pd.DataFrame(promised.films, columns=list(Film._fields))
         self.index = frame.astype({"patient": "Int64", "crc32": "Int64"})
 
@@ -362,6 +371,7 @@ class ImageCache:
         folder: str | os.PathLike[str],
         *,
         size: int = 256,
+        fit: str = "squash",
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> ImageCache:
@@ -383,6 +393,9 @@ class ImageCache:
         size : int
             Pixels a side, 16 to 2048. Films are averaged over areas when they shrink, and
             interpolated linearly when they grow.
+        fit : {"squash", "pad"}
+            Films that are no squares are squashed to them, as NIH's own were, or keep their shape
+            between black bars.
         workers : int, optional
             Processes; by default a core each, and two at least. With 1, films are read in this
             process, which a decoder's crash would end.
@@ -392,8 +405,8 @@ class ImageCache:
         Raises
         ------
         ValueError
-            If an option is outside its range, the cache has another size, its index is damaged, or
-            it has another film of the same name from elsewhere.
+            If an option is outside its range, the cache has another size or fit, its index is
+            damaged, or it has another film of the same name from elsewhere.
         RuntimeError
             In a process that imports a script without the guard ``if __name__ == "__main__":``.
         OSError
@@ -402,6 +415,8 @@ class ImageCache:
         refuse_unguarded()
         if not 16 <= size <= LARGEST:
             raise ValueError(f"Expected a size from 16 to {LARGEST} pixels, got {size}.")
+        if fit not in FITS:
+            raise ValueError(f"Expected fit of {FITS}, got {fit!r}.")
         workers = max(2, cores()) if workers is None else workers
         if workers < 1:
             raise ValueError(f"Expected at least one worker, got {workers}.")
@@ -409,7 +424,7 @@ class ImageCache:
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"Waiting for another build in {folder}"
         with locked(folder / ".lock", waiting), disk_errors(folder / IMAGES):
-            _Build(source, folder, size, progress).run(workers)
+            _Build(source, folder, size, fit, progress).run(workers)
         return cls.open(folder)
 
     @cached_property
@@ -421,6 +436,7 @@ class ImageCache:
     def content_hash(self) -> str:
         """A hash of names, sources and pixels, for the record of a training run."""
         columns = self.index[["image", "sha256", "crc32"]].to_csv(index=False)
+        columns += "" if self.fit == "squash" else self.fit
         return hashlib.sha256(columns.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

@@ -1,7 +1,11 @@
-"""Reading a published CSV and refusing it, with file, row and column, when something is wrong."""
+"""Reading a CSV and refusing it, with file, row and column, when something is wrong."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import gzip
+import io
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 DAMAGED = "The file is damaged or is another file."
+MAX_COLUMNS = 10_000
 
 
 class Rule(NamedTuple):
@@ -136,3 +141,65 @@ class CheckedTable:
             except ValueError as error:
                 self.refuse(codes == code, column, f"a known label ({error})")
         return np.array(results)[codes]
+
+
+def own_table(path: str | Path, what: str, advice: str) -> CheckedTable:
+    """Read a CSV of one's own as text, as programs and spreadsheets of any country write it.
+
+    Values are separated by commas, semicolons or tabs, whichever makes most columns of the header;
+    the text is UTF-8, or UTF-16 that says so at its start; it may be compressed by gzip.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What is in it, for errors, such as "labels".
+    advice : str
+        What an error about a value says at its end.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no such text, has no rows, too many columns, or rows of other lengths.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file of {what} at {path}, found none.")
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        boms = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+        wide = data.startswith(boms) or b"\0" in data[:2]
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+        head = text.partition("\n")[0]
+        separator = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
+        header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:
+        raise ValueError(
+            f"Expected a CSV of {what} in UTF-8 or UTF-16 at {path}, got: {error}. Save the table "
+            'as "CSV UTF-8".'
+        ) from error
+    while rows and not any(rows[-1]):  # a spreadsheet may add such rows
+        rows.pop()
+    if not rows:
+        raise ValueError(f"Expected at least one film in {path}, got the header alone.")
+    if len(header) > MAX_COLUMNS:
+        raise ValueError(
+            f"Expected at most {MAX_COLUMNS:,} columns in {path}, got {len(header):,}. Give a "
+            "table with a row a film."
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(
+                f"Expected {len(header)} values between {separator!r} in {path}, row {number}, got "
+                f"{len(row)}. A value that holds this mark, such as a decimal comma, needs quotes."
+            )
+    raw = pd.DataFrame(rows, columns=header, dtype="str")
+    return CheckedTable(path, {}, frame=raw, advice=advice)
+
+
+def numbers(column: pd.Series) -> pd.Series:
+    """Return the numbers in texts, with a decimal point or comma; NaN where there is none."""
+    return pd.to_numeric(column.str.replace(",", "."), errors="coerce").astype(float)

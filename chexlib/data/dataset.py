@@ -8,21 +8,30 @@ import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from chexlib.data.cache import ImageCache
-from chexlib.data.labels import load_boxes, load_labels
+from chexlib.data.labels import load_boxes, load_labels, read_labels
 from chexlib.data.phantom import VERSION, PhantomSource, boxes_of, noisy_labels, population
-from chexlib.data.splits import official_split, patient_split
-from chexlib.files import cache_home, write_csv
+from chexlib.data.predictions import match_films
+from chexlib.data.sources import find_radiographs
+from chexlib.data.splits import (
+    CHEXNET_FRACTIONS,
+    assert_no_patient_overlap,
+    official_split,
+    patient_split,
+)
+from chexlib.files import brief, cache_home, legible, write_csv
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
+
+    from chexlib.data.sources import Films
 
 # Of the phantom's splits: how many patients when nobody says otherwise, the number of the first,
 # and the last digits of the real patients whose rows they are given.
@@ -31,6 +40,13 @@ SPLITS = {
     "val": (600, 2_000_001, [2]),
     "test": (1800, 4_000_001, [0, 1]),
 }
+# What files of labels call them.
+PARTS = {
+    **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+FEW = 10  # patients with a finding, below which a network can hardly learn it
 log = logging.getLogger(__name__)
 
 
@@ -41,20 +57,22 @@ class Dataset:
     Attributes
     ----------
     name : str
-        ``phantom`` or ``chest-xray14``.
+        ``phantom``, ``chest-xray14`` or ``own``.
     split : str
         ``train``, ``val`` or ``test``.
     films : DataFrame
         The columns of :func:`chexlib.data.load_labels`, index 0 to N - 1; of the phantom also
-        severities and devices.
+        severities and devices; of one's own films those of :func:`chexlib.data.read_labels`.
     cache : ImageCache
         Where the images are.
     rows : int64 array [N]
         The row of each film in the cache.
-    labels : bool array [N, 14]
-        What a network is trained on and judged by, unless one says otherwise.
-    truth : bool array [N, 14] or None
+    labels : bool array [N, F], or float32 of 0, 1 and NaN
+        What a network is trained on and judged by, unless one says otherwise; NaN is not known.
+    truth : bool array [N, F] or None
         What is there; known of the phantom alone.
+    findings : tuple of str
+        The F findings.
     opened : dict or None
         What :func:`open_dataset` was asked for; None of films that come from elsewhere, or were
         changed by ``dataclasses.replace``.
@@ -67,6 +85,7 @@ class Dataset:
     rows: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    findings: tuple[str, ...] = FINDINGS
     opened: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -80,8 +99,8 @@ class Dataset:
 
     @property
     def patients(self) -> np.ndarray:
-        """The patient of each film, int64 [N]."""
-        return self.films["patient"].to_numpy(np.int64)
+        """The patient of each film [N], int64 or, of one's own films, text."""
+        return self.films["patient"].to_numpy()
 
     @cached_property
     def boxes(self) -> pd.DataFrame:
@@ -137,7 +156,8 @@ def open_dataset(
     Raises
     ------
     ValueError
-        If a name or an option is unknown, or films of the split are missing from the cache.
+        If a name or an option is unknown, or no film of the split is in the cache. Where some are
+        not, or the cache rejected them, the others are opened, and the log counts those.
     FileNotFoundError
         If NIH's films are not in a cache yet, or its official lists are not there; it says how to
         get them.
@@ -150,7 +170,7 @@ def open_dataset(
     if name not in ("phantom", "chest-xray14"):
         raise ValueError(
             f'Expected the data set "phantom" or "chest-xray14", got {name!r}. Other films are '
-            "given to fit as data=."
+            "opened by own_data, and given to fit as data=."
         )
     if split not in SPLITS:
         raise ValueError(f"Expected a split among {tuple(SPLITS)}, got {split!r}.")
@@ -175,15 +195,185 @@ def _chest_xray14(split: str, size: int, folder: str | Path | None) -> Dataset:
     else:
         rest = patient_split(labels[part == "train_val"], fractions={"train": 7 / 8, "val": 1 / 8})
         chosen = rest.reindex(labels.index) == split
-    films = labels[chosen].reset_index(drop=True)
-    rows = cache.rows(films["image"])
-    bad = films["image"][cache.index["status"].to_numpy()[rows] != "ok"]
-    if len(bad):
-        raise ValueError(
-            f"Expected all films of the split, got {len(bad)} that the cache rejected, such as "
-            f"{bad.iloc[0]}. Repair those in {cache.folder / 'rejected.csv'} and build again."
-        )
+    films, rows = _kept(labels[chosen], labels.loc[chosen, "image"], cache)
     return Dataset("chest-xray14", split, films, cache, rows, films[list(FINDINGS)].to_numpy())
+
+
+def _kept(
+    films: pd.DataFrame, names: pd.Series, cache: ImageCache
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the films that are in a cache, by their names there, and their rows.
+
+    The log counts those that are not there, and those that the cache rejected.
+    """
+    rows = pd.Index(cache.index["image"]).get_indexer(names)
+    bad = (rows >= 0) & (cache.index["status"].to_numpy()[rows] != "ok")
+    good = (rows >= 0) & ~bad
+    if not good.any():
+        raise ValueError(
+            f"Expected films of the {len(films):,} with labels in {cache.folder}, found none of "
+            f"them, such as {brief(films['image'].iloc[0])}. Build the cache of these films."
+        )
+    if bad.any():
+        log.warning(
+            "%s films were rejected and are left out, such as %s; the reasons are in %s",
+            f"{bad.sum():,}",
+            legible(films["image"][bad].iloc[0]),
+            cache.folder / "rejected.csv",
+        )
+    if (rows < 0).any():
+        log.warning("%s films with labels are not there: left out", f"{(rows < 0).sum():,}")
+    return films[good].reset_index(drop=True), rows[good].astype(np.int64)
+
+
+def own_folder(source: str | Path, films: Films, *, size: int, fit: str = "squash") -> Path:
+    """Return where the cache of a source's films is kept, if nobody says otherwise.
+
+    NIH's are where :func:`open_dataset` looks for them; others in a folder that is called as their
+    place is, and as its full path's hash.
+    """
+    place = Path(source).absolute()
+    digest = hashlib.sha256(str(place).encode(errors="surrogateescape")).hexdigest()[:8]
+    name = f"{legible(place.stem)}-{digest}"
+    if all(patient is not None for patient in films.patients):
+        name = "chest-xray14"
+    return cache_home() / f"{name}-{size}{'' if fit == 'squash' else f'-{fit}'}"
+
+
+def own_data(
+    labels: str | Path,
+    images: str | Path,
+    *,
+    size: int = 256,
+    findings: Sequence[str] | None = None,
+    fractions: Mapping[str, float] = CHEXNET_FRACTIONS,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    fit: str = "squash",
+    progress: Callable[[int, int, int], None] | None = None,
+    **options: Any,
+) -> dict[str, Dataset]:
+    """Open films of one's own with their labels, split into train, val and test.
+
+    Films are found and decoded once, into an image cache; a second call opens it, and adds films
+    that came since. Those that are in both are used; the log counts the others.
+
+    Parameters
+    ----------
+    labels : path
+        As for :func:`chexlib.data.read_labels`. A column ``split`` is kept to; a part that it lacks
+        is cut from ``train``, by patient.
+    images : path
+        As for :func:`chexlib.data.find_radiographs`. Labels name films as
+        :func:`chexlib.data.match_films` says: by path where folders share a file name.
+    size : int
+        Pixels a side.
+    findings : sequence of str, optional
+        As for :func:`chexlib.data.read_labels`.
+    fractions : mapping
+        Of patients, for ``train``, ``val`` and ``test``.
+    seed : int
+        Of the split.
+    folder : path, optional
+        Of the cache; by default one under :func:`chexlib.data.cache_home` for these films.
+    fit : {"squash", "pad"}
+        As for :meth:`chexlib.data.ImageCache.build`.
+    progress : callable, optional
+        As for :meth:`chexlib.data.ImageCache.build`.
+    **options
+        ``separator`` and ``uncertain`` of :func:`chexlib.data.read_labels`.
+
+    Returns
+    -------
+    dict of Dataset
+        ``train``, ``val`` and ``test``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file cannot be read, no film has a label, a split is unknown, a patient is in two
+        parts, or there are too few patients for three.
+    """
+    if set(fractions) != set(SPLITS):
+        raise ValueError(f"Expected fractions of {tuple(SPLITS)}, got {dict(fractions)}.")
+    table, names = read_labels(labels, findings=findings, **options)
+    known = table[list(names)].notna().any(axis=1)
+    source = find_radiographs(images)
+    paths = np.array(source.paths, dtype=object)
+    place = pd.Index(source.names).get_indexer(table["image"])
+    place = match_films(np.where(place >= 0, paths[place], table["image"]), paths, strict=False)
+    there = source.some(np.unique(place[place >= 0]))
+    if not there.names:
+        raise ValueError(
+            f"Expected films of {labels} in {images}, found none: one is "
+            f"{brief(table['image'].iloc[0])} in the labels, another {brief(paths[0])} in the "
+            "folder. Give the folder from which the labels' paths start."
+        )
+    folder = folder or own_folder(images, source, size=size, fit=fit)
+    cache = ImageCache.build(there, folder, size=size, fit=fit, progress=progress)
+    if extra := len(paths) - len(there.names):
+        log.warning("%s films in %s have no labels: left out", f"{extra:,}", images)
+    if not known.all():
+        log.warning("%s films have no finding that is known: left out", f"{(~known).sum():,}")
+    image = pd.Series(np.where(place >= 0, np.array(source.names, dtype=object)[place], None))
+    films, rows = _kept(table[known], image[known], cache)
+    part = _parts(films, names, fractions, seed, str(labels))
+    values = films[list(names)].to_numpy()
+    values = values if values.dtype == bool else values.astype(np.float32)
+    data = {}
+    for split in SPLITS:
+        mine = (part == split).to_numpy()
+        chosen = films[mine].reset_index(drop=True)
+        data[split] = Dataset("own", split, chosen, cache, rows[mine], values[mine], None, names)
+    assert_no_patient_overlap(**{split: one.films for split, one in data.items()})
+    _warn_of_few(data)
+    return data
+
+
+def _parts(
+    films: pd.DataFrame,
+    findings: tuple[str, ...],
+    fractions: Mapping[str, float],
+    seed: int,
+    path: str,
+) -> pd.Series:
+    """Return the part of each film: the file's own, and what it lacks cut from train."""
+    said = films.get("split", pd.Series("train", index=films.index))
+    part = said.str.lower().map(PARTS)
+    if part.isna().any():
+        film = films[part.isna()].iloc[0]
+        raise ValueError(
+            f"Expected a split of train, val or test for each film in {path}, got "
+            f"{brief(film['split'])} for {brief(film['image'])}. Correct it."
+        )
+    lacking = [name for name in SPLITS if name not in set(part)]
+    if lacking:
+        shares = {name: fractions[name] for name in ("train", *lacking)}
+        shares = {name: share / sum(shares.values()) for name, share in shares.items()}
+        mine = films[part == "train"]
+        cut = patient_split(mine, fractions=shares, seed=seed, findings=findings)
+        part = cut.astype(object).reindex(films.index).fillna(part)
+        text = "%s cut from the films by patient, at random (seed %s)"
+        log.warning(text, " and ".join(lacking), seed)
+    return part
+
+
+def _warn_of_few(data: dict[str, Dataset]) -> None:
+    """Say which findings are too rare to be learned, or to be judged."""
+    train = data["train"]
+    few = [
+        f"{name} ({count})"
+        for name, mask in zip(train.findings, train.labels.T == 1, strict=True)
+        if (count := len(set(train.patients[mask]))) < FEW
+    ]
+    if few:
+        log.warning("Fewer than %s patients of train have: %s", FEW, ", ".join(few))
+    for split in ("val", "test"):
+        labels = data[split].labels
+        none = ~((labels == 1).any(0) & (labels == 0).any(0))
+        if none.any():
+            names = ", ".join(np.array(train.findings)[none])
+            log.warning("%s has not both films with and without: %s", split, names)
 
 
 def _phantom(

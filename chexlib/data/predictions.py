@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,34 +9,44 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from chexlib.data.checks import CheckedTable
+from chexlib.data.checks import numbers, own_table
 from chexlib.files import brief, original
-from chexlib.findings import FINDINGS, normalise
+from chexlib.findings import FINDINGS, normalise, own_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _IMAGE = "Image Index"
+IDENTIFY = ("Path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
+"""Columns that say which film it is, beside its name."""
+
+_SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom)$", re.IGNORECASE)
 _PREFIX = "prob_"
 _READS = dict.fromkeys(("0", "0.0", "NO", "FALSE"), False)
 _READS |= dict.fromkeys(("1", "1.0", "YES", "TRUE"), True)
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(
+    path: str | Path, *, findings: Sequence[str] | None = FINDINGS
+) -> pd.DataFrame:
     """Return predictions from a CSV: ``Image Index`` and one column of probabilities a finding.
 
     Columns may stand in any order, be named by any alias of
-    :func:`chexlib.findings.normalise`, and carry the prefix ``prob_``. A ``'`` that keeps a
+    :func:`chexlib.findings.own_name`, and carry the prefix ``prob_``. A ``'`` that keeps a
     spreadsheet from computing a name, as ``chexlib predict`` puts it, is no part of the name.
 
     Parameters
     ----------
     path : path
+    findings : sequence of str or None
+        These have to be there; None takes every column of numbers. By default NIH's 14, and then
+        another column is an error, unless it is one of :data:`IDENTIFY`.
 
     Returns
     -------
     DataFrame [N]
-        ``image`` and 14 float columns named and ordered as :data:`chexlib.findings.FINDINGS`.
+        ``image``, where the file has it ``path``, and float columns named and ordered as
+        ``findings``, or as the file has them. ``attrs["unused"]`` lists the columns that are none.
 
     Raises
     ------
@@ -47,14 +56,16 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         If a column is missing, unknown or there twice, an image is there twice, or a value is no
         probability: names file, row (header is row 1) and column.
     """
-    read = _read(Path(path), "predictions", "Correct it, or predict again.")
-    raw, places = read.frame, _places(read.path, list(read.frame.columns))
+    read = own_table(path, "predictions", "Correct it, or predict again.")
+    raw, places = read.frame, _places(read.path, read.frame, findings)
     images = read.frame[places[_IMAGE]].str.strip().map(original)
     read.refuse(images == "", places[_IMAGE], "an image name")
     read.refuse(images.duplicated(), places[_IMAGE], "no image twice")
     columns = {"image": images}
-    for finding in FINDINGS:
-        value = pd.to_numeric(raw[places[finding]], errors="coerce").astype(float)
+    if "Path" in raw:
+        columns["path"] = raw["Path"].map(original)
+    for finding in [own_name(name) for name in findings or list(places)[1:]]:
+        value = numbers(raw[places[finding]])
         read.refuse(~np.isfinite(value), places[finding], "a number")
         low, high, why = value.min(), value.max(), ""
         if low < 0:
@@ -65,7 +76,10 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         expected = f"a probability between 0 and 1 ({span})"
         read.refuse(~value.between(0, 1), places[finding], expected)
         columns[finding] = value
-    return pd.DataFrame(columns)
+    out = pd.DataFrame(columns)
+    used = {"Path", *(places[name] for name in (_IMAGE, *out.columns) if name in places)}
+    out.attrs["unused"] = [title for title in raw.columns if title not in used]
+    return out
 
 
 def read_readers(path: str | Path) -> pd.DataFrame:
@@ -93,7 +107,7 @@ def read_readers(path: str | Path) -> pd.DataFrame:
         If a column is missing or there twice, a reader read an image twice, there is one reader
         alone, or a value is no read: names file, row (header is row 1) and column.
     """
-    read = _read(Path(path), "reads", "Correct it.")
+    read = own_table(path, "reads", "Correct it.")
     known = {"imageindex": "image", "imageid": "image", "readerid": "reader"}
     columns: dict[str, str] = {}
     unused = []
@@ -145,7 +159,9 @@ def match_labels(
     Parameters
     ----------
     predictions : DataFrame
-        With a column ``image``, from :func:`read_predictions`.
+        With a column ``image``, and if wanted ``path``, from :func:`read_predictions`. An image
+        whose name has no label is looked for by its path, else by its name, as
+        :func:`match_films` does.
     labels : DataFrame
         With a column ``image``, such as :func:`chexlib.data.load_labels`; other films may be there.
     source : str
@@ -154,7 +170,7 @@ def match_labels(
     Raises
     ------
     ValueError
-        If an image has no label row, or two.
+        If an image has no label row, or it is not clear which.
 
     Examples
     --------
@@ -167,6 +183,9 @@ def match_labels(
         raise ValueError(f"Expected each image once in the labels, got {brief(twice)} twice.")
     place = pd.Index(labels["image"]).get_indexer(predictions["image"])
     if (place < 0).any():
+        names = predictions.get("path", predictions["image"]).where(place < 0, predictions["image"])
+        place = match_films(names, labels["image"], strict=False)
+    if (place < 0).any():
         row = int(np.flatnonzero(place < 0)[0])
         raise ValueError(
             f"Expected images with labels, got {brief(predictions['image'].iloc[row])} in "
@@ -174,6 +193,84 @@ def match_labels(
             "the label file that belongs to these images."
         )
     return labels.iloc[place].reset_index(drop=True)
+
+
+def match_films(wanted: Iterable[str], names: Iterable[str], *, strict: bool = True) -> np.ndarray:
+    """Return where each wanted film stands among names: file names or paths on either side.
+
+    A name that is equal comes first. Else one has to be the end of the other, whole folders and
+    file name, as ``p1/a.png`` is of ``train/p1/a.png``; or be so without ``.png``, ``.jpg`` or
+    ``.dcm``. Folders that contradict each other never match.
+
+    Parameters
+    ----------
+    wanted : iterable of str
+        Repeats are allowed.
+    names : iterable of str
+        No two equal.
+    strict : bool
+        Whether a film that is not there is an error, or -1.
+
+    Returns
+    -------
+    int64 array, as many as wanted
+
+    Raises
+    ------
+    ValueError
+        If a film is not among the names, may be two of them, or two may be one: names it.
+
+    Examples
+    --------
+    >>> match_films(["p2/a.png", "b"], ["set/p1/a.png", "set/p2/a.png", "b.dcm"])
+    array([1, 2])
+    """
+    names = list(names)
+    codes, texts = pd.factorize(np.asarray(list(wanted), dtype=object))
+    place = pd.Index(names, dtype=object).get_indexer(texts)
+    for cut in ("", _SUFFIX):
+        if (place >= 0).all():
+            break
+        shown = [re.sub(cut, "", name.replace("\\", "/")) for name in names]
+        whole: dict[str, list[int]] = {}
+        ends: dict[str, list[int]] = {}
+        for i, name in enumerate(shown):
+            whole.setdefault(name, []).append(i)
+            for end in _ends(name):
+                ends.setdefault(end, []).append(i)
+        for row in np.flatnonzero(place < 0):
+            text = re.sub(cut, "", texts[row].replace("\\", "/"))
+            found = ends.get(text) or next(filter(None, map(whole.get, _ends(text))), [])
+            if len(found) > 1:
+                one, other = (brief(names[i]) for i in found[:2])
+                raise ValueError(
+                    f"Expected one film for {brief(texts[row])}, found {len(found):,}, such as "
+                    f"{one} and {other}. Name films by their paths."
+                )
+            place[row] = found[0] if found else -1
+    there = place[place >= 0]
+    if len(set(there)) < len(there):
+        twice = int(pd.Series(there).mode()[0])
+        one, other = (brief(texts[row]) for row in np.flatnonzero(place == twice)[:2])
+        raise ValueError(
+            f"Expected films apart, got {one} and {other}, and {brief(names[twice])} may be either."
+            " Give paths, from a folder further up."
+        )
+    if strict and (place < 0).any():
+        film = texts[np.argmax(place < 0)]
+        raise ValueError(
+            f"Expected films among {len(names):,}, such as {brief(names[0] if names else '')}, got "
+            f"{brief(film)} and {(place < 0).sum():,} that are not there in all."
+        )
+    return place[codes].astype(np.int64)
+
+
+def _ends(path: str) -> Iterator[str]:
+    """Yield a path, then the same without its first folder, and so on to the file's name."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
 
 
 def patients_of(path: str | Path, labels: pd.DataFrame) -> pd.Series:
@@ -195,52 +292,37 @@ def patients_of(path: str | Path, labels: pd.DataFrame) -> pd.Series:
     return match_labels(films, labels, source=str(path))["patient"]
 
 
-def _read(path: Path, what: str, advice: str) -> CheckedTable:
-    """Return a CSV as text, checked to be one."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file of {what} at {path}, found none.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = csv.reader(file)
-    except (ValueError, csv.Error) as error:  # an empty file has no header to unpack
-        raise ValueError(f"Expected a CSV of {what} at {path}, got: {error}.") from error
-    while rows and not rows[-1]:
-        rows.pop()
-    if not rows:
-        raise ValueError(f"Expected at least one film in {path}, got the header alone.")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise ValueError(
-                f"Expected {len(header)} values in {path}, row {number}, got {len(row)}."
-            )
-    raw = pd.DataFrame(rows, columns=header, dtype="str")
-    return CheckedTable(path, {}, frame=raw, advice=advice)
-
-
-def _places(path: Path, header: Sequence[str]) -> dict[str, str]:
+def _places(path: Path, table: pd.DataFrame, findings: Sequence[str] | None) -> dict[str, str]:
     """Return the title of ``Image Index`` and of each finding."""
-    places: dict[str, str] = {}
+    header, places = list(table.columns), {}
+    wanted = None if findings is None else [own_name(name) for name in findings]
     for place, title in enumerate(header, start=1):
         name = title.strip()
+        if name in IDENTIFY:
+            continue
         if name != _IMAGE:
-            try:
-                name = normalise(name.removeprefix(_PREFIX))
-            except ValueError as error:
-                raise ValueError(
-                    f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got "
-                    f"{brief(title)} in column {place}. {error} Remove the column if it "
-                    "is no finding."
-                ) from None
+            name = own_name(name.removeprefix(_PREFIX))
+            if tuple(wanted or ()) == FINDINGS:
+                try:
+                    normalise(name)
+                except ValueError as error:
+                    raise ValueError(
+                        f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got "
+                        f"{brief(title)} in column {place}. {error} Remove the column if it "
+                        "is no finding."
+                    ) from None
+            elif name not in wanted if wanted else numbers(table[title]).isna().all():
+                continue
         if name in places:
             raise ValueError(
                 f"Expected each column once in {path}, got {brief(places[name])} in column "
                 f"{header.index(places[name]) + 1} and {brief(title)} in column {place}."
             )
         places[name] = title
-    missing = [name for name in (_IMAGE, *FINDINGS) if name not in places]
-    if missing:
+    missing = [name for name in (_IMAGE, *(wanted or ())) if name not in places]
+    if missing or len(places) < 2:
         raise ValueError(
-            f"Expected {_IMAGE!r} and the 14 findings as columns of {path}; missing: "
-            f"{', '.join(missing)}."
+            f"Expected {_IMAGE!r} and {len(wanted or '') or 'some'} findings as columns of {path}; "
+            f"missing: {', '.join(missing) or 'findings'}."
         )
-    return places
+    return {_IMAGE: places.pop(_IMAGE), **places}

@@ -24,6 +24,7 @@ from chexlib.data.decoders import (
 
 MAX_ELONGATION = 4.0
 COLOUR_TOLERANCE = 8  # a grey film stored by JPEG as colour is off by a few grey values
+FITS = ("squash", "pad")
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,19 @@ def open_radiograph(
         raise RadiographError(name, expected, f"{found} ({detail})", do) from error
 
 
-def resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Return a film [H, W] as [size, size]: averaged over areas, or interpolated where it grows."""
+def resized(pixels: np.ndarray, size: int, *, fit: str = "squash") -> np.ndarray:
+    """Return a film [H, W] as [size, size]: averaged over areas, or interpolated where it grows.
+
+    One that is no square is squashed to it, as NIH's films were, or, by ``fit="pad"``, keeps its
+    shape between black bars.
+    """
     import cv2
 
+    if fit not in FITS:
+        raise ValueError(f"Expected fit of {FITS}, got {fit!r}.")
+    if fit == "pad":
+        more = [max(pixels.shape) - side for side in pixels.shape]
+        pixels = np.pad(pixels, [(missing // 2, missing - missing // 2) for missing in more])
     if pixels.shape == (size, size):
         return pixels
     shrinks = min(pixels.shape) >= size

@@ -136,12 +136,15 @@ class Films:
         As NIH's file names say, unless they are known otherwise.
     ignored : list of (str, str)
         What else was found and is no film, and why.
+    below : str
+        The folder, with a slash at its end, from which :attr:`paths` start.
     """
 
     names: list[str]
     places: list[tuple[str, str]]
     patients: list[int | None]
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    below: str = ""
 
     def __post_init__(self) -> None:
         first: dict[str, str] = {}
@@ -154,6 +157,11 @@ class Films:
             first[name] = origin
 
     @cached_property
+    def paths(self) -> list[str]:
+        """The path of each film from the folder that was searched, or in its archive."""
+        return [legible(_below(path, self.below)) for _, path in self.places]
+
+    @cached_property
     def origins(self) -> list[str]:
         """The path of each film, or ``archive::member``."""
         return [_origin(*place) for place in self.places]
@@ -164,6 +172,12 @@ class Films:
         files = [archive or path for archive, path in self.places]
         stamps = {file: _stamp(file) for file in set(files)}
         return [stamps[file] for file in files]
+
+    def some(self, positions: Iterable[int]) -> Films:
+        """Return some of the films, in the order given."""
+        kept = list(positions)
+        names, places = [self.names[i] for i in kept], [self.places[i] for i in kept]
+        return Films(names, places, [self.patients[i] for i in kept], below=self.below)
 
     def tasks(self, positions: Sequence[int]) -> Iterator[Read]:
         """Yield the work of reading these films.
@@ -236,15 +250,17 @@ class Read:
 
 
 def read_all(
-    source: Source, positions: Sequence[int], *, size: int, workers: int
+    source: Source, positions: Sequence[int], *, size: int, workers: int, fit: str = "squash"
 ) -> Iterator[list[Result]]:
     """Yield what became of the films of a task, one task after the other, in any order.
 
+    ``size`` and ``fit`` are those of :func:`chexlib.data.radiographs.resized`.
     A film whose reading ends the process (a decoder's crash, or memory that ran out) is rejected
     like any other bad film; with one worker, films are read in this process, which it would end.
     """
+    run = partial(_run, size=size, fit=fit)
     if workers == 1:
-        yield from (_run(task, size) for task in source.tasks(positions))
+        yield from map(run, source.tasks(positions))
         return
     left = list(positions)
     while left:
@@ -259,7 +275,7 @@ def read_all(
                         < HELD * workers
                         and (task := next(tasks, None)) is not None
                     ):
-                        flying[pool.submit(_run, task, size)] = task
+                        flying[pool.submit(run, task)] = task
                         del task  # it may be large
                     if not flying:
                         return
@@ -272,19 +288,21 @@ def read_all(
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         for task in flying.values():
-            yield list(_one_by_one(source, task.positions, size))
+            yield list(_one_by_one(source, task.positions, run))
             done.update(task.positions)
         left = [i for i in left if i not in done]
 
 
-def _one_by_one(source: Source, positions: Sequence[int], size: int) -> Iterator[Result]:
+def _one_by_one(
+    source: Source, positions: Sequence[int], run: Callable[[Task], list[Result]]
+) -> Iterator[Result]:
     """Read films in one process, one at a time: if it ends, the film is to blame."""
     waiting = list(positions)
     while waiting:
         with processes(1) as pool, suppress(BrokenProcessPool):
             while waiting:
                 (task,) = source.tasks(waiting[:1])
-                yield from pool.submit(_run, task, size).result()
+                yield from pool.submit(run, task).result()
                 del waiting[0]
         if waiting:
             i, do = waiting.pop(0), "Copy or download it again."
@@ -293,9 +311,10 @@ def _one_by_one(source: Source, positions: Sequence[int], size: int) -> Iterator
             yield Result(i, "", reason=str(error))
 
 
-def _run(task: Task, size: int) -> list[Result]:
+def _run(task: Task, *, size: int, fit: str) -> list[Result]:
     return [
-        film if film.reason else film._replace(pixels=resized(film.pixels, size)) for film in task()
+        film if film.reason else film._replace(pixels=resized(film.pixels, size, fit=fit))
+        for film in task()
     ]
 
 
@@ -366,9 +385,14 @@ def find_radiographs(path: str | os.PathLike[str]) -> Films:
             f"below, found none among {len(ignored)} files{f' ({why})' if why else ''}. Give the "
             "folder that holds them."
         )
-    names = _names(places, f"{path if path.is_dir() else path.parent}/")
+    below = str(path if path.is_dir() else path.parent).rstrip("/") + "/"
+    names = _names(places, below)
     names, places = map(list, zip(*sorted(zip(names, places, strict=True)), strict=True))
-    return Films(names, places, _patients(names), ignored)
+    return Films(names, places, _patients(names), ignored, below)
+
+
+def _below(path: str, below: str) -> str:
+    return path.removeprefix(below).replace(os.sep, "/")
 
 
 def _names(places: Sequence[tuple[str, str]], below: str) -> list[str]:
@@ -377,7 +401,7 @@ def _names(places: Sequence[tuple[str, str]], below: str) -> list[str]:
     Folders of a PACS hold an ``IM0001`` each. A name of NIH's says which film it is; there it
     cannot be two.
     """
-    paths = [path.removeprefix(below).replace(os.sep, "/") for _, path in places]
+    paths = [_below(path, below) for _, path in places]
     names = [path.rpartition("/")[2] for path in paths]
     count = Counter(names)
     return [
@@ -492,4 +516,4 @@ def _listed(path: Path) -> Films:
         known = pd.to_numeric(frame["patient"], errors="coerce")
         read.refuse(frame["patient"].notna() & (known % 1 != 0), "patient", "a whole number")
         patients = [None if pd.isna(number) else int(number) for number in known]
-    return Films(list(names), places, patients)
+    return Films(list(names), places, patients, below=f"{path.parent}/")

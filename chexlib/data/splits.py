@@ -18,7 +18,7 @@ from chexlib.files import data_home
 from chexlib.findings import FINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CHEXNET_FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 """The fractions of the CheXNet paper; its lists were never released."""
@@ -82,20 +82,23 @@ def patient_split(
     *,
     fractions: Mapping[str, float] = CHEXNET_FRACTIONS,
     seed: int = 0,
+    findings: Sequence[str] = FINDINGS,
 ) -> pd.Series:
     """Split patients at random, keeping each finding's share of patients about equal in every part.
 
-    Iterative stratification (Sechidis et al., ECML PKDD 2011) over 15 properties of a patient: ever
-    had each of the 14 findings, and has more films than the median patient.
+    Iterative stratification (Sechidis et al., ECML PKDD 2011) over properties of a patient: ever
+    had each of the findings, and has more films than the median patient.
 
     Parameters
     ----------
     labels : DataFrame
-        Columns ``patient`` and the 14 findings.
+        Columns ``patient`` and the findings; what is not known of a film is NaN.
     fractions : mapping of part to fraction
         Positive, sums to one. Default: 70/10/20, as in the CheXNet paper.
     seed : int
         The same seed, table and library versions give the same split.
+    findings : sequence of str
+        The columns to balance.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def patient_split(
         raise ValueError(
             f"Expected at least two positive fractions that sum to one, got {dict(fractions)}."
         )
-    patients = labels.groupby("patient")[list(FINDINGS)].any()
+    patients = labels.groupby("patient")[list(findings)].max() == 1
     if len(patients) < len(shares):
         raise ValueError(f"Expected at least {len(shares)} patients, got {len(patients)}.")
     films = labels["patient"].value_counts().reindex(patients.index)
