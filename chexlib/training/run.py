@@ -214,7 +214,9 @@ def data_hash(films: Dataset) -> str:
     """Return 64 hexadecimal digits that name these films, their pixels and their labels."""
     digest = hashlib.sha256()
     pixels = films.cache.index["crc32"].to_numpy(np.int64)[films.rows]
-    for part in ("\n".join(films.films["image"]).encode(), pixels, np.packbits(films.labels)):
+    labels = films.labels
+    labels = np.packbits(labels) if labels.dtype == bool else np.ascontiguousarray(labels)
+    for part in ("\n".join(films.films["image"]).encode(), pixels, labels):
         digest.update(part)
     return digest.hexdigest()
 
