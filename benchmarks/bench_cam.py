@@ -32,7 +32,7 @@ def grad_cam(model: CheXNet) -> Callable[[torch.Tensor], np.ndarray] | None:
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     except ImportError:
         return None
-    method = GradCAM(model=model, target_layers=[model.densenet.features.norm5])
+    method = GradCAM(model=model, target_layers=[model.network.features.norm5])
 
     def run(images: torch.Tensor) -> np.ndarray:
         maps = [

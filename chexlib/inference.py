@@ -33,7 +33,7 @@ from chexlib.files import brief, cores, disk_errors, open_own, write_atomically,
 from chexlib.findings import FINDINGS, normalise
 from chexlib.metrics import OneClassWarning, choose
 from chexlib.metrics.thresholds import RULES
-from chexlib.models.chexnet import SMALLEST, evaluating
+from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class Preparation:
     ten_crop: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("cache_size", 1), ("size", SMALLEST)):
+        for name, least in (("cache_size", 1), ("size", 29)):
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= LARGEST:
                 raise ValueError(

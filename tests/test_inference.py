@@ -166,7 +166,7 @@ def test_a_logit_that_float32_cannot_turn_back(ten_crop, network, pixels, tmp_pa
 
 
 def test_the_json_is_json_whatever_the_weights_say_of_themselves(network, pixels, tmp_path):
-    state = {"state_dict": network.densenet.state_dict(), "best_loss": float("inf")}
+    state = {"state_dict": network.network.state_dict(), "best_loss": float("inf")}
     torch.save(state, tmp_path / "m.pth.tar")
     cv2.imwrite(str(tmp_path / "film.png"), pixels)
     options = ["--checkpoint", tmp_path / "m.pth.tar", "--out", tmp_path / "out", "--size", 64]

@@ -57,9 +57,9 @@ def anatomy(model: CheXNet, *, size: int = 224) -> pd.DataFrame:
     Huang et al., Densely connected convolutional networks, CVPR 2017.
     """
     with torch.device("meta"):
-        twin = type(model)(**model.options).to("meta").eval()
+        twin = type(model)(**model.options, findings=model.findings).to("meta").eval()
         images = torch.empty(1, 1, size, size)
-    names = {module: name for name, module in twin.densenet.named_modules()}
+    names = {module: name for name, module in twin.network.named_modules()}
     seen: list[tuple[nn.Module, torch.Size, torch.Size]] = []
     for module in names:
         if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear)):
@@ -114,7 +114,7 @@ def stages(model: CheXNet, *, size: int = 224) -> pd.DataFrame:
     last = rows.groupby("stage", sort=False)[["held", "side", "field", "shortest"]].last()
     frame = last.rename(columns={"held": "channels"})
     frame.insert(0, "layers", counted)
-    sizes = pd.Series({name: p.numel() for name, p in model.densenet.named_parameters()})
+    sizes = pd.Series({name: p.numel() for name, p in model.network.named_parameters()})
     frame["parameters"] = sizes.groupby(_stage).sum()
     frame["flops"] = rows.groupby("stage", sort=False)["flops"].sum()
     return frame.rename_axis(None)

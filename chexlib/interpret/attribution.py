@@ -234,7 +234,7 @@ def blank(grey: Tensor) -> Tensor:
 def _of_grey(model: Module, images: Tensor, *, noisy: bool = False) -> Callable[[Tensor], Tensor]:
     """Return a network as a function of one grey channel, with as many copies as images have."""
     if noisy and isinstance(model, CheXNet):  # which refuses values outside [0, 1]
-        return lambda grey: model.densenet(model.normalised(grey))
+        return lambda grey: model.network(model.normalised(grey))
     return lambda grey: model(grey.expand(-1, images.shape[1], -1, -1))
 
 

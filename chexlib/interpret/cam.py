@@ -349,5 +349,5 @@ def _plain(name: str) -> str:
 
 def layers_of(model: nn.Module) -> nn.Module | None:
     """Return the layers of a DenseNet, named as torchvision's, or None of another network."""
-    layers = getattr(getattr(model, "densenet", model), "features", None)
+    layers = getattr(getattr(model, "network", model), "features", None)
     return layers if hasattr(layers, "transition3") else None

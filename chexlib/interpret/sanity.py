@@ -70,12 +70,12 @@ def randomised(model: CheXNet, *, seed: int = 0) -> Iterator[tuple[str, CheXNet]
         # Training began at a seed as well, most often 0: with the same, parts would not be drawn
         # anew but set back to where the network began, and it is still near there.
         torch.manual_seed(_APART + seed)
-        fresh = type(model)(**model.options)
+        fresh = type(model)(**model.options, findings=model.findings)
     # torchvision starts the head's bias at 0, and its weights by PyTorch's default: as in training.
     for name, parts in STAGES.items():
         for part in parts:
-            state = fresh.densenet.get_submodule(part).state_dict()
-            network.densenet.get_submodule(part).load_state_dict(state)
+            state = fresh.network.get_submodule(part).state_dict()
+            network.network.get_submodule(part).load_state_dict(state)
         yield name, network
 
 

@@ -5,6 +5,7 @@
 CheXNet(densenet121, growth rate 12, 1,005,086 parameters)
 """
 
+from chexlib.models.architectures import ARCHITECTURES
 from chexlib.models.checkpoints import load_checkpoint, phantom_checkpoint, save_checkpoint
-from chexlib.models.chexnet import ARCHITECTURES, CheXNet, Cost, cost
+from chexlib.models.chexnet import CheXNet, Cost, cost
 from chexlib.models.weights import CheckpointError

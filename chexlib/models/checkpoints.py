@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,15 @@ import torch
 import chexlib
 from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
-from chexlib.models.chexnet import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, CheXNet
+from chexlib.models.architectures import ARCHITECTURES, DENSE
+from chexlib.models.chexnet import (
+    IMAGENET_CLASSES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CheXNet,
+    names_of_findings,
+)
 from chexlib.models.weights import (
-    STEM,
     CheckpointError,
     Contents,
     Named,
@@ -24,11 +29,10 @@ from chexlib.models.weights import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
-LAYER = re.compile(r"features\.denseblock([1-4])\.denselayer([0-9]{1,3})\.")
 # What the tensors of a checkpoint take: CheXNet makes it of films in [0, 1].
 INPUT = {
     "channels": 3,
@@ -36,7 +40,7 @@ INPUT = {
     "mean": list(IMAGENET_MEAN),
     "std": list(IMAGENET_STD),
 }
-# The outputs of torchxrayvision's DenseNets (torchxrayvision.datasets.default_pathologies) and the
+# The outputs of torchxrayvision's networks (torchxrayvision.datasets.default_pathologies) and the
 # values it gives black and white (torchxrayvision.utils.normalize).
 XRV_FINDINGS = (
     "Atelectasis", "Consolidation", "Infiltration", "Pneumothorax", "Edema", "Emphysema",
@@ -56,21 +60,25 @@ def phantom_checkpoint() -> Path:
     return table_folder() / "phantom_chexnet.safetensors"
 
 
-def load_checkpoint(path: str | Path) -> CheXNet:
-    """Open a trained CheXNet, whoever saved it.
+def load_checkpoint(path: str | Path, *, findings: Sequence[str] | None = None) -> CheXNet:
+    """Open a trained network, whoever saved it.
 
     Read are: this project's safetensors and resume points; checkpoints of Lightning;
     ``torch.save`` files, old and new, of zoogzog's, arnoweng's and similar networks, with any
-    prefix and DenseNet's first names;
-    state dicts of torchvision's DenseNet-121, 169 and 201 with 14 outputs, of any growth rate; and
-    state dicts of torchxrayvision's DenseNets. Whatever the source, the network takes films as
-    every :class:`~chexlib.models.CheXNet` does and gives logits, before any sigmoid or
-    remapping, in the order of :data:`chexlib.findings.FINDINGS`.
+    prefix and DenseNet's first names; state dicts of torchvision's DenseNets of any growth rate,
+    ResNets, ConvNeXts and EfficientNets with any number of outputs; and state dicts of
+    torchxrayvision's DenseNets and ResNet. Which network it is, is told by names and shapes.
+    Whatever the source, the network takes films as every :class:`~chexlib.models.CheXNet` does and
+    gives logits, before any sigmoid or remapping.
 
     Parameters
     ----------
     path : path
         The file; its name does not matter. Or the folder of a finished run.
+    findings : sequence of str, optional
+        Names of the outputs, in order, for a file that does not name them. Of outputs that have
+        names, which to keep. By default the outputs that a file names, in the order of
+        :data:`chexlib.findings.FINDINGS` where it is these; and these.
 
     Returns
     -------
@@ -85,16 +93,18 @@ def load_checkpoint(path: str | Path) -> CheXNet:
         If there is no such file, or the folder is that of no finished run.
     CheckpointError
         If it is no checkpoint, is damaged, would run code, holds another network, or a key is
-        missing or unexpected. It is a ``ValueError``.
+        missing or unexpected; or if its outputs have no names and are not 14, or ``findings`` are
+        not as many. It is a ``ValueError``.
 
     Notes
     -----
     torchxrayvision's networks take one channel from -1024 to 1024, so that the zeros around an
     image in the first convolution are mid grey to them. Images are therefore converted before that
-    convolution; its weights are not rescaled. Of 18 outputs the 14 of ChestX-ray14 are kept; its
-    remapping of probabilities by operating points (``op_threshs``) is left out.
+    convolution; its weights are not rescaled. Of 18 outputs the 14 of ChestX-ray14 are kept unless
+    ``findings`` says otherwise; its remapping of probabilities by operating points
+    (``op_threshs``) is left out.
 
-    Files other than this project's do not name their outputs. The order is then assumed to be
+    Files other than this project's do not name their outputs. The order of 14 is then assumed to be
     CheXNet's, as it is in zoogzog's and arnoweng's, and ``notes`` say so.
 
     Examples
@@ -102,6 +112,8 @@ def load_checkpoint(path: str | Path) -> CheXNet:
     >>> model = load_checkpoint("model.pth.tar")  # doctest: +SKIP
     >>> model.provenance["format"]  # doctest: +SKIP
     'zoogzog, arnoweng'
+    >>> load_checkpoint("resnet.pt", findings=["Rib fracture", "Device"])  # doctest: +SKIP
+    CheXNet(resnet50, 2 findings, 23,512,130 parameters)
     """
     path = Path(path)
     if path.is_dir():
@@ -114,28 +126,39 @@ def load_checkpoint(path: str | Path) -> CheXNet:
             )
         path /= "best.safetensors"
     contents = read_weights(path)
-    found = Named(contents.tensors, path)
-    shape, channels = _shape(found)
-    if found.outputs == 1000:
+    told = _told(contents, path)
+    arch = told and told["options"].get("arch")
+    found = Named(contents.tensors, path, arch=arch if arch in ARCHITECTURES else None)
+    shape = _shape(found, told)
+    if found.outputs == IMAGENET_CLASSES:
         raise CheckpointError(
             f"Expected a network trained on radiographs in {path}, got one of ImageNet's 1000 "
-            "classes. To train from it: CheXNet.from_imagenet(path)."
+            f"classes. To train from it: CheXNet.from_imagenet(path, arch={found.arch!r})."
         )
-    names, window, notes, warnings = _known(contents, found, shape, channels)
+    wanted = None if findings is None else names_of_findings(findings)
+    names, window, notes, warnings = _known(contents, found, told, wanted)
     name = "torchxrayvision" if names == XRV_FINDINGS else _format(contents, found)
-    if names != FINDINGS:
-        found.take_rows([names.index(finding) for finding in FINDINGS], of=len(names))
+    if wanted is None:
+        ours = set(names) == set(FINDINGS) or names == XRV_FINDINGS
+        wanted = FINDINGS if ours else names
+    if unknown := [finding for finding in wanted if finding not in names]:
+        raise CheckpointError(
+            f"Expected findings among the outputs of {path}, which are {', '.join(names)}, got "
+            f"{unknown}. Leave findings out for all."
+        )
+    if names != wanted:
+        found.take_rows([names.index(finding) for finding in wanted], of=len(names))
         notes.append(f"outputs reordered from {', '.join(names)}")
-        if others := [finding for finding in names if finding not in FINDINGS]:
+        if others := [finding for finding in names if finding not in wanted]:
             notes.append(f"left out {', '.join(others)}")
     if contents.kind == "lightning":  # the constants of a loss are no part of the network
         if losses := [key for key in found.outside if key.startswith("loss.")]:
             notes.append(f"left out {losses}")
         found.outside = {k: v for k, v in found.outside.items() if k not in losses}
     with torch.device("meta"):  # neither computed nor drawn: every value comes from the file
-        model = CheXNet(**shape, window=window)
-    state, filled = found.account_for(model.densenet.state_dict())
-    model.densenet.load_state_dict(state, assign=True)
+        model = CheXNet(**shape, window=window, findings=wanted)
+    state, filled = found.account_for(model.network.state_dict())
+    model.network.load_state_dict(state, assign=True)
     notes += filled
     for level, lines in ((logging.INFO, notes), (logging.WARNING, warnings)):
         for line in lines:
@@ -172,7 +195,7 @@ def save_checkpoint(
         as they are, other values as JSON. That of :func:`describe` is always there.
     half : bool
         Keep convolutions and head as float16: half the size, logits that differ by about 0.1%.
-        Normalisation stays float32, and so is what is loaded.
+        Normalisation and scales of layers stay float32, and so is what is loaded.
 
     Raises
     ------
@@ -212,9 +235,9 @@ def save_checkpoint(
             ) from error
         said[key] = value if isinstance(value, str) else text
     tensors = {}
-    for key, tensor in model.densenet.state_dict().items():
+    for key, tensor in model.network.state_dict().items():
         value = tensor.detach().cpu()
-        tensors[key] = value.half() if half and value.ndim > 1 else value
+        tensors[key] = value.half() if half and value.ndim in (2, 4) else value
         if not bool(torch.isfinite(tensors[key]).all()):
             raise ValueError(
                 f"Expected finite weights, got NaN or infinity in {key}. Save an earlier state."
@@ -259,8 +282,8 @@ def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
         if window is not None:
             black, white = map(float, window)
             told["options"]["window"] = (black, white)
-        told["findings"] = tuple(map(str, told["findings"]))
-    except (KeyError, TypeError, ValueError) as error:
+        told["findings"] = names_of_findings(told["findings"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"Expected findings, input and options as JSON in the metadata of {where}, got "
             f"{type(error).__name__}: {error}. Save it again with save_checkpoint."
@@ -274,68 +297,73 @@ def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
 
 
 def _known(
-    contents: Contents, found: Named, shape: dict[str, Any], channels: int
+    contents: Contents,
+    found: Named,
+    told: dict[str, Any] | None,
+    wanted: tuple[str, ...] | None,
 ) -> tuple[tuple[str, ...], tuple[float, float] | None, list[str], list[str]]:
     """Return the order of a network's outputs, its window, notes and warnings."""
     where, outputs = found.where, found.outputs
-    if channels == 1 and outputs == len(XRV_FINDINGS):
-        low, high = XRV_WINDOW
+    channels = found.state[found.stem].shape[1]
+    window = told and told["options"]["window"]
+    names, notes, warnings = told["findings"] if told else None, [], []
+    if told is None and channels == 1 and (outputs == len(XRV_FINDINGS) or wanted):
+        window, (low, high) = XRV_WINDOW, XRV_WINDOW
         notes = [f"one input channel from {low:g} to {high:g}: images are converted to it"]
-        points, untrained = found.state.pop("op_threshs", None), []
+        if outputs != len(XRV_FINDINGS):
+            warnings, notes = [f"{notes[0]}, as torchxrayvision's networks have it"], []
+        elif wanted is None or set(wanted) <= set(XRV_FINDINGS):
+            names = XRV_FINDINGS
+        key = "op_threshs"  # beside the network, or within the module that is the network
+        points = found.state.pop(key, found.outside.pop(key, None))
         if points is not None:
             notes.append("left out op_threshs, which remap probabilities")
-            if points.shape == (outputs,):
-                untrained = [f for f in FINDINGS if points[XRV_FINDINGS.index(f)].isnan()]
-        warnings = [f"not trained on {', '.join(untrained)}"] if untrained else []
-        return XRV_FINDINGS, XRV_WINDOW, notes, warnings
-    if outputs not in (None, len(FINDINGS)):
-        raise CheckpointError(
-            f"Expected {len(FINDINGS)} outputs in {where}, or torchxrayvision's "
-            f"{len(XRV_FINDINGS)} with one input channel, got {outputs} with {channels}. "
-            "Keep the rows of the head that are the 14 findings, in their order."
-        )
-    told = _told(contents, where)
-    window = told and told["options"]["window"]
+            if points.shape == (outputs,) and names:
+                kept = FINDINGS if wanted is None else wanted
+                untrained = [f for f in kept if points[names.index(f)].isnan()]
+                warnings += [f"not trained on {', '.join(untrained)}"] if untrained else []
     if (window is None) != (channels == 3):
         raise CheckpointError(
             "Expected three input channels, or one with the values of black and white, in "
             f"{where}, got {channels} and window {window}. Build CheXNet(window=(black, white)), "
-            "load the state dict into its .densenet and save it with save_checkpoint."
+            "load the state dict into its .network and save it with save_checkpoint."
         )
-    if told is None:
-        note = ["its outputs have no names: assumed to be in CheXNet's order"]
-        return FINDINGS, None, *((note, []) if found.wrapped_head else ([], note))
-    said = {key: told["options"].get(key) for key in shape}
+    if names is None and wanted is None and outputs in (None, len(FINDINGS)):
+        note = "its outputs have no names: assumed to be in CheXNet's order"
+        (notes if found.wrapped_head else warnings).append(note)
+        wanted = FINDINGS
+    names = names or wanted
+    if names is None:
+        raise CheckpointError(
+            f"Expected names of the {outputs} outputs of {where}, which has none. Give them in "
+            "order: load_checkpoint(path, findings=[…])."
+        )
+    if outputs not in (None, len(names)):
+        raise CheckpointError(
+            f"Expected a name for each of the {outputs} outputs of {where}, got {len(names)}: "
+            f"{', '.join(names)}. Give as many findings, in the order of the outputs."
+        )
+    return names, window, notes, warnings
+
+
+def _shape(found: Named, told: dict[str, Any] | None) -> dict[str, Any]:
+    """Return arch and growth rate by a network's tensors, and hold what it says against them."""
+    stem = found.state.get(found.stem)
+    if stem is None or stem.ndim != 4 or stem.shape[1] not in (1, 3) or len(stem) < 2:
+        raise CheckpointError(
+            f"Expected a first convolution of 1 or 3 input channels, {found.stem}, in "
+            f"{found.where}, got {'none' if stem is None else list(stem.shape)}. Train that "
+            "network with the code it is from."
+        )
+    growth = len(stem) // 2 if found.arch in DENSE else None
+    shape = {"arch": found.arch, "growth_rate": growth}
+    said = shape if told is None else {key: told["options"].get(key) for key in shape}
     if said != shape:
         raise CheckpointError(
-            f"Expected tensors of {said} in {where}, as it says, got those of {shape}. Save it "
-            "again with save_checkpoint."
+            f"Expected tensors of {said} in {found.where}, as it says, got those of {shape}. Save "
+            "it again with save_checkpoint."
         )
-    names = told["findings"]
-    if sorted(names) != sorted(FINDINGS):
-        raise CheckpointError(
-            f"Expected the 14 findings in {where}, each once, got {list(names)}: unknown "
-            f"{[name for name in names if name not in FINDINGS]}, missing "
-            f"{[name for name in FINDINGS if name not in names]}. Save it again with names of "
-            "chexlib.findings.FINDINGS."
-        )
-    return names, window, [], []
-
-
-def _shape(found: Named) -> tuple[dict[str, Any], int]:
-    """Tell arch and growth rate by a network's tensors, and its input channels, 1 or 3."""
-    stem = found.state[STEM]
-    layers = [(int(m[1]), int(m[2])) for name in found.state if (m := LAYER.match(name))]
-    blocks = tuple(max((n for b, n in layers if b == block), default=0) for block in range(1, 5))
-    known = {name: layers_of for name, (layers_of, *_) in ARCHITECTURES.items()}
-    arch = next((name for name in known if known[name] == blocks), None)
-    if arch is None or stem.ndim != 4 or stem.shape[1] not in (1, 3) or len(stem) < 2:
-        raise CheckpointError(
-            f"Expected blocks of layers as in {known} and 1 or 3 input channels in {found.where}, "
-            f"got blocks {blocks} and a first convolution {list(stem.shape)}. Train that network "
-            "with the code it is from."
-        )
-    return {"arch": arch, "growth_rate": len(stem) // 2}, stem.shape[1]
+    return shape
 
 
 def _format(contents: Contents, found: Named) -> str:

@@ -1,4 +1,4 @@
-"""CheXNet: torchvision's DenseNet with a linear head of 14 logits, and what an image costs it.
+"""CheXNet: a network of torchvision with a logit for each finding, and what an image costs it.
 
 References
 ----------
@@ -17,24 +17,18 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d, relu
+from torch.nn.functional import relu
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import DenseNet, get_model_weights
+from torchvision.models import DenseNet, get_model, get_model_weights
 
-from chexlib.findings import FINDINGS
+from chexlib.findings import FINDINGS, own_name
+from chexlib.models.architectures import ARCHITECTURES, DENSE
 from chexlib.models.weights import CheckpointError, Named, read_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-# Layers of each dense block, growth rate, channels of the first convolution.
-ARCHITECTURES: dict[str, tuple[tuple[int, int, int, int], int, int]] = {
-    "densenet121": ((6, 12, 24, 16), 32, 64),
-    "densenet169": ((6, 12, 32, 32), 32, 64),
-    "densenet201": ((6, 12, 48, 32), 32, 64),
-}
-
-SMALLEST = 29  # px a side
+IMAGENET_CLASSES = 1000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ROUNDING = 1e-3  # so far outside [0, 1] may a value be that was computed
@@ -86,17 +80,38 @@ def check_films(images: torch.Tensor, *, values: bool = True) -> None:
         )
 
 
+def names_of_findings(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a network's outputs, each as :func:`chexlib.findings.own_name` has it.
+
+    Raises
+    ------
+    ValueError
+        If there is none, one is empty, or two are the same.
+    """
+    found = () if isinstance(names, str) else tuple(own_name(name) for name in names)
+    if not found or not all(found) or len(set(found)) < len(found):
+        raise ValueError(
+            f"Expected a sequence of names of findings, from one up, each once, got {names!r}."
+        )
+    return found
+
+
 class CheXNet(nn.Module):
-    """A DenseNet that gives a logit for each of the 14 findings, of grey films in [0, 1].
+    """A network of torchvision that gives a logit for each finding, of grey films in [0, 1].
 
     Films are normalised here, with ImageNet's mean and standard deviation, and nowhere else.
 
     Parameters
     ----------
-    arch : {"densenet121", "densenet169", "densenet201"}
+    arch : str
+        One of :data:`chexlib.models.ARCHITECTURES`: torchvision's DenseNets, ResNets, ConvNeXts and
+        EfficientNets. CheXNet's own is ``densenet121``.
+    findings : sequence of str
+        F of them, the names of the logits in order; any names. By default CheXNet's 14.
     growth_rate : int, optional
-        Channels that each layer adds; by default the architecture's own, 32. The first convolution
-        has twice as many. With 12, DenseNet-121 has 1.0 million parameters and trains on a CPU.
+        Of a DenseNet, the channels that each layer adds; by default the architecture's own, 32. The
+        first convolution has twice as many. With 12, DenseNet-121 has 1.0 million parameters and
+        trains on a CPU.
     window : (float, float), optional
         For a network that was trained on one grey channel: the values it expects of black and of
         white, such as (-1024, 1024). Images are given to it all the same as to any other, in
@@ -105,9 +120,11 @@ class CheXNet(nn.Module):
     Attributes
     ----------
     findings : tuple of str
-        The order of the logits: :data:`chexlib.findings.FINDINGS`.
-    densenet : torchvision.models.DenseNet
-        The network itself.
+        As :func:`chexlib.findings.own_name` has them.
+    network : Module
+        torchvision's own.
+    smallest : int
+        Pixels a side that an image must have.
     provenance : dict
         Where the weights are from; filled by ``load_checkpoint``.
 
@@ -119,10 +136,12 @@ class CheXNet(nn.Module):
     Notes
     -----
     Weights are random. For a trained CheXNet see :func:`chexlib.models.load_checkpoint`; to train
-    from ImageNet's weights, :meth:`from_imagenet`.
+    from ImageNet's weights, :meth:`from_imagenet`; for other findings, :meth:`from_network`.
 
     The logits are ``classifier(mean over positions of features)``: the head is linear and comes
     after the mean, so that it can be applied at every position instead (class activation maps).
+    ConvNeXt normalises in between. While EfficientNet and ConvNeXt train, they leave out parts at
+    random, by torch's own generator.
 
     Each batch is looked at for values outside [0, 1], but for two kinds of passes, where to look
     would cost speed: those of a compiled network, and those of training on a GPU.
@@ -134,48 +153,66 @@ class CheXNet(nn.Module):
     torch.Size([2, 14])
     >>> model.features(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 384, 2, 2])
+    >>> CheXNet(arch="resnet18", findings=["Rib fracture", "Mass"])
+    CheXNet(resnet18, 2 findings, 11,177,538 parameters)
     """
-
-    findings = FINDINGS
 
     def __init__(
         self,
         *,
         arch: str = "densenet121",
+        findings: Sequence[str] = FINDINGS,
         growth_rate: int | None = None,
         window: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         if arch not in ARCHITECTURES:
             raise ValueError(f"Expected an architecture among {list(ARCHITECTURES)}, got {arch!r}.")
-        blocks, growth, first = ARCHITECTURES[arch]
-        if growth_rate is not None:
-            if growth_rate < 1:
-                raise ValueError(f"Expected a growth rate from 1 up, got {growth_rate}.")
-            growth, first = growth_rate, 2 * growth_rate
-        self.arch, self.growth_rate, self.window = arch, growth, window
+        if growth_rate is not None and (growth_rate < 1 or arch not in DENSE):
+            raise ValueError(
+                f"Expected a growth rate from 1 up, of a DenseNet, got {growth_rate} for {arch}."
+            )
+        self.findings = names_of_findings(findings)
+        if arch in DENSE:
+            blocks, own = DENSE[arch]
+            growth_rate = own if growth_rate is None else growth_rate
+            self.network = DenseNet(
+                growth_rate, blocks, 2 * growth_rate, num_classes=len(self.findings)
+            )
+        else:
+            self.network = get_model(arch, weights=None, num_classes=len(self.findings))
+        self.arch, self.growth_rate, self.window = arch, growth_rate, window
+        self.smallest = max(get_model_weights(arch).IMAGENET1K_V1.meta["min_size"])
         self.provenance: dict = {"format": "random initialisation"}
-        self.densenet = DenseNet(growth, blocks, first, num_classes=len(FINDINGS))
         # No part of checkpoints. On the CPU also where a network is built without values.
         mean, std = (torch.tensor(v, device="cpu") for v in (IMAGENET_MEAN, IMAGENET_STD))
         self.register_buffer("_scale", (1 / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
         if window is not None:
-            self.densenet.features.conv0 = nn.Conv2d(1, first, 7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.densenet.features.conv0.weight)
+            parts = self.network.named_modules()
+            name, old = next(part for part in parts if isinstance(part[1], nn.Conv2d))
+            shape = {"stride": old.stride, "padding": old.padding, "bias": old.bias is not None}
+            stem = nn.Conv2d(1, old.out_channels, old.kernel_size, **shape)
+            nn.init.kaiming_normal_(stem.weight)
+            self.network.set_submodule(name, stem)
 
     @classmethod
     def from_imagenet(
-        cls, weights: str | Path = "imagenet", *, arch: str = "densenet121"
+        cls,
+        weights: str | Path = "imagenet",
+        *,
+        arch: str = "densenet121",
+        findings: Sequence[str] = FINDINGS,
     ) -> CheXNet:
         """Return a network with ImageNet's weights in all but its head, which is random.
 
         Parameters
         ----------
         weights : "imagenet" or path
-            torchvision's, from torch's own cache folder or fetched to it; or a file of them, under
-            today's names or those of DenseNet's first release.
-        arch : {"densenet121", "densenet169", "densenet201"}
+            torchvision's first, from torch's own cache folder or fetched to it; or a file of them,
+            under today's names or those of DenseNet's first release.
+        arch, findings : str, sequence of str
+            As for :class:`CheXNet`.
 
         Raises
         ------
@@ -187,7 +224,7 @@ class CheXNet(nn.Module):
             If the architecture is unknown, the file is damaged or holds another network, or a file
             of torchvision's name has not torchvision's hash.
         """
-        model = cls(arch=arch)
+        model = cls(arch=arch, findings=findings)
         url = get_model_weights(arch).IMAGENET1K_V1.url
         name = url.rsplit("/", 1)[1]
         # torchvision's names end in the first digits of the SHA-256.
@@ -203,17 +240,17 @@ class CheXNet(nn.Module):
                 f"Expected a file whose SHA-256 begins with {digits} at {path}, got "
                 f"{contents.sha256}. Remove it and fetch {url} again."
             )
-        found = Named(contents.tensors, f"{path} for {arch}")
-        if found.outputs == len(FINDINGS):
+        found = Named(contents.tensors, path, arch=arch)
+        if found.outputs not in (None, IMAGENET_CLASSES):
             raise CheckpointError(
-                f"Expected a network trained on ImageNet in {path}, got one with {len(FINDINGS)} "
+                f"Expected a network trained on ImageNet in {path}, got one with {found.outputs} "
                 "outputs. For a trained CheXNet: chexlib.models.load_checkpoint(path)."
             )
-        head = {f"classifier.{key}": v for key, v in model.classifier.state_dict().items()}
+        head = {f"{model.head}.{key}": v for key, v in model.classifier.state_dict().items()}
         found.state = {key: v for key, v in found.state.items() if key not in head}
-        whole = model.densenet.state_dict()
+        whole = model.network.state_dict()
         state, _ = found.account_for({key: v for key, v in whole.items() if key not in head})
-        model.densenet.load_state_dict(state | head)
+        model.network.load_state_dict(state | head)
         model.provenance = {
             "format": "ImageNet, torchvision",
             "file": path.name,
@@ -221,48 +258,99 @@ class CheXNet(nn.Module):
         }
         return model
 
+    @classmethod
+    def from_network(cls, other: CheXNet, *, findings: Sequence[str]) -> CheXNet:
+        """Return a network with another's weights and a head for other findings.
+
+        Parameters
+        ----------
+        other : CheXNet
+            Left as it is.
+        findings : sequence of str
+            Rows of the head for findings that ``other`` has are its own; those of others are
+            random.
+
+        Returns
+        -------
+        CheXNet
+            In training mode, on the CPU. Its ``provenance`` is the other's, with a note.
+
+        Raises
+        ------
+        ValueError
+            If the names do not do for findings.
+        """
+        model = cls(**other.options, findings=findings)
+        kept = [finding for finding in model.findings if finding in other.findings]
+        state = other.network.state_dict()
+        for key, drawn in model.classifier.state_dict().items():
+            old = state[f"{model.head}.{key}"]
+            for finding in kept:
+                drawn[model.findings.index(finding)] = old[other.findings.index(finding)]
+            state[f"{model.head}.{key}"] = drawn
+        model.network.load_state_dict(state)
+        note = f"a head for {', '.join(model.findings)}, random but for {', '.join(kept) or 'none'}"
+        notes = [*other.provenance.get("notes", []), note]
+        model.provenance = {**other.provenance, "notes": notes}
+        return model
+
+    @property
+    def head(self) -> str:
+        """Where in ``network`` the classifier is, such as ``classifier`` or ``fc``."""
+        parts = self.network.named_modules()
+        return [name for name, part in parts if isinstance(part, nn.Linear)][-1]
+
     @property
     def classifier(self) -> nn.Linear:
-        """The head: weight [14, C], bias [14]."""
-        return self.densenet.classifier
+        """The head: weight [F, C], bias [F]."""
+        return self.network.get_submodule(self.head)
 
     @property
     def options(self) -> dict:
-        """The arguments that make a network of this shape."""
+        """The arguments that, with ``findings``, make a network of this shape."""
         window = None if self.window is None else list(self.window)
         return {"arch": self.arch, "growth_rate": self.growth_rate, "window": window}
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the last feature map, after batch normalisation and ReLU.
+        """Return the last feature map, of which the mean is taken; a DenseNet's after its ReLU.
 
         Parameters
         ----------
         images : Tensor float32 [B, 1 or 3, H, W]
             Grey films in [0, 1], as :class:`chexlib.data.Batcher` gives them. H and W are at least
-            29.
+            ``smallest``, 29 for a DenseNet.
 
         Returns
         -------
         Tensor float32 [B, C, h, w]
-            From 0 up; h is ``(H + 3) // 32`` and w is ``(W + 3) // 32``: 7 for 224.
+            h and w are H and W divided by 32: of a DenseNet ``(H + 3) // 32``, 7 for 224.
 
         Raises
         ------
         ValueError
             If the shape is another one, or values are not in [0, 1].
         """
+        given = self._taken(images)
+        for name, part in self.network.named_children():
+            if name in ("avgpool", "classifier"):
+                break
+            given = part(given)
+        return relu(given, inplace=True) if isinstance(self.network, DenseNet) else given
+
+    def _taken(self, images: torch.Tensor) -> torch.Tensor:
+        """Refuse what is no batch of films; return what ``network`` is given of them."""
         # A look at values is a wait for a GPU, and cannot be compiled.
         fast = torch.compiler.is_compiling() or (self.training and images.is_cuda)
         check_films(images, values=not fast)
-        if min(images.shape[2:]) < SMALLEST:
+        if min(images.shape[2:]) < self.smallest:
             raise ValueError(
-                f"Expected images of at least {SMALLEST} px a side, got {list(images.shape)}. "
-                "Make larger ones: five halvings leave nothing of these."
+                f"Expected images of at least {self.smallest} px a side for {self.arch}, got "
+                f"{list(images.shape)}. Make larger ones: five halvings leave nothing of these."
             )
-        return relu(self.densenet.features(self.normalised(images)), inplace=True)
+        return self.normalised(images)
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what ``densenet`` is given of images [B, 1 or 3, H, W], whatever their values."""
+        """Return what ``network`` is given of images [B, 1 or 3, H, W], whatever their values."""
         if self.window is not None:
             # Here and not in the weights: zeros around an image mean the value 0 of this scale.
             black, white = self.window
@@ -270,13 +358,12 @@ class CheXNet(nn.Module):
         return torch.addcmul(self._shift, images, self._scale)  # one channel becomes three
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits [B, 14] of images [B, 1 or 3, H, W] in [0, 1]; see :meth:`features`."""
-        pooled = adaptive_avg_pool2d(self.features(images), 1)
-        return self.densenet.classifier(pooled.flatten(1))
+        """Return logits [B, F] of images [B, 1 or 3, H, W] in [0, 1]; see :meth:`features`."""
+        return self.network(self._taken(images))
 
     @torch.no_grad()
     def predict_proba(self, images: torch.Tensor) -> torch.Tensor:
-        """Return probabilities [B, 14] of images as for :meth:`features`, in testing mode.
+        """Return probabilities [B, F] of images as for :meth:`features`, in testing mode.
 
         Batch normalisation uses the statistics of training, whatever mode the network is in; the
         mode of every layer is as it was afterwards.
@@ -285,9 +372,14 @@ class CheXNet(nn.Module):
             return self(images).sigmoid()
 
     def __repr__(self) -> str:
-        """Name the architecture and its size, not its 430 parts; ``densenet`` shows them."""
+        """Name the architecture and its size, not its 430 parts; ``network`` shows them."""
+        parts = [self.arch]
+        if self.growth_rate is not None:
+            parts.append(f"growth rate {self.growth_rate}")
+        if self.findings != FINDINGS:
+            parts.append(f"{len(self.findings)} findings")
         n = sum(p.numel() for p in self.parameters())
-        return f"CheXNet({self.arch}, growth rate {self.growth_rate}, {n:,} parameters)"
+        return f"CheXNet({', '.join(parts)}, {n:,} parameters)"
 
 
 def _fetch(url: str, path: Path, digits: str) -> None:
@@ -330,7 +422,7 @@ def cost(model: CheXNet, *, size: int = 224) -> Cost:
     ----------
     model : CheXNet
     size : int
-        Pixels a side, from 29 up.
+        Pixels a side, from the network's smallest up.
 
     Returns
     -------
@@ -350,7 +442,7 @@ def cost(model: CheXNet, *, size: int = 224) -> Cost:
     (6968206, 5.67, 16.76)
     """
     with torch.device("meta"):
-        twin = type(model)(**model.options).to("meta")
+        twin = type(model)(**model.options, findings=model.findings).to("meta")
         images = torch.empty(2, 1, size, size)  # of one, 32 px leave nothing to normalise
     with FlopCounterMode(display=False) as forward:
         twin.eval()(images)

@@ -1,4 +1,4 @@
-"""Files of weights as plain data, and the tensors of a DenseNet whatever their names.
+"""Files of weights as plain data, and the tensors of a network whatever their names.
 
 A file that would run code is refused before it does. Every key of a file ends in the network or is
 named in an error: a head that is left at random scores about 0.5 and looks like a result
@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 
 from chexlib.files import write_atomically
+from chexlib.models.architectures import COUNTER, DENSE, FAMILIES, nearest, signature
 from chexlib.models.pickles import Declared, ForbiddenError, open_pickle
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ PLAIN = {
 LONGEST = 2000  # characters of a message: names in a file may be as long as it
 NO_SUM = "0" * 64  # where the sum of a file stands while it is computed
 
-STEM = "features.conv0.weight"
-COUNTER = ".num_batches_tracked"
 # DenseNet's first release had dots in module names, which PyTorch has forbidden since.
 LEGACY = re.compile(r"\b(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
@@ -289,55 +288,92 @@ class Named:
         Of a file, under its own keys.
     where : path or str
         For errors.
+    arch : str, optional
+        What the network is meant to be; by default what it is nearest to.
 
     Attributes
     ----------
+    arch : str
+        One of :data:`chexlib.models.ARCHITECTURES`.
     state, keys : dict of str to Tensor, dict of str to str
-        What lies where the DenseNet is, by torchvision's names, and the file's key for each.
+        What lies where the network is, by torchvision's names, and the file's key for each.
     outside : dict of str to Tensor
         What lies elsewhere, under the file's keys.
     prefix : str
-        Where the DenseNet is, such as ``module.densenet121.``.
+        Where the network is, such as ``module.densenet121.``.
+    head : str
+        torchvision's name of the last linear layer.
     wrapped_head : bool
         Whether the head is a ``Sequential``, as zoogzog's and arnoweng's are, with a sigmoid.
 
     Raises
     ------
     CheckpointError
-        If there is no DenseNet or more than one, or two keys mean the same tensor.
+        If there is no such network or more than one, or two keys mean the same tensor.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], where: object) -> None:
-        self.where, self.state, self.keys, self.wrapped_head = where, {}, {}, False
-        places = [key.removesuffix(STEM) for key in tensors if f".{key}".endswith(f".{STEM}")]
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], where: object, *, arch: str | None = None
+    ) -> None:
+        self.where, self.state, self.keys = where, {}, {}
+        families = {k: v for k, v in FAMILIES.items() if arch is None or arch in v}
+        places = [
+            (key.removesuffix(mark), mark)
+            for mark in families
+            for key in tensors
+            if f".{key}".endswith(f".{mark}")
+        ]
         if len(places) != 1:
             raise CheckpointError(
-                f"Expected one DenseNet in {where}, got {places or 'none'}: a key ends in {STEM} "
-                f"for each. Its first keys are {list(tensors)[:5]}. Save the state dict of one "
-                "DenseNet."
+                f"Expected one {arch or 'DenseNet, ResNet, ConvNeXt or EfficientNet'} of "
+                f"torchvision in {where}, got {[place for place, _ in places] or 'none'}: a key "
+                f"ends in {' or '.join(families)} for each. Its first keys are "
+                f"{list(tensors)[:5]}. Save the state dict of one network."
             )
-        [self.prefix] = places
+        [(self.prefix, mark)] = places
         self.outside = {k: v for k, v in tensors.items() if not k.startswith(self.prefix)}
         for key in [key for key in tensors if key not in self.outside]:
             name = LEGACY.sub(r"\1\2.", key.removeprefix(self.prefix))
-            if name in ("classifier.0.weight", "classifier.0.bias"):
-                name, self.wrapped_head = name.replace(".0.", "."), True
             if name in self.state:
                 raise CheckpointError(
                     f"Expected one key for {name} in {where}, got {self.keys[name]} and {key}. "
                     "Leave out one of them."
                 )
             self.state[name], self.keys[name] = tensors[key], key
+        self.arch = arch or nearest(self.state, families[mark])
+        self.stem, self.head, _ = signature(self.arch)
+        self.wrapped_head = self._rename_head() == "classifier.0" and self.arch in DENSE
+
+    def _rename_head(self) -> str | None:
+        """Give a linear layer within a ``Sequential``, beside dropout or a sigmoid, its name."""
+        root = self.head.split(".")[0]
+        heads = [
+            name.removesuffix(".weight")
+            for name, value in self.state.items()
+            if name.startswith(f"{root}.") and name.endswith(".weight") and value.ndim == 2
+        ]
+        if len(heads) != 1 or heads[0] == self.head:
+            return None
+        for part in ("weight", "bias"):
+            own, theirs = f"{self.head}.{part}", f"{heads[0]}.{part}"
+            if theirs in self.state:
+                if own in self.state:
+                    raise CheckpointError(
+                        f"Expected one key for {own} in {self.where}, got {self.keys[own]} and "
+                        f"{self.keys[theirs]}. Leave out one of them."
+                    )
+                self.state[own], self.keys[own] = self.state.pop(theirs), self.keys.pop(theirs)
+        return heads[0]
 
     @property
     def outputs(self) -> int | None:
         """Rows of the head; None without a head."""
-        head = self.state.get("classifier.weight")
+        head = self.state.get(f"{self.head}.weight")
         return None if head is None or head.ndim != 2 else len(head)
 
     def take_rows(self, rows: Sequence[int], *, of: int) -> None:
         """Keep these rows of a head of so many, in order; another head is left to be refused."""
-        for name in ("classifier.weight", "classifier.bias"):
+        for name in (f"{self.head}.weight", f"{self.head}.bias"):
             head = self.state.get(name)
             if head is not None and head.ndim and len(head) == of:
                 self.state[name] = head[rows]
@@ -381,7 +417,7 @@ class Named:
         if any(wrong.values()):
             first, second, third = (f"{len(x)} {what} {_listed(x)}" for what, x in wrong.items())
             raise CheckpointError(
-                f"Expected every tensor of the network and no other in {self.where}, got {first}, "
+                f"Expected every tensor of {self.arch} and no other in {self.where}, got {first}, "
                 f"{second} and {third}. Load it into the network it is from, and save that one's "
                 "state dict."
             )

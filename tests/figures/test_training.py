@@ -23,7 +23,7 @@ def test_stages_add_up_to_the_network(arch, layers):
 def test_channels_held_are_those_of_the_tensors_themselves():
     network = CheXNet(growth_rate=4).eval()
     seen = {}
-    for name, module in network.densenet.features.named_children():
+    for name, module in network.network.features.named_children():
         module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.shape}))
     network(torch.zeros(1, 3, 64, 64))
     parts = draw.stages(network, size=64)
@@ -35,7 +35,7 @@ def test_channels_held_are_those_of_the_tensors_themselves():
 def test_field_is_what_a_cell_depends_on():
     # Equal weights, and means in place of maxima: no gradient vanishes by chance.
     network = CheXNet(growth_rate=1).double().eval()
-    features = network.densenet.features
+    features = network.network.features
     features.pool0 = torch.nn.AvgPool2d(3, stride=2, padding=1)
     for module in features.modules():
         if isinstance(module, torch.nn.Conv2d):

@@ -103,7 +103,7 @@ def test_smoothgrad_lets_gradients_of_both_signs_cancel(small, images):
 
     row, grey = FINDINGS.index("Mass"), images[:1, :1].contiguous()
     ours = maps_by("smoothgrad", small, grey, "Mass", samples=6, noise=0.3)
-    noisy = Saliency(lambda film: small.densenet(small.normalised(film)))  # noise leaves [0, 1]
+    noisy = Saliency(lambda film: small.network(small.normalised(film)))  # noise leaves [0, 1]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         sizes = NoiseTunnel(noisy).attribute(
@@ -131,7 +131,7 @@ class TestFine:
 
     def test_layer_cam_is_as_autograd_has_it(self, small, images):
         kept = {}
-        relu = small.densenet.features.transition3.relu
+        relu = small.network.features.transition3.relu
 
         def keep(_module, _inputs, output):
             kept["maps"] = output
@@ -157,7 +157,7 @@ class TestCopiedBug:
         assert (true - true[:, :1]).abs().max() > 0.1
 
     def test_it_does_what_the_copied_lines_do(self, small, images):
-        features = small.densenet.features
+        features = small.network.features
         weights = list(features.parameters())[-2]
         assert weights is features.norm5.weight
         with torch.no_grad():

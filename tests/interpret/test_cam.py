@@ -55,11 +55,11 @@ def test_a_network_in_training_is_used_as_for_testing_and_left_alone(small, imag
     expected = class_activation_maps(small, images)
     before = {key: value.clone() for key, value in small.state_dict().items()}
     small.train()
-    small.densenet.features.norm0.eval()  # parts that are frozen stay so
+    small.network.features.norm0.eval()  # parts that are frozen stay so
     try:
         torch.testing.assert_close(class_activation_maps(small, images), expected)
         assert small.training
-        assert not small.densenet.features.norm0.training
+        assert not small.network.features.norm0.training
         assert all(p.requires_grad for p in small.parameters())
     finally:
         small.eval()

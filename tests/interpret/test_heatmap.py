@@ -32,7 +32,7 @@ class TestCells:
         # A network of means: nothing but the stem and the transitions' pooling, so that what a cell
         # sees ends inside the image, and its middle can be read from the gradient.
         model = CheXNet(growth_rate=12).eval().double()
-        layers = model.densenet.features
+        layers = model.network.features
         layers.pool0 = torch.nn.AvgPool2d(3, stride=2, padding=1)  # a maximum has no middle
         with torch.no_grad():
             for name, module in model.named_modules():

@@ -47,10 +47,10 @@ class TestSimilarity:
 
 class TestRandomised:
     def test_parts_are_replaced_from_the_head_down(self, small):
-        trained = {key: value.clone() for key, value in small.densenet.state_dict().items()}
+        trained = {key: value.clone() for key, value in small.network.state_dict().items()}
         before = set()
         for name, network in randomised(small):
-            now = network.densenet.state_dict()
+            now = network.network.state_dict()
             changed = {key for key in now if not torch.equal(now[key], trained[key])}
             assert before < changed, name
             assert all(any(key.startswith(part) for part in _down_to(name)) for key in changed)
@@ -58,7 +58,7 @@ class TestRandomised:
         # Every convolution and normalisation of the network is in some stage.
         parts = {key.rsplit(".", 1)[0] for key in trained}
         assert parts == {key.rsplit(".", 1)[0] for key in before}
-        assert all(torch.equal(v, trained[k]) for k, v in small.densenet.state_dict().items())
+        assert all(torch.equal(v, trained[k]) for k, v in small.network.state_dict().items())
 
     def test_it_is_seeded_and_leaves_the_generator_alone(self, small):
         state = torch.get_rng_state()

@@ -341,7 +341,7 @@ def containers():
 
 def networks():
     """Yield names and contents of whole networks with one thing wrong."""
-    model = CheXNet(growth_rate=1).densenet
+    model = CheXNet(growth_rate=1).network
     good = model.state_dict()
 
     def but(**changed):
@@ -421,9 +421,9 @@ def make(folder):
     """Yield the path of each file, and whether it is sound."""
     model = CheXNet(growth_rate=1)
     for name, content in (
-        ("sound", saved({"state_dict": model.densenet.state_dict(), "best": np.float64(1)})),
-        ("sound, old", saved(model.densenet.state_dict(), _use_new_zipfile_serialization=False)),
-        ("sound, table", safetensors.torch.save(model.densenet.state_dict())),
+        ("sound", saved({"state_dict": model.network.state_dict(), "best": np.float64(1)})),
+        ("sound, old", saved(model.network.state_dict(), _use_new_zipfile_serialization=False)),
+        ("sound, table", safetensors.torch.save(model.network.state_dict())),
     ):
         yield write(folder, name, content), True
     for name, program in pickles():

@@ -118,7 +118,7 @@ def test_no_bit_of_weights_is_taken_for_another(kind, tmp_path):
     if kind == "safetensors":
         save_checkpoint(model, path, metadata={"recipe": {"size": 96}})
     else:
-        torch.save(model.densenet.state_dict(), path)
+        torch.save(model.network.state_dict(), path)
     rng, content = random.Random(3), path.read_bytes()
     places = [rng.randrange(len(content)) for _ in range(BITS)]
     places += rng.sample(structure(path) if kind == "torch" else range(20_000), BITS // 3)

@@ -65,7 +65,7 @@ def apart(one, two):
     weights = [key for key in one if "running" not in key and "num_batches" not in key]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        start = CheXNet(growth_rate=1).densenet.state_dict()
+        start = CheXNet(growth_rate=1).network.state_dict()
 
     def largest(a, b):
         return max(float((a[key] - b[key]).abs().max()) for key in weights)
