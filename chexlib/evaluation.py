@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from chexlib import metrics
 from chexlib.data.splits import patient_split
+from chexlib.files import brief
 from chexlib.findings import FINDINGS
 from chexlib.metrics.readers import beside_readers, majority_of_others, over_readers
 from chexlib.metrics.thresholds import RULES
@@ -25,6 +26,8 @@ __all__ = ["STEPS", "Evaluation", "evaluate"]
 STEPS = ("checks", "ranking", "thresholds", "calibration", "subgroups", "readers")
 LEAST = 20
 """Films that a majority of readers calls, below which a score is not judged beside readers."""
+MOST = 50
+"""Groups of a further column: one with more is a number or a name, no grouping."""
 NONE = "No_Finding"
 
 
@@ -34,8 +37,10 @@ class Evaluation:
 
     Attributes
     ----------
-    labels, scores : DataFrame [N, 15]
-        The 14 findings and ``No_Finding``, whose score is the product of 1 - p over the findings.
+    labels, scores : DataFrame [N, F]
+        The findings; a label is NaN where nobody knows. Of NIH's 14 ``No_Finding`` as well, whose
+        score is the product of 1 - p over them: no other list says that there is nothing else.
+    n_patients : int
     tables : dict of str to DataFrame
         ``ranking`` (AUROC and average precision of each finding), ``operating_points`` (a row a
         rule and finding; thresholds chosen on half of the patients, reported on the others),
@@ -45,11 +50,12 @@ class Evaluation:
     mean : dict of str to tuple
         ``auroc`` and ``average_precision``: mean over the findings that have a value, low, high.
     notes : tuple of str
-        What could not be computed, and why.
+        What was left out or could not be computed, and why.
     """
 
     labels: pd.DataFrame
     scores: pd.DataFrame
+    n_patients: int
     tables: dict[str, pd.DataFrame]
     mean: dict[str, tuple[float, float, float]]
     notes: tuple[str, ...]
@@ -59,6 +65,8 @@ def evaluate(
     predictions: pd.DataFrame,
     labels: pd.DataFrame,
     *,
+    findings: Iterable[str] = FINDINGS,
+    by: Iterable[str] = (),
     readers: pd.DataFrame | None = None,
     trained_on: ArrayLike | None = None,
     resamples: int = 1000,
@@ -72,7 +80,14 @@ def evaluate(
     predictions : DataFrame [N]
         From :func:`chexlib.data.read_predictions`.
     labels : DataFrame [N]
-        Row by row the labels of the same films: :func:`chexlib.data.match_labels`.
+        Row by row the labels of the same films: :func:`chexlib.data.match_labels`. Of the columns
+        beside the findings ``patient`` has to be there; ``sex``, ``view`` and ``age`` make
+        subgroups where they are. A film whose label is NaN is left out of that finding.
+    findings : iterable of str
+        The labelled ones, in the order of the tables. Those without predictions are left out, as
+        are predictions without labels; notes name both.
+    by : iterable of str
+        Further columns of the labels that part the films into groups, at most :data:`MOST`.
     readers : DataFrame, optional
         What readers said of some of the films: :func:`chexlib.data.read_readers`.
     trained_on : array_like, optional
@@ -89,7 +104,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If rows do not belong together, all films are of one patient, or none was read.
+        If rows do not belong together, no finding is predicted and labelled, a column of ``by``
+        is none, all films are of one patient, or none was read.
     """
     predictions, labels = (x.reset_index(drop=True) for x in (predictions, labels))
     if not predictions["image"].equals(labels["image"]):
@@ -99,52 +115,86 @@ def evaluate(
     draws = metrics.Resamples(labels["patient"], resamples=resamples, seed=seed)
     if not draws.code.any():
         raise ValueError("Expected films of at least two patients, got one: no interval exists.")
-    truth = labels[list(FINDINGS)].assign(**{NONE: labels["no_finding"]})
-    p = predictions[list(FINDINGS)]
-    scores = p.assign(**{NONE: metrics.no_finding(p)})
+    used, notes = _used(list(findings), predictions, labels)
+    y, p, groups = labels[used], predictions[used], _groups(labels, by)
+    whole = set(used) == set(FINDINGS) and "no_finding" in labels
+    truth = y.assign(**{NONE: labels["no_finding"]}) if whole else y
+    scores = p.assign(**{NONE: metrics.no_finding(p)}) if whole else p
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", metrics.UndefinedWarning)
         step("checks")
-        findings = list(FINDINGS)
-        checks = pitfalls(truth[findings], p, labels["patient"], trained_on=trained_on)
-        crossed = pd.DataFrame(cross_auroc(truth[findings], p), columns=findings)
-        crossed.insert(0, "column", findings)
+        checks = pitfalls(y, p, labels["patient"], trained_on=trained_on)
+        crossed = pd.DataFrame(cross_auroc(y, p), columns=used)
+        crossed.insert(0, "column", used)
         step("ranking")
-        ranking, mean = _ranking(truth, scores, draws)
+        ranking, mean = _ranking(truth, scores, draws, findings=len(used))
         step("thresholds")
-        half = patient_split(labels, fractions={"choose": 0.5, "report": 0.5}, seed=seed)
+        halves = {"choose": 0.5, "report": 0.5}
+        half = patient_split(labels, fractions=halves, seed=seed, findings=used)
         points = _operating_points(truth, scores, half.to_numpy() == "report", draws)
         step("calibration")
         overall, bins = _calibration(truth, scores, draws)
         step("subgroups")
-        groups = {
-            "sex": labels["sex"],
-            "view": labels["view"],
-            "age": metrics.age_band(labels["age"]),
-        }
         subgroups = metrics.by_subgroup(truth, scores, groups, patient=draws)
         step("readers")
-        read = None if readers is None else _readers(readers, predictions, draws)
-    notes = dict.fromkeys(
-        str(warning.message) for warning in caught if warning.category is not DeprecationWarning
-    )
+        films = predictions[["image", *used]]
+        read = None if readers is None else _readers(readers, films, draws)
+    notes += [str(w.message) for w in caught if w.category is not DeprecationWarning]
+    vague = ranking["finding"][ranking["auroc"].notna() & ranking["auroc_low"].isna()]
+    if len(vague):
+        why = "fewer than two patients with or without, or no resample moves it"
+        notes.append(f"The interval of {', '.join(vague)} and of the mean: {why}.")
     tables = {"ranking": ranking, "operating_points": points, "calibration": overall}
     tables |= {"reliability": bins, "subgroups": subgroups, "checks": checks, "columns": crossed}
     tables |= {} if read is None else {"readers": read}
-    return Evaluation(truth, scores, tables, mean, tuple(notes))
+    n_patients = len(np.unique(draws.code))
+    return Evaluation(truth, scores, n_patients, tables, mean, tuple(dict.fromkeys(notes)))
+
+
+def _used(
+    findings: list[str], predictions: pd.DataFrame, labels: pd.DataFrame
+) -> tuple[list[str], list[str]]:
+    """Return the findings that have predictions and labels, and notes on what has not both."""
+    predicted = [name for name in predictions if name not in ("image", "path")]
+    labelled = [name for name in findings if name in labels and labels[name].notna().any()]
+    used = [name for name in labelled if name in predicted]
+    if not used:
+        raise ValueError(
+            f"Expected a finding with predictions and labels, got predictions of "
+            f"{brief(predicted)} and labels of {brief(labelled)}. Rename the columns of one file."
+        )
+    sides = (labelled, "labels but no predictions"), (predicted, "predictions but no labels")
+    apart = [(", ".join(name for name in side if name not in used), of) for side, of in sides]
+    notes = [f"{names}: {of}." for names, of in apart if names]
+    if "weight" in labels:
+        notes.append("Weighted figures: the column weight is not used, each film counts as one.")
+    return used, notes
+
+
+def _groups(labels: pd.DataFrame, by: Iterable[str]) -> dict[str, ArrayLike]:
+    """Return the groups that films are in; a missing value is none."""
+    for name in by:
+        if name not in labels or (labels[name].nunique() > MOST and name != "age"):
+            raise ValueError(
+                f"Expected a column of the labels with at most {MOST} values to part films by, got "
+                f"{brief(name)}; columns are {brief(list(labels))}."
+            )
+    groups = {name: labels[name] for name in ("sex", "view", *by) if name in labels}
+    groups = {name: column.replace("", None) for name, column in groups.items()}
+    return groups | ({"age": metrics.age_band(labels["age"])} if "age" in labels else {})
 
 
 def _ranking(
-    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples
+    truth: pd.DataFrame, scores: pd.DataFrame, draws: metrics.Resamples, *, findings: int
 ) -> tuple[pd.DataFrame, dict[str, tuple[float, float, float]]]:
     table = pd.DataFrame(
         {
             "finding": truth.columns,
-            "n_images": len(truth),
-            "n_patients": len(np.unique(draws.code)),
-            "n_positive": truth.sum().to_numpy(),
-            "prevalence": truth.mean().to_numpy(),
+            "n_images": truth.count().to_numpy(),
+            "n_patients": [len(np.unique(draws.code[truth[name].notna()])) for name in truth],
+            "n_positive": truth.sum().to_numpy(dtype=int),
+            "prevalence": truth.mean().to_numpy(dtype=float),
         }
     )
     mean = {}
@@ -156,8 +206,8 @@ def _ranking(
         table[name] = found.estimate
         table[f"{name}_low"], table[f"{name}_high"] = found.interval()
         # The mean of the literature is over the findings; "No Finding" is none.
-        findings = found[: len(FINDINGS)].mean()
-        mean[name] = tuple(float(x) for x in (findings.estimate, *findings.interval()))
+        over = found[:findings].mean()
+        mean[name] = tuple(float(x) for x in (over.estimate, *over.interval()))
     table["method"] = f"bootstrap by patient, {len(draws)} resamples"
     return table, mean
 
@@ -179,10 +229,12 @@ def _calibration(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     overall, bins = [], {}
     for name in truth.columns:
-        y, p = truth[name].to_numpy(), scores[name].to_numpy()
+        known = truth[name].notna().to_numpy()
+        y, p = truth[name].to_numpy()[known].astype(bool), scores[name].to_numpy()[known]
         prevalence = y.mean()
         row = {
             "finding": name,
+            "n_images": len(y),
             "prevalence": prevalence,
             "mean_probability": p.mean(),
             "brier": metrics.brier(y, p),
@@ -193,7 +245,7 @@ def _calibration(
             line = metrics.fit_platt(y, p)
             row |= {"slope": line.slope, "intercept": line.intercept}
         overall.append(row)
-        bins[name] = metrics.reliability(y, p, patient=draws)
+        bins[name] = metrics.reliability(y, p, patient=draws.select(known))
     bins = pd.concat(bins, names=["finding"]).reset_index("finding").reset_index(drop=True)
     return pd.DataFrame(overall), bins
 
@@ -202,7 +254,9 @@ def _readers(
     readers: pd.DataFrame, predictions: pd.DataFrame, draws: metrics.Resamples
 ) -> pd.DataFrame:
     """Set each finding's score beside each reader, and beside the mean of the readers."""
-    asked = [name for name in FINDINGS if name in readers]
+    asked = [name for name in predictions if name in readers and name != "image"]
+    if not asked:
+        raise ValueError("Expected reads of a finding with predictions and labels, got none.")
     wide = readers.pivot(index="image", columns="reader", values=asked)
     films = predictions["image"].isin(wide.index).to_numpy()
     if not films.any():

@@ -33,7 +33,7 @@ ADVICE = {
 }
 """What each check means for the AUROC, and what to do."""
 
-_SURE = 1e-4  # of p: fourteen columns are looked at together, and order is chosen among many
+_SURE = 1e-4  # of p: many columns are looked at together, and order is chosen among them
 
 
 def pitfalls(
@@ -48,7 +48,7 @@ def pitfalls(
     Parameters
     ----------
     labels, scores : DataFrame [N, F]
-        The same findings in the same order; scores are probabilities.
+        The same findings in the same order; scores are probabilities. Labels may be NaN.
     patient : array_like [N]
         The patient of each film.
     trained_on : array_like, optional
@@ -84,7 +84,8 @@ def pitfalls(
 def cross_auroc(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
     """Return the AUROC of each column of scores against each finding, ``[columns, findings]``.
 
-    NaN where a finding is on no film or on all.
+    A film whose label is NaN is left out of that finding; NaN where a finding is on no film or on
+    all.
 
     Examples
     --------
@@ -92,17 +93,24 @@ def cross_auroc(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
     array([[1., 0.],
            [0., 1.]])
     """
-    y, ranks = np.asarray(labels, dtype=float), rankdata(scores, axis=0)
-    n = y.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (ranks.T @ y - n * (n + 1) / 2) / (n * (len(y) - n))
+    y, scores = np.asarray(labels, dtype=float), np.asarray(scores)
+    area = np.empty((scores.shape[1], y.shape[1]))
+    # Findings that are known of the same films share the ranks.
+    masks, mask = np.unique(~np.isnan(y), axis=1, return_inverse=True)
+    for m, known in enumerate(masks.T):
+        here = y[np.ix_(known, mask == m)]
+        n = here.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            wins = rankdata(scores[known], axis=0).T @ here - n * (n + 1) / 2
+            area[:, mask == m] = wins / (n * (len(here) - n))
+    return area
 
 
 def _of_columns(labels: pd.DataFrame, scores: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     for name in labels.columns:
-        values, n = np.unique(scores[name]), int(labels[name].sum())
-        if n in (0, len(labels)):
-            yield "no positives", name, f"{n:,} of {len(labels):,} films have the finding"
+        values, n, of = np.unique(scores[name]), int(labels[name].sum()), labels[name].count()
+        if n in (0, of):
+            yield "no positives", name, f"{n:,} of {of:,} films have the finding"
         if len(values) == 1:
             yield "constant", name, f"every film has {values[0]:.3g}"
         elif len(values) == 2:
@@ -122,7 +130,9 @@ def _of_order(
         best, own = paired[k], area[k, k]
         if np.isnan(own):
             continue
-        pair = delong(labels[name], scores.iloc[:, [best, k]].to_numpy(), patient=patient)
+        known = labels[name].notna().to_numpy()
+        both = scores.to_numpy()[known][:, [best, k]]
+        pair = delong(labels[name][known], both, patient=np.asarray(patient)[known])
         signs = np.where(pair.auroc < 0.5, -1, 1) * (1, -1)
         if best != k and far[best, k] > far[k, k] and pair.contrast(signs).p_value < _SURE:
             yield (

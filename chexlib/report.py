@@ -9,7 +9,9 @@ import base64
 import html
 import io
 import json
+import re
 import shutil
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -18,19 +20,24 @@ from string import Template
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 from chexlib import metrics
 from chexlib.evaluation import LEAST, Evaluation, evaluate
 from chexlib.files import draft_of, sha256, write_csv
+from chexlib.findings import describe
 from chexlib.plots import BLUE, GREY, INK, ORANGE, forest, use_style
+from chexlib.plots.style import MARKERS
 from chexlib.text import estimate_text, p_text
 
 __all__ = ["evaluate", "write_report"]
 
 MANIFEST = "manifest.json"
+# Where a machine has one of these, names in Chinese are drawn with it.
+EAST = ("Noto Sans CJK TC", "Noto Sans CJK JP", "PingFang TC", "Heiti TC", "Microsoft JhengHei")
 
 
 def write_report(
@@ -181,21 +188,22 @@ def render(found: Evaluation, facts: Mapping[str, str]) -> str:
     )
     standing = subgroups[subgroups["p_adjusted"] < 0.05]
     order = ranking.dropna(subset="auroc").sort_values("auroc")
-    ends = [f"{row.auroc:.3f} ({row.finding})" for row in order.itertuples()]
+    ends = [f"{row.auroc:.3f} ({describe(row.finding).english})" for row in order.itertuples()]
     notes = _items(found.notes)
     parts = {
-        "n_films": f"{ranking['n_images'].iloc[0]:,}",
-        "n_patients": f"{ranking['n_patients'].iloc[0]:,}",
+        "n_films": f"{len(found.labels):,}",
+        "n_patients": f"{found.n_patients:,}",
         **{name: estimate_text(*ends, decimals=3) for name, ends in found.mean.items()},
         "facts": _items(f"{name}: {value}" for name, value in facts.items()),
-        "notes": f"<p>Not computed:</p><ul>{notes}</ul>" if notes else "",
-        "range": f" AUROC runs from {ends[0]} to {ends[-1]}.".replace("_", " ") if ends else "",
+        "notes": f"<p>Left out or not computed:</p><ul>{notes}</ul>" if notes else "",
+        "range": html.escape(f" AUROC runs from {ends[0]} to {ends[-1]}.") if ends else "",
         "checks": _checks(found.tables["checks"]),
         "readers": _readers_part(found.tables.get("readers")),
         "ranking": _table(
             "Ranking",
             ranking,
             {
+                "Films": _whole(ranking["n_images"]),
                 "Positive films": _whole(ranking["n_positive"]),
                 "Prevalence": ranking["prevalence"].map("{:.2%}".format),
                 "AUROC": _estimates(ranking, "auroc"),
@@ -208,17 +216,21 @@ def render(found: Evaluation, facts: Mapping[str, str]) -> str:
         ),
         "calibration": _calibration_table(calibration),
         "n_subgroups": len(subgroups),
-        "n_comparisons": subgroups["comparisons"].max(),
+        "n_comparisons": subgroups["p"].count(),
         "n_standing": len(standing),
         "subgroups": _subgroup_table(standing) if len(standing) else "",
     }
+    fonts = ["DejaVu Sans", *(name for name in EAST if name in get_font_names())]
     for draw in (draw_ranking, draw_curves, draw_calibration, draw_subgroups):
         png = io.BytesIO()
         with rc_context():  # the house style, and the caller's settings left as they were
             use_style()
+            rcParams["font.family"] = fonts
             draw(found).savefig(png, format="png", dpi=96)
         parts[draw.__name__] = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     page = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    if not _compared(found):
+        page = re.sub("<figure>.*draw_subgroups.*</figure>", "", page)
     return Template(page).substitute(parts)
 
 
@@ -229,6 +241,7 @@ def _operating_table(rule: str, part: pd.DataFrame) -> str:
         f"Rule: {titles.get(rule, rule.replace('_', ' of at least '))}",
         part,
         {
+            "Films": _whole(part[["tp", "fp", "fn", "tn"]].sum(axis=1).astype(int)),
             "Threshold": part["threshold"].map("{:.3g}".format),
             "Called": part["called"].map("{:.1%}".format),
             **{title: _estimates(part, name) for title, name in figures.items()},
@@ -242,7 +255,7 @@ def _calibration_table(table: pd.DataFrame) -> str:
         **{"calibration_error": 4, "slope": 2, "intercept": 2},
     }
     columns = table.reindex(columns=list(decimals))
-    shown = {
+    shown = {"Films": _whole(table["n_images"])} | {
         name.replace("_", " ").capitalize(): columns[name].map(
             lambda x, n=n: "undefined" if pd.isna(x) else f"{x:.{n}f}"
         )
@@ -254,6 +267,7 @@ def _calibration_table(table: pd.DataFrame) -> str:
 def _subgroup_table(table: pd.DataFrame) -> str:
     shown = {
         "Group": table["attribute"] + ": " + table["group"],
+        "Films": _whole(table["n_films"]),
         "Positive films": _whole(table["n_positive"]),
         "AUROC": _estimates(table),
         "Less films outside": _estimates(table, "difference"),
@@ -271,10 +285,11 @@ def _readers_part(table: pd.DataFrame | None) -> str:
     if table is None:
         return "<p>No reads were given.</p>"
     whole = table[table["reader"] == "mean"].set_index("finding")["n_positive"]
-    few = ", ".join(whole.index[whole < LEAST]).replace("_", " ")
+    few = html.escape(", ".join(describe(name).english for name in whole.index[whole < LEAST]))
     rows = table[table["finding"].map(whole) >= LEAST]
     columns = {
         "Reader": rows["reader"],
+        "Films": _whole(rows["n_images"]),
         "Positive films": _whole(rows["n_positive"]),
         "False alarms": rows["false_positive_rate"].map("{:.1%}".format),
         "Reader's sensitivity": rows["sensitivity"].map("{:.2f}".format),
@@ -288,7 +303,7 @@ def _readers_part(table: pd.DataFrame | None) -> str:
 
 def _table(caption: str, rows: pd.DataFrame, columns: Mapping[str, Iterable[str]]) -> str:
     """Return an HTML table of texts, a line a finding."""
-    frame = pd.DataFrame({"Finding": rows["finding"].str.replace("_", " "), **columns})
+    frame = pd.DataFrame({"Finding": [describe(x).english for x in rows["finding"]], **columns})
     with pd.option_context("display.max_colwidth", None):
         text = frame.to_html(index=False, border=0).replace("<th>", '<th scope="col">')
     inside = text.partition(">")[2]
@@ -314,14 +329,14 @@ def _items(lines: Iterable[str]) -> str:
 
 def draw_ranking(found: Evaluation) -> Figure:
     """Draw AUROC and average precision of each finding with their intervals."""
-    figure = Figure(figsize=(9.5, 5.2))
     table = found.tables["ranking"]
+    figure = Figure(figsize=(9.5, _height(found)))
     axes = figure.subplots(1, 2, sharey=True)
     for ax, name, title in zip(
         axes, ("auroc", "average_precision"), ("AUROC", "Average precision"), strict=True
     ):
         ends = (_around(table[name], table[f"{name}_{end}"]) for end in ("low", "high"))
-        forest(ax, list(table["finding"]), table[name], *ends)
+        forest(ax, [_label(x) for x in table["finding"]], table[name], *ends)
         ax.set(title=title, xlabel="with 95% interval by patient")
     axes[0].axvline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes[1].plot(table["prevalence"], range(len(table)), "|", color=INK, markersize=12)
@@ -331,7 +346,7 @@ def draw_ranking(found: Evaluation) -> Figure:
 
 def draw_curves(found: Evaluation) -> Figure:
     """Draw the ROC and precision-recall curves, a panel a finding."""
-    figure = Figure(figsize=(9.5, 6.2))
+    figure = Figure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", metrics.OneClassWarning)  # an empty panel says it
         curves = zip(
@@ -351,9 +366,9 @@ def draw_curves(found: Evaluation) -> Figure:
 
 def draw_calibration(found: Evaluation) -> Figure:
     """Draw the reliability curve of each finding on logarithmic axes."""
-    figure = Figure(figsize=(9.5, 6.2))
+    figure = Figure()
     bins = found.tables["reliability"]
-    least = max(bins.loc[bins["predicted"] > 0, "predicted"].min() / 2, 1e-5)
+    least = max(1e-5, bins.loc[bins["predicted"] > 0, "predicted"].min() / 2)  # or NaN
     for ax, name in _panels(figure, found):
         part = bins[bins["finding"] == name]
         x = part["predicted"].clip(lower=least)
@@ -368,29 +383,61 @@ def draw_calibration(found: Evaluation) -> Figure:
 
 
 def draw_subgroups(found: Evaluation) -> Figure:
-    """Draw differences in AUROC by sex and by view."""
-    figure = Figure(figsize=(9.5, 5.2))
-    table = found.tables["subgroups"]
-    axes = figure.subplots(1, 2, sharey=True)
-    pairs = (("sex", "M", "Men less women"), ("view", "PA", "PA less AP"))
-    for ax, (attribute, group, title) in zip(axes, pairs, strict=True):
-        part = table[(table["attribute"] == attribute) & (table["group"] == group)]
-        part = part.set_index("finding").reindex(found.labels.columns)
-        ends = (_around(part["difference"], part[f"difference_{end}"]) for end in ("low", "high"))
-        forest(ax, list(part.index), part["difference"], *ends)
+    """Draw differences in AUROC between groups, a panel an attribute."""
+    compared = _compared(found)
+    rows = max(1, -(-len(compared) // 2))
+    room = 0.4 + 0.8 * max(map(len, compared.values()), default=0)  # lines that a legend takes
+    figure = Figure(figsize=(9.5, rows * (_height(found) + 0.3 * room)))
+    grid = figure.subplots(rows, min(2, max(1, len(compared))), sharey=True, squeeze=False)
+    names, axes = [_label(name) for name in found.labels], _used_of(grid, len(compared))
+    for ax, (attribute, groups) in zip(axes, compared.items(), strict=True):
+        for k, (group, part) in enumerate(groups):
+            one = part.set_index("finding").reindex(found.labels.columns)
+            gap, *ends = (one[f"difference{end}"] for end in ("", "_low", "_high"))
+            place = {"label": f"{_label(group)} less others", "series": k, "n_series": len(groups)}
+            forest(ax, names, gap, *(_around(gap, end) for end in ends), **place)
+        ax.set_ylim(len(names) - 0.5 + room, -0.5)
+        ax.legend(loc="lower right")
         ax.axvline(0, color=GREY, linestyle=":", linewidth=1)
-        ax.set(title=title, xlabel="difference in AUROC, 95% interval")
+        ax.set(title=_label(attribute), xlabel="difference in AUROC, 95% interval")
         ax.locator_params(axis="x", nbins=5)
     return figure
 
 
+def _compared(found: Evaluation) -> dict[str, list[tuple[str, pd.DataFrame]]]:
+    """Return the groups that are compared, by attribute; bands of age and many are too many."""
+    rows = found.tables["subgroups"].dropna(subset="difference")
+    parts = rows[rows["attribute"] != "age"].groupby("attribute", sort=False)
+    groups = {name: list(part.groupby("group", sort=False)) for name, part in parts}
+    return {name: some for name, some in groups.items() if len(some) <= len(MARKERS)}
+
+
+def _height(found: Evaluation) -> float:
+    """Return the inches of a forest with a line a finding."""
+    return max(2.5, 0.7 + 0.3 * found.labels.shape[1])
+
+
 def _panels(figure: Figure, found: Evaluation) -> Iterator[tuple[Axes, str]]:
     names = list(found.labels.columns)
-    axes = figure.subplots(3, -(-len(names) // 3), sharex=True, sharey=True)
-    for ax, name in zip(axes.flat, names, strict=False):
-        ax.set_title(name.replace("_", " "), fontsize=9)
-        ax.tick_params(labelsize=8)
+    rows, columns = -(-len(names) // 5), min(5, len(names))
+    figure.set_size_inches(max(4.5, 1.9 * columns), max(3.2, 0.5 + 1.9 * rows))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for k, (ax, name) in enumerate(zip(_used_of(axes, len(names)), names, strict=True)):
+        ax.set_title(_label(name, 20), fontsize=9)
+        ax.tick_params(labelsize=8, labelbottom=k + columns >= len(names))
         yield ax, name
+
+
+def _used_of(axes: np.ndarray, n: int) -> Iterator[Axes]:
+    """Return the first of some axes, and remove the others."""
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return axes.flat[:n]
+
+
+def _label(name: str, width: int = 32) -> str:
+    """Return a name as a figure shows it, in lines of so many characters."""
+    return textwrap.fill(describe(name).english, width).replace("$", r"\$")
 
 
 def _around(estimate: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -23,10 +23,15 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Labels, in the format of NIH's Data_Entry_2017_v2020.csv. Default: NIH's own.",
+            help="CSV of labels: image or path, findings as columns of 0, 1 or nothing or as one "
+            "column of names, and what is known of patient, age, sex, view. Default: NIH's own.",
             show_default=False,
         ),
     ] = None,
+    findings: Annotated[str | None, typer.Option(help="Which, by commas.")] = None,
+    separator: Annotated[str, typer.Option(help="Between names in a column.")] = "|",
+    uncertain: Annotated[str | None, typer.Option(help="What -1 means in --labels.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Column of groups; repeatable.")] = None,
     readers: Annotated[
         Path | None,
         typer.Option(
@@ -60,14 +65,16 @@ def evaluate(
     """Report on predictions: one HTML page and CSV tables, with intervals by patient.
 
     AUROC and average precision, thresholds chosen on half of the patients and reported on the
-    other, calibration, and differences by sex, view and age; what may be wrong where an AUROC is
-    strange. [bold]Not for clinical use.[/]
+    other, calibration, and differences by sex, view, age and [cyan]--by[/] columns of your own;
+    what may be wrong where an AUROC is strange. A film that has no label of a finding is left out
+    of it; -1 is [cyan]positive[/], [cyan]negative[/] or [cyan]missing[/]. Predicted patients whose
+    [cyan]split[/] is train are named. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
     [cyan]chexlib evaluate predictions.csv[/]
 
-    [cyan]chexlib evaluate predictions.csv --labels my_labels.csv --out report[/]
+    [cyan]chexlib evaluate predictions.csv --labels my_labels.csv --by site --out report[/]
 
     [cyan]chexlib evaluate predictions.csv --readers reads.csv --trained-on train_list.txt[/]
     """
@@ -79,9 +86,11 @@ def evaluate(
             load_labels,
             match_labels,
             patients_of,
+            read_labels,
             read_predictions,
             read_readers,
         )
+        from chexlib.findings import FINDINGS, own_name
         from chexlib.text import estimate_text
 
         folder = out if out is not None else Path(f"{predictions.stem}-report")
@@ -92,14 +101,25 @@ def evaluate(
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("reading", total=len(evaluation.STEPS) + 2)
             step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
-            films = read_predictions(predictions)
-            known = load_labels(labels)
+            names, trained = findings.split(",") if findings else None, None
+            options = {"findings": names, "separator": separator, "uncertain": uncertain}
+            if labels:
+                known, own = read_labels(labels, **options)
+            else:
+                known, own = load_labels(), tuple(map(own_name, names or FINDINGS))
+            films = read_predictions(predictions, findings=names if labels else own)
+            if trained_on:
+                trained = patients_of(trained_on, known)
+            elif "split" in known:
+                trained = known["patient"][known["split"].str.lower().str.startswith("train")]
             truth = match_labels(films, known, source=str(predictions))
             found = evaluation.evaluate(
                 films,
                 truth,
-                readers=read_readers(readers) if readers else None,
-                trained_on=patients_of(trained_on, known) if trained_on else None,
+                findings=own,
+                by=by or (),
+                readers=read_readers(readers, findings=own) if readers else None,
+                trained_on=trained,
                 resamples=resamples,
                 seed=seed,
                 step=step,

@@ -7,7 +7,7 @@
 
 import importlib
 
-from chexlib.data.labels import load_boxes, load_labels, read_labels
+from chexlib.data.labels import load_boxes, load_labels, read_boxes, read_labels
 from chexlib.data.networks import load_networks, load_relabelled
 from chexlib.data.predictions import (
     match_films,

@@ -39,6 +39,11 @@ TITLES = {
     "weight": ("weight", "sampleweight"),
     "joined": ("findinglabels", "findings", "labels", "finding", "label", "diagnoses", "diagnosis"),
 }  # fmt: skip
+_BOX = {
+    **{name: TITLES[name] for name in ("image", "patient")},
+    **{"finding": ("finding", "findinglabel", "label"), "x": ("x",), "y": ("y",)},
+    **{"width": ("width", "w"), "height": ("height", "h")},
+}
 _NIH = {
     "Follow-up #": "follow_up", "OriginalImage[Width": "width", "Height]": "height",
     "OriginalImagePixelSpacing[x": "spacing_x", "y]": "spacing_y",
@@ -170,6 +175,48 @@ def load_boxes(path: str | Path | None = None) -> pd.DataFrame:
     out = raw[["Image Index", "Finding Label", "x", "y", "w", "h"]]
     out = out.set_axis(["image", "finding", "x", "y", "width", "height"], axis=1)
     return out.assign(finding=read.converted("Finding Label", normalise))
+
+
+def read_boxes(path: str | Path) -> pd.DataFrame:
+    """Return boxes of one's own, from a CSV of one box a row.
+
+    Parameters
+    ----------
+    path : path
+        The image (titled as for :func:`read_labels`), ``finding``, ``x`` and ``y`` of the left top
+        corner, ``width`` and ``height``, in pixels of the film; if wanted ``patient``.
+
+    Returns
+    -------
+    DataFrame
+        ``image`` (text as written), ``finding`` (:func:`chexlib.findings.own_name`), ``x``, ``y``,
+        ``width``, ``height``, and where the file has it ``patient`` (text).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing or a value is none: names file, row (header is row 1) and column.
+    """
+    read = own_table(path, "boxes", "Correct it.")
+    keys = {re.sub("[^a-z]", "", title.lower()): title for title in read.frame.columns[::-1]}
+    titles = {name: next(filter(keys.get, known), None) for name, known in _BOX.items()}
+    missing = [name for name, key in titles.items() if key is None and name != "patient"]
+    if missing:
+        raise ValueError(
+            f"Expected columns image, finding, x, y, width and height in {path}, found no "
+            f"{' and no '.join(missing)} among {brief(list(read.frame.columns))}."
+        )
+    out = {name: read.frame[keys[key]].str.strip() for name, key in titles.items() if key}
+    for name in ("image", "finding"):
+        read.refuse(out[name] == "", keys[titles[name]], "a name")
+    for name in ("x", "y", "width", "height"):
+        rule = number(0, above=name in ("width", "height"))
+        out[name] = numbers(out[name])
+        read.refuse(~rule.good(out[name]), keys[titles[name]], rule.expected)
+    out |= {"image": out["image"].map(original), "finding": out["finding"].map(own_name)}
+    return pd.DataFrame(out)
 
 
 def read_labels(

@@ -82,7 +82,7 @@ def read_predictions(
     return out
 
 
-def read_readers(path: str | Path) -> pd.DataFrame:
+def read_readers(path: str | Path, *, findings: Sequence[str] = FINDINGS) -> pd.DataFrame:
     """Return what readers said of films, from a CSV of one row a read.
 
     Parameters
@@ -90,14 +90,15 @@ def read_readers(path: str | Path) -> pd.DataFrame:
     path : path
         ``image``, ``reader`` and a column for each finding that was asked for, with 0 and 1 or
         ``NO`` and ``YES``. ``Image Index``, ``Image ID`` and ``Reader ID`` are known too, findings
-        by any alias of :func:`chexlib.findings.normalise`.
+        by any alias of :func:`chexlib.findings.own_name`.
+    findings : sequence of str
+        Those that are looked for; by default NIH's 14.
 
     Returns
     -------
     DataFrame [N]
-        ``image``, ``reader`` (text) and bool columns in the order of
-        :data:`chexlib.findings.FINDINGS`. ``attrs["unused"]`` lists the columns that are none of
-        these.
+        ``image``, ``reader`` (text) and bool columns in the order of ``findings``.
+        ``attrs["unused"]`` lists the columns that are none of these.
 
     Raises
     ------
@@ -115,9 +116,8 @@ def read_readers(path: str | Path) -> pd.DataFrame:
         key = re.sub("[^a-z]", "", title.lower())
         name = known.get(key, key)
         if name not in ("image", "reader"):
-            try:
-                name = normalise(title)
-            except ValueError:
+            name = own_name(title)
+            if name not in findings:
                 unused.append(title)
                 continue
         if name in columns:
@@ -126,7 +126,7 @@ def read_readers(path: str | Path) -> pd.DataFrame:
                 f"{brief(title)}."
             )
         columns[name] = title
-    asked = [name for name in FINDINGS if name in columns]
+    asked = [name for name in findings if name in columns]
     if not {"image", "reader"} <= columns.keys() or not asked:
         raise ValueError(
             f"Expected columns 'image', 'reader' and at least one finding in {path}, got "
@@ -192,7 +192,8 @@ def match_labels(
             f"{source}, row {row + 2}, and {int((place < 0).sum())} without labels in all. Give "
             "the label file that belongs to these images."
         )
-    return labels.iloc[place].reset_index(drop=True)
+    films = labels.iloc[place].reset_index(drop=True)
+    return films.assign(image=predictions["image"].to_numpy())
 
 
 def match_films(wanted: Iterable[str], names: Iterable[str], *, strict: bool = True) -> np.ndarray:

@@ -23,7 +23,8 @@ class Films(NamedTuple):
 
     ``labels`` bool and ``scores`` float, both ``[N, F]``; ``weight`` float ``[N]``, above 0, or
     None; ``single`` whether the caller gave one finding as ``[N]``; ``names`` of the columns;
-    ``kept`` bool ``[N]``, which of the films given are here: those of weight 0 are left out.
+    ``kept`` bool ``[N]``, which of the films given are here: those of weight 0 are left out;
+    ``known`` bool ``[N, F]``, where there is a label: where not, ``labels`` is False.
     """
 
     labels: NDArray[np.bool_]
@@ -32,6 +33,7 @@ class Films(NamedTuple):
     single: bool
     names: tuple[str, ...]
     kept: NDArray[np.bool_]
+    known: NDArray[np.bool_]
 
     @property
     def mass(self) -> NDArray[np.float64]:
@@ -63,6 +65,7 @@ def check_films(
     probabilities: bool = False,
     one_finding: bool = False,
     both_classes: bool = False,
+    unknown: bool = False,
 ) -> Films:
     """Check labels and scores and bring them to ``[N, F]``.
 
@@ -81,6 +84,9 @@ def check_films(
         Whether scores must lie in [0, 1].
     one_finding, both_classes : bool
         Whether there must be one finding, and films with and without a finding.
+    unknown : bool
+        Whether a label may be NaN: nobody knows it. Who asks must leave such films out of that
+        finding.
 
     Raises
     ------
@@ -107,20 +113,25 @@ def check_films(
         raise ValueError(
             f"Expected as many columns of labels as of scores, got {y.shape[1]} and {s.shape[1]}."
         )
+    known = np.ones(y.shape, dtype=bool)
+    if unknown and y.dtype.kind in "fO":
+        known = ~pd.isna(y)
+        y = np.where(known, y, 0)
     y = as_bool("labels", y, "The order of arguments is labels, then scores.")
     s = _as_scores(s, probabilities=probabilities)
     n_findings = max(y.shape[1], s.shape[1])
-    y, s = (np.broadcast_to(x, (len(x), n_findings)) for x in (y, s))
+    y, s, known = (np.broadcast_to(x, (len(x), n_findings)) for x in (y, s, known))
     if len(names) != n_findings:
         names = ("",) if single else tuple(f"column {column}" for column in range(n_findings))
     weight, kept = None, np.ones(len(y), dtype=bool)
     if sample_weight is not None:
         weight = check_weight(sample_weight, len(y))
         kept = weight > 0
-        y, s, weight = (y, s, weight) if kept.all() else (y[kept], s[kept], weight[kept])
+        if not kept.all():
+            y, s, known, weight = (x[kept] for x in (y, s, known, weight))
     if both_classes and (not y.any() or y.all()):
         raise ValueError("Expected films of both classes, got one. Use films of both.")
-    return Films(y, s, weight, single, names, kept)
+    return Films(y, s, weight, single, names, kept, known)
 
 
 def check_patients(patient: ArrayLike, n: int | None = None) -> NDArray[np.intp]:

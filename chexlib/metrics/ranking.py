@@ -5,7 +5,8 @@ table of calling every film positive that scores at least as much. Tied scores m
 they must: no threshold can part them.
 
 Every function takes one finding, ``[N]``, or several, ``[N, F]``, and weights. A weight may be a
-count: a row of a table of scores that stands for many films.
+count: a row of a table of scores that stands for many films. A label may be NaN where nobody knows
+it: the film is then left out of that finding.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def counts_by_threshold(
     Parameters
     ----------
     labels : array_like [N] or [N, F]
-        bool, or numbers that are 0 or 1.
+        bool, or numbers that are 0 or 1; NaN where nobody knows.
     scores : array_like [N] or [N, F]
         Any finite numbers, larger where the finding is likelier.
     sample_weight : array_like [N], optional
@@ -147,8 +148,8 @@ def counts_by_threshold(
     >>> counts.threshold, counts.tp, counts.fp
     (array([inf, 0.9, 0.7, 0.1]), array([0., 1., 2., 2.]), array([0., 0., 1., 2.]))
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    found = _all_counts(films)
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    found = all_counts(films)
     return found[0] if films.single else found
 
 
@@ -166,8 +167,8 @@ def roc(
     >>> curve.sensitivity, curve.auroc
     (array([0. , 0.5, 0.5, 1. , 1. ]), 0.75)
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    curves = [_roc(counts) for counts in _all_counts(films)]
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    curves = [_roc(counts) for counts in all_counts(films)]
     warn_one_class("roc", films, np.isnan([curve.auroc for curve in curves]))
     return curves[0] if films.single else curves
 
@@ -180,8 +181,8 @@ def precision_recall(
     Parameters and errors are those of :func:`counts_by_threshold`. Without positives, recall is
     NaN, with a :class:`~chexlib.metrics.OneClassWarning`.
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    curves = [_precision_recall(counts) for counts in _all_counts(films)]
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    curves = [_precision_recall(counts) for counts in all_counts(films)]
     undefined = np.isnan([curve.average_precision for curve in curves])
     warn_one_class("precision_recall", films, undefined)
     return curves[0] if films.single else curves
@@ -198,7 +199,7 @@ def auroc(
     Parameters
     ----------
     labels : array_like [N] or [N, F]
-        bool, or numbers that are 0 or 1.
+        bool, or numbers that are 0 or 1; NaN where nobody knows.
     scores : array_like [N] or [N, F]
         Any finite numbers, larger where the finding is likelier.
     sample_weight : array_like [N], optional
@@ -215,8 +216,8 @@ def auroc(
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    values = np.array([_roc(counts).auroc for counts in _all_counts(films)])
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    values = np.array([_roc(counts).auroc for counts in all_counts(films)])
     warn_one_class("auroc", films, np.isnan(values))
     return films.squeeze(values)
 
@@ -241,8 +242,8 @@ def average_precision(
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    values = np.array([_precision_recall(c).average_precision for c in _all_counts(films)])
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    values = np.array([_precision_recall(c).average_precision for c in all_counts(films)])
     warn_one_class("average_precision", films, np.isnan(values))
     return films.squeeze(values)
 
@@ -299,21 +300,25 @@ def auroc_standard_error(
     return float(error) if error.ndim == 0 else error
 
 
-def _all_counts(films: Films) -> list[CountsByThreshold]:
-    return [_counts(y, s, films.mass) for y, s in zip(films.labels.T, films.scores.T, strict=True)]
+def all_counts(films: Films) -> list[CountsByThreshold]:
+    """Return the 2x2 tables of each finding, of the films whose label is known."""
+    columns = zip(films.labels.T, films.scores.T, films.known.T, strict=True)
+    return [_counts(y[known], s[known], films.mass[known]) for y, s, known in columns]
 
 
 def _counts(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> CountsByThreshold:
+    if not len(labels):  # no label is known: curves of two points, without a value
+        return CountsByThreshold(np.full(2, np.inf), np.zeros(2), np.zeros(2), 0.0, 0.0)
     order = np.argsort(-scores, kind="stable")
     labels, scores, weight = labels[order], scores[order], weight[order]
     last = np.flatnonzero(np.diff(scores, append=-np.inf))  # the last film of each distinct score
-    tp, fp = np.cumsum(labels * weight), np.cumsum(~labels * weight)
+    tp, fp = (np.concatenate([[0.0], np.cumsum(kind * weight)[last]]) for kind in (labels, ~labels))
     return CountsByThreshold(
         threshold=np.concatenate([[np.inf], scores[last]]),
-        tp=np.concatenate([[0.0], tp[last]]),
-        fp=np.concatenate([[0.0], fp[last]]),
+        tp=tp,
+        fp=fp,
         positives=float(tp[-1]),
         negatives=float(fp[-1]),
     )

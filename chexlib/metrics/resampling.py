@@ -387,7 +387,8 @@ def resampled(
         :func:`~chexlib.metrics.auroc` and :func:`~chexlib.metrics.average_precision` take a path
         that is about two hundred times faster than calling them.
     labels, scores : array_like [N] or [N, F]
-        See :func:`chexlib.metrics.inputs.check_films`.
+        See :func:`chexlib.metrics.inputs.check_films`. Labels may be NaN, where the metric admits
+        it: those two do.
     draws : Resamples, or array_like [N]
         What to resample; patients stand for ``Resamples(patient)``.
     sample_weight : array_like [N], optional
@@ -412,7 +413,7 @@ def resampled(
     >>> bool(low < found.estimate < high)
     True
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
     draws = draws_of(films.kept, draws)
     if not films.kept.all():
         labels, scores = np.asarray(labels)[films.kept], np.asarray(scores)[films.kept]
@@ -558,6 +559,7 @@ def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]
     2 l those between it and the level before.
     """
     y, s = films.labels[:, k], films.scores[:, k]
+    n = films.known[:, k] & ~y
     level = np.unique(s[y])
     place = np.searchsorted(level, s, side="left") + np.searchsorted(level, s, side="right")
     shape = (2 * len(level) + 1, len(draws.drawn))
@@ -566,7 +568,7 @@ def _bins(films: Films, k: int, draws: Resamples) -> tuple[coo_array, coo_array]
         entries = (films.mass[rows], (row, draws.code[rows]))
         return coo_array(entries, shape=(n_rows, shape[1])).tocsr()
 
-    return by_patient(~y, place[~y], shape[0]), by_patient(y, place[y] // 2, len(level))
+    return by_patient(n, place[n], shape[0]), by_patient(y, place[y] // 2, len(level))
 
 
 def _auroc_from_bins(negative: NDArray, positive: NDArray) -> NDArray[np.float64]:

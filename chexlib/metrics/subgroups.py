@@ -19,6 +19,8 @@ from chexlib.metrics.ranking import auroc
 from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, draws_of, resampled
 
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
+_COLUMNS = "attribute group finding n_films n_patients n_positive estimate low high difference "
+_COLUMNS += "difference_low difference_high p p_adjusted comparisons"
 
 
 def age_band(age: ArrayLike) -> pd.Categorical:
@@ -27,7 +29,7 @@ def age_band(age: ArrayLike) -> pd.Categorical:
     Parameters
     ----------
     age : array_like [N]
-        Years, at least 0.
+        Years, at least 0; a missing age, NaN, is in no band.
 
     Examples
     --------
@@ -35,8 +37,8 @@ def age_band(age: ArrayLike) -> pd.Categorical:
     ['0-17', '18-39', '80+']
     """
     age = np.asarray(age, dtype=float)
-    if not (age >= 0).all():
-        raise ValueError("Expected ages of at least 0, got one below or missing.")
+    if (age < 0).any():
+        raise ValueError(f"Expected ages of at least 0, got {np.nanmin(age):g}.")
     names = ["0-17", "18-39", "40-59", "60-79", "80+"]
     return pd.cut(age, [0, 18, 40, 60, 80, np.inf], right=False, labels=names)
 
@@ -59,7 +61,8 @@ def by_subgroup(
     Parameters
     ----------
     labels, scores : array_like [N] or [N, F]
-        Tables give their column names to the rows.
+        Tables give their column names to the rows. A film whose label is NaN is left out of that
+        finding.
     groups : DataFrame or mapping of str to array_like [N]
         Attributes such as ``{"sex": …, "view": …}``. Films with a missing value are in no group of
         that attribute, and not outside one either.
@@ -75,10 +78,11 @@ def by_subgroup(
     Returns
     -------
     DataFrame
-        A row for each attribute, group and finding: ``attribute group finding n_films n_patients
-        n_positive estimate low high difference difference_low difference_high p p_adjusted
-        comparisons``. ``difference`` is the group's figure less that of the films outside; of an
-        attribute with two groups, only the first row has it, since the second says the same again.
+        A row for each attribute, group and finding, none where there is no group: ``attribute
+        group finding n_films n_patients n_positive estimate low high difference difference_low
+        difference_high p p_adjusted comparisons``. ``difference`` is the group's figure less that
+        of the films outside; of an attribute with two groups, only the first row has it, since the
+        second says the same again.
         ``p`` and interval agree; ``p_adjusted`` is for all ``comparisons`` of the table
         (:meth:`~chexlib.metrics.Bootstrap.p_adjusted`). An attribute with one group has no
         difference. Average precision rises with prevalence: differences in it are no
@@ -99,25 +103,22 @@ def by_subgroup(
     0     F      195            1
     1     M      205            1
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    n = len(films.kept)
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    n, given = len(films.kept), np.where(films.known, films.labels, np.nan)
     draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
 
     def on(inside: NDArray[np.bool_]) -> tuple[Bootstrap, NDArray[np.bool_]]:
         """Resample some films; also say for which findings they are enough."""
         weight = None if films.weight is None else films.weight[inside]
-        y, s, who = films.labels[inside], films.scores[inside], draws.select(inside)
-        enough = [
-            min(len(np.unique(who.code[kind])) for kind in (column, ~column)) >= at_least
-            for column in y.T
-        ]
+        y, s, who = given[inside], films.scores[inside], draws.select(inside)
+        enough = np.minimum(*(_patients(who, kind) for kind in (y == 1, y == 0))) >= at_least
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OneClassWarning)  # a NaN in the table says it
-            return resampled(metric, y, s, who, sample_weight=weight), np.array(enough)
+            return resampled(metric, y, s, who, sample_weight=weight), enough
 
     rows, gaps = [], []
-    for attribute, given in dict(groups).items():
-        values = pd.Categorical(given)
+    for attribute, column in dict(groups).items():
+        values = pd.Categorical(column)
         if len(values) != n:
             raise ValueError(f"Expected {attribute} of {n} films, got {len(values)} values.")
         values = values[films.kept]
@@ -131,8 +132,8 @@ def by_subgroup(
                 "attribute": attribute,
                 "group": str(values.categories[k]),
                 "finding": films.names,
-                "n_films": int(inside.sum()),
-                "n_patients": len(np.unique(draws.code[inside])),
+                "n_films": films.known[inside].sum(axis=0),
+                "n_patients": _patients(draws.select(inside), films.known[inside]),
                 "n_positive": films.labels[inside].sum(axis=0),
                 "estimate": found.estimate,
             }
@@ -147,10 +148,17 @@ def by_subgroup(
                 replicates[:, both] = gap.replicates.reshape(replicates.shape)[:, both]
             rows.append(pd.DataFrame(row))
             gaps.append(replicates)
+    if not rows:
+        return pd.DataFrame(columns=_COLUMNS.split())
     table = pd.concat(rows, ignore_index=True)
     together = Bootstrap(table["difference"].to_numpy(), np.hstack(gaps), draws)
     table["p"], table["p_adjusted"] = together.p_value(), together.p_adjusted()
     return table.assign(comparisons=int(table["p"].notna().sum()))
+
+
+def _patients(draws: Resamples, films: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return how many patients have some of the films [N, F]."""
+    return np.array([np.count_nonzero(np.bincount(draws.code[column])) for column in films.T])
 
 
 def _ends(found: Bootstrap, enough: NDArray[np.bool_], level: float) -> list[NDArray]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chexlib.metrics.agreement import TwoByTwo
 from chexlib.metrics.inputs import Films, UndefinedWarning, check_films, check_share, warn_one_class
-from chexlib.metrics.ranking import CountsByThreshold, counts_by_threshold
+from chexlib.metrics.ranking import CountsByThreshold, all_counts
 from chexlib.metrics.resampling import (
     RESAMPLES,
     Bootstrap,
@@ -109,7 +109,8 @@ def choose(
     Parameters
     ----------
     labels, scores : array_like [N] or [N, F]
-        See :func:`chexlib.metrics.inputs.check_films`.
+        See :func:`chexlib.metrics.inputs.check_films`. A film whose label is NaN is left out of
+        that finding.
     rule : callable
         :func:`youden`, :func:`max_f1`, or one made by :func:`at_sensitivity`,
         :func:`at_specificity` or :func:`min_cost`.
@@ -129,8 +130,8 @@ def choose(
     >>> choose(labels, scores, youden), choose(labels, scores, at_sensitivity(1))
     (0.6, 0.3)
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
-    every = counts_by_threshold(films.labels, films.scores, sample_weight=films.weight)
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
+    every = all_counts(films)
     chosen = np.full(len(every), np.nan)
     for k, counts in enumerate(every):
         if counts.positives and counts.negatives:
@@ -230,7 +231,8 @@ def operating_points(
     Parameters
     ----------
     labels, scores : DataFrame [N, F]
-        With the findings' names as columns, in one order.
+        With the findings' names as columns, in one order. A film whose label is NaN is left out of
+        that finding.
     thresholds : array_like [F]
         From :func:`choose`, on other films. NaN gives a row without figures.
     patient, sample_weight, level, resamples, seed
@@ -242,7 +244,7 @@ def operating_points(
         ``finding threshold tp fp fn tn prevalence called`` and, for each of sensitivity,
         specificity, ppv, npv and f1, its value, ``…_low`` and ``…_high``.
     """
-    films = check_films(labels, scores, sample_weight=sample_weight)
+    films = check_films(labels, scores, sample_weight=sample_weight, unknown=True)
     draws = draws_of(films.kept, patient, resamples=resamples, seed=seed)
     thresholds = check_thresholds(thresholds, films.scores)
     if thresholds.shape != (len(films.names),):
@@ -251,7 +253,8 @@ def operating_points(
             f"{thresholds.shape}."
         )
     chosen = ~np.isnan(thresholds)
-    given = films._replace(labels=films.labels[:, chosen], scores=films.scores[:, chosen])
+    columns = {name: getattr(films, name)[:, chosen] for name in ("labels", "scores", "known")}
+    given = films._replace(**columns)
     table = _table(thresholds[chosen], given, draws, figures=_FIGURES, level=level)
     n = table[["tp", "fp", "fn", "tn"]].sum(axis=1)
     table.insert(5, "prevalence", (table["tp"] + table["fn"]) / n)
@@ -493,13 +496,15 @@ def _at(
 ) -> tuple[dict[str, NDArray], dict[str, list[Estimate]]]:
     """Return the four cells and the figures at thresholds: of one finding, or one a finding."""
     y, call = films.labels, films.scores >= cut
-    kinds = {"tp": call & y, "fp": call & ~y, "fn": ~call & y, "tn": ~call & ~y}
+    no = films.known & ~y
+    kinds = {"tp": call & y, "fp": call & no, "fn": ~call & y, "tn": ~call & no}
     # Without weights the cells stay whole numbers.
     weight = np.ones(len(y), dtype=int) if films.weight is None else films.weight
     cells = {name: weight @ kind for name, kind in kinds.items()}
     found = {}
     for name in figures:
         counted, among = np.broadcast_arrays(*_FIGURES[name](y, call))
+        among = among & films.known
         found[name] = proportions(
             counted, among, draws, name=name, weight=films.weight, level=level
         )

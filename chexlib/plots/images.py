@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patheffects import Normal, Stroke
 
-from chexlib.findings import FINDINGS, INFO
+from chexlib.findings import FINDINGS, describe
 from chexlib.plots.style import panels
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def contact_sheet(
         sick = render(Film(**person, severity={finding: 0.75}), size=size)
         both = np.hstack([healthy.image, sick.image])
         mask = np.hstack([np.zeros_like(sick.masks[finding]), sick.masks[finding]])
-        film(ax, both, title=INFO[finding].english, mask=mask)
+        film(ax, both, title=describe(finding).english, mask=mask)
     return figure
 
 
@@ -372,7 +372,7 @@ def explanation(pixels: NDArray[np.uint8], explained: Explanation) -> Figure:
         2, columns=2, width=8.6, height=4.2 * max(1.0, high / wide), layout="constrained"
     )
     film(axes[0], small, title="the film")
-    said = f"{INFO[name].english}: probability {explained.probabilities[name]:.3f}"
+    said = f"{describe(name).english}: probability {explained.probabilities[name]:.3f}"
     if explained.preparation.ten_crop:
         said += " (ten crops)"
     boxes = explained.boxes[name] * share

@@ -107,7 +107,7 @@ def test_age_bands():
     ("make", "message"),
     [
         (lambda: age_band([-1]), "ages"),
-        (lambda: age_band([np.nan]), "ages"),
+        (lambda: age_band([np.nan, -2]), "got -2"),
         (lambda: by_subgroup([0, 1], [0, 1], {"sex": ["M"]}), "sex of 2 films"),
         (lambda: by_subgroup([0, 1], [0, 1], {"sex": ["M", "F"]}, patient=[1]), "each of 2"),
     ],

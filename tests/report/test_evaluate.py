@@ -249,3 +249,15 @@ def test_patients_of_a_list_are_found(films, csv, tmp_path):
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "there")])
     assert done.exit_code == 1
     assert "stranger.png" in done.output
+
+
+def test_some_of_nihs_findings_are_enough(films, csv, tmp_path):
+    some = ["Image Index", "Mass", "Pleural_Thickening"]
+    pd.read_csv(csv)[some].to_csv(csv, index=False)
+    arguments = ["evaluate", str(csv), "--resamples", "100", "--out", str(tmp_path / "r")]
+    refused = CliRunner().invoke(app, arguments)
+    assert "missing: Atelectasis" in refused.output
+    done = CliRunner().invoke(app, [*arguments, "--findings", "mass, Pleural Thickening"])
+    assert done.exit_code == 0, done.output
+    ranking = pd.read_csv(tmp_path / "r" / "ranking.csv")
+    assert ranking["finding"].tolist() == some[1:]  # and no "No Finding" of two
