@@ -86,7 +86,8 @@ def test_cells_are_short(path):
         lines = [line for line in source.splitlines() if line.strip()]
         assert tags or max(map(len, lines), default=0) <= WIDTH, cell.source
         lines = [line for line in lines if not line.startswith(("import ", "from "))]
-        assert len(lines) <= (26 if tags else 12), cell.source
+        most = 40 if "say[" in source else 26 if tags else 12
+        assert len(lines) <= most, cell.source
         assert not cell.source.rstrip().endswith(";"), cell.source
 
 
@@ -95,7 +96,8 @@ def test_sentences_that_quote_numbers_are_shown_alone(path):
     """Their code is hidden: on the page by a tag, in JupyterLab by the cell's own mark."""
     for cell in code_cells(path):
         if re.search(r"^say\(", cell.source, flags=re.MULTILINE):
-            assert cell.metadata.get("tags") == ["remove-input"], cell.source
+            tags = set(cell.metadata["tags"]) - {"nbval-ignore-output"}  # of a live run
+            assert tags == {"remove-input"}, cell.source
             assert cell.metadata.get("jupyter") == {"source_hidden": True}, cell.source
             [shown] = [output for output in cell.outputs if "text/markdown" in output.data]
             assert "{{" not in shown.data["text/markdown"]
@@ -104,7 +106,7 @@ def test_sentences_that_quote_numbers_are_shown_alone(path):
 @each_notebook
 def test_says_what_it_takes_and_what_it_gives(path):
     cells = nbformat.read(path, as_version=4).cells
-    opening = "\n".join(cell.source for cell in cells[:2])
+    opening = "\n".join(cell.source for cell in cells[:6])  # its answer and its figure stand first
     assert opening.startswith("# ")
     assert re.search(r"minutes?\b", opening)
     assert any("{exercise}" in cell.source for cell in cells)
