@@ -24,11 +24,19 @@ def cache(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Where the cache goes. Default: where [cyan]open_dataset[/] looks for it, below "
-            "[cyan]CHEXLIB_CACHE[/] or the user's cache folder."
+            help="Where the cache goes. Default: below [cyan]CHEXLIB_CACHE[/] or the user's cache "
+            "folder, where [cyan]open_dataset[/] or [cyan]own_data[/] looks for these films."
         ),
     ] = None,
+    *,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    fit: Annotated[
+        str,
+        typer.Option(
+            help="What becomes of films that are no squares: squash, as NIH's were, or pad, which "
+            "keeps their shape."
+        ),
+    ] = "squash",
     workers: Annotated[
         int | None, typer.Option(help="Processes. Default: all cores, two at least.")
     ] = None,
@@ -56,12 +64,13 @@ def cache(
     [cyan]chexlib cache /data/chest-xray14/images --verify[/]
     """
     from chexlib.data.cache import ImageCache
+    from chexlib.data.dataset import own_folder
     from chexlib.data.sources import find_radiographs
-    from chexlib.files import cache_home, legible
+    from chexlib.files import legible
 
-    folder = folder or cache_home() / f"chest-xray14-{size}"
     console = terminal()
     films = find_radiographs(source)
+    folder = folder or own_folder(source, films, size=size, fit=fit)
     console.print(f"{len(films.names):,} films in {escape(legible(str(source)))}", soft_wrap=True)
     if verify:
         with bars("wrong") as bar:
@@ -69,8 +78,8 @@ def cache(
         console.print(f"[green]as promised[/] every film in {escape(str(folder))}", soft_wrap=True)
         return
     with bars() as bar:
-        progress = partial(bar, "read")
-        built = ImageCache.build(films, folder, size=size, workers=workers, progress=progress)
+        options = {"size": size, "fit": fit, "workers": workers, "progress": partial(bar, "read")}
+        built = ImageCache.build(films, folder, **options)
     rejected = built.index["status"] == "rejected"
     ready = f"[green]ready[/] {(~rejected).sum():,} films of {built.size} px in "
     console.print(ready + escape(str(built.folder)), soft_wrap=True)

@@ -47,7 +47,7 @@ class Film(NamedTuple):
     """What the index says of a film; see :class:`ImageCache`."""
 
     image: str
-    patient: int | None
+    patient: int | str | None
     source: str
     stamp: str
     source_height: int | None = None
@@ -314,7 +314,7 @@ class ImageCache:
     images : uint8 memmap, shape (N, size, size)
         Read-only; a rejected film is black.
     index : DataFrame
-        One row a film, in the order of ``images``: ``image`` (name), ``patient`` (Int64),
+        One row a film, in the order of ``images``: ``image`` (name), ``patient`` (Int64, or text),
         ``source``, ``stamp`` (size and time of the file), ``source_height``, ``source_width``,
         ``spacing_x``, ``spacing_y`` (mm per pixel of the source), ``view``, ``sha256`` (of the
         source file), ``crc32`` (of the row), ``status`` (``ok`` or ``rejected``) and ``reason``.
@@ -324,7 +324,8 @@ class ImageCache:
         self.folder, self._promised = promised.path.parent, promised
         self.size, self.fit = promised.size, promised.fit
         frame = pd.DataFrame(promised.films, columns=list(Film._fields))
-        self.index = frame.astype({"patient": "Int64", "crc32": "Int64"})
+        texts = any(isinstance(film.patient, str) for film in promised.films)
+        self.index = frame.astype({"patient": object if texts else "Int64", "crc32": "Int64"})
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> ImageCache:

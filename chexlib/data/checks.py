@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 DAMAGED = "The file is damaged or is another file."
-MAX_COLUMNS = 10_000
 
 
 class Rule(NamedTuple):
@@ -121,6 +120,18 @@ class CheckedTable:
                 "fetch or install it again."
             ) from error
 
+    def titles(self, name: Callable[[str], str]) -> dict[str, str]:
+        """Return the title of each column by what a function calls it, no two the same."""
+        titles: dict[str, str] = {}
+        for title in self.frame.columns:
+            if (called := name(title)) in titles:
+                raise ValueError(
+                    f"Expected each column once in {self.path}, got {brief(titles[called])} and "
+                    f"{brief(title)}."
+                )
+            titles[called] = title
+        return titles
+
     def refuse(self, bad: pd.Series | np.ndarray, column: str, expected: str) -> None:
         """Raise with the first row that is bad."""
         if np.any(bad):
@@ -185,19 +196,14 @@ def own_table(path: str | Path, what: str, advice: str) -> CheckedTable:
         rows.pop()
     if not rows:
         raise ValueError(f"Expected at least one film in {path}, got the header alone.")
-    if len(header) > MAX_COLUMNS:
-        raise ValueError(
-            f"Expected at most {MAX_COLUMNS:,} columns in {path}, got {len(header):,}. Give a "
-            "table with a row a film."
-        )
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(
                 f"Expected {len(header)} values between {separator!r} in {path}, row {number}, got "
                 f"{len(row)}. A value that holds this mark, such as a decimal comma, needs quotes."
             )
-    raw = pd.DataFrame(rows, columns=header, dtype="str")
-    return CheckedTable(path, {}, frame=raw, advice=advice)
+    raw = pd.DataFrame(rows, columns=[title.strip() for title in header], dtype="str")
+    return CheckedTable(path, {}, frame=raw.loc[:, raw.columns != ""], advice=advice)
 
 
 def numbers(column: pd.Series) -> pd.Series:

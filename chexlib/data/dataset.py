@@ -18,7 +18,7 @@ from chexlib.data.cache import ImageCache
 from chexlib.data.labels import load_boxes, load_labels, read_labels
 from chexlib.data.phantom import VERSION, PhantomSource, boxes_of, noisy_labels, population
 from chexlib.data.predictions import match_films
-from chexlib.data.sources import find_radiographs
+from chexlib.data.sources import NIH_NAME, find_radiographs
 from chexlib.data.splits import (
     CHEXNET_FRACTIONS,
     assert_no_patient_overlap,
@@ -31,6 +31,8 @@ from chexlib.findings import FINDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import ArrayLike
+
     from chexlib.data.sources import Films
 
 # Of the phantom's splits: how many patients when nobody says otherwise, the number of the first,
@@ -41,11 +43,8 @@ SPLITS = {
     "test": (1800, 4_000_001, [0, 1]),
 }
 # What files of labels call them.
-PARTS = {
-    **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+PARTS = {"train": "train", "training": "train", "train_val": "train", "test": "test"}
+PARTS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val") | {"testing": "test"}
 FEW = 10  # patients with a finding, below which a network can hardly learn it
 log = logging.getLogger(__name__)
 
@@ -212,18 +211,18 @@ def _kept(
     if not good.any():
         raise ValueError(
             f"Expected films of the {len(films):,} with labels in {cache.folder}, found none of "
-            f"them, such as {brief(films['image'].iloc[0])}. Build the cache of these films."
+            f"them: {brief(list(films['image'][:3]))}. Build the cache of these films."
         )
-    if bad.any():
-        log.warning(
-            "%s films were rejected and are left out, such as %s; the reasons are in %s",
-            f"{bad.sum():,}",
-            legible(films["image"][bad].iloc[0]),
-            cache.folder / "rejected.csv",
-        )
-    if (rows < 0).any():
-        log.warning("%s films with labels are not there: left out", f"{(rows < 0).sum():,}")
+    _left_out(films["image"], rows < 0, "with labels are not there")
+    why = f"were rejected, for reasons in {cache.folder / 'rejected.csv'}"
+    _left_out(films["image"], bad, why)
     return films[good].reset_index(drop=True), rows[good].astype(np.int64)
+
+
+def _left_out(names: ArrayLike, which: np.ndarray, why: str) -> None:
+    if which.any():
+        film = legible(np.asarray(names)[which][0])
+        log.warning("%s films %s and are left out, such as %s", f"{which.sum():,}", why, film)
 
 
 def own_folder(source: str | Path, films: Films, *, size: int, fit: str = "squash") -> Path:
@@ -235,7 +234,7 @@ def own_folder(source: str | Path, films: Films, *, size: int, fit: str = "squas
     place = Path(source).absolute()
     digest = hashlib.sha256(str(place).encode(errors="surrogateescape")).hexdigest()[:8]
     name = f"{legible(place.stem)}-{digest}"
-    if all(patient is not None for patient in films.patients):
+    if sum(map(bool, map(NIH_NAME.fullmatch, films.names))) > len(films.names) / 2:
         name = "chest-xray14"
     return cache_home() / f"{name}-{size}{'' if fit == 'squash' else f'-{fit}'}"
 
@@ -297,83 +296,50 @@ def own_data(
     if set(fractions) != set(SPLITS):
         raise ValueError(f"Expected fractions of {tuple(SPLITS)}, got {dict(fractions)}.")
     table, names = read_labels(labels, findings=findings, **options)
-    known = table[list(names)].notna().any(axis=1)
+    known = table[list(names)].notna().any(axis=1).to_numpy()
     source = find_radiographs(images)
-    paths = np.array(source.paths, dtype=object)
-    place = pd.Index(source.names).get_indexer(table["image"])
-    place = match_films(np.where(place >= 0, paths[place], table["image"]), paths, strict=False)
-    there = source.some(np.unique(place[place >= 0]))
-    if not there.names:
-        raise ValueError(
-            f"Expected films of {labels} in {images}, found none: one is "
-            f"{brief(table['image'].iloc[0])} in the labels, another {brief(paths[0])} in the "
-            "folder. Give the folder from which the labels' paths start."
-        )
+    both = zip(source.names, source.paths, strict=True)  # a list may give a film another name
+    path = [path if path.endswith(name) else name for name, path in both]
+    place = match_films(table["image"], path, strict=False)
+    there = np.isin(np.arange(len(path)), place)
+    if not there.any():
+        match_films(table["image"], path)  # says so
     folder = folder or own_folder(images, source, size=size, fit=fit)
-    cache = ImageCache.build(there, folder, size=size, fit=fit, progress=progress)
-    if extra := len(paths) - len(there.names):
-        log.warning("%s films in %s have no labels: left out", f"{extra:,}", images)
-    if not known.all():
-        log.warning("%s films have no finding that is known: left out", f"{(~known).sum():,}")
-    image = pd.Series(np.where(place >= 0, np.array(source.names, dtype=object)[place], None))
-    films, rows = _kept(table[known], image[known], cache)
-    part = _parts(films, names, fractions, seed, str(labels))
-    values = films[list(names)].to_numpy()
-    values = values if values.dtype == bool else values.astype(np.float32)
-    data = {}
-    for split in SPLITS:
-        mine = (part == split).to_numpy()
-        chosen = films[mine].reset_index(drop=True)
-        data[split] = Dataset("own", split, chosen, cache, rows[mine], values[mine], None, names)
-    assert_no_patient_overlap(**{split: one.films for split, one in data.items()})
-    _warn_of_few(data)
-    return data
-
-
-def _parts(
-    films: pd.DataFrame,
-    findings: tuple[str, ...],
-    fractions: Mapping[str, float],
-    seed: int,
-    path: str,
-) -> pd.Series:
-    """Return the part of each film: the file's own, and what it lacks cut from train."""
-    said = films.get("split", pd.Series("train", index=films.index))
-    part = said.str.lower().map(PARTS)
+    chosen = source.some(np.flatnonzero(there))
+    cache = ImageCache.build(chosen, folder, size=size, fit=fit, progress=progress)
+    _left_out(path, ~there, f"in {images} have no labels")
+    _left_out(table["image"], ~known, "have no finding that is known")
+    named = pd.Series(np.where(place >= 0, np.array(source.names, dtype=object)[place], None))
+    films, rows = _kept(table[known], named[known], cache)
+    part = films.get("split", pd.Series("train", index=films.index)).str.lower().map(PARTS)
     if part.isna().any():
         film = films[part.isna()].iloc[0]
         raise ValueError(
-            f"Expected a split of train, val or test for each film in {path}, got "
+            f"Expected a split of train, val or test for each film in {labels}, got "
             f"{brief(film['split'])} for {brief(film['image'])}. Correct it."
         )
-    lacking = [name for name in SPLITS if name not in set(part)]
-    if lacking:
-        shares = {name: fractions[name] for name in ("train", *lacking)}
-        shares = {name: share / sum(shares.values()) for name, share in shares.items()}
-        mine = films[part == "train"]
-        cut = patient_split(mine, fractions=shares, seed=seed, findings=findings)
-        part = cut.astype(object).reindex(films.index).fillna(part)
-        text = "%s cut from the films by patient, at random (seed %s)"
-        log.warning(text, " and ".join(lacking), seed)
-    return part
-
-
-def _warn_of_few(data: dict[str, Dataset]) -> None:
-    """Say which findings are too rare to be learned, or to be judged."""
-    train = data["train"]
-    few = [
-        f"{name} ({count})"
-        for name, mask in zip(train.findings, train.labels.T == 1, strict=True)
-        if (count := len(set(train.patients[mask]))) < FEW
-    ]
+    if cut := [split for split in SPLITS if split not in set(part)]:
+        shares = pd.Series({split: fractions[split] for split in ("train", *cut)})
+        shares, mine = dict(shares / shares.sum()), films[part == "train"]
+        drawn = patient_split(mine, fractions=shares, seed=seed, findings=names)
+        part = drawn.astype(object).reindex(films.index).fillna(part)
+        log.warning("%s cut from train by patient, at random (seed %s)", " and ".join(cut), seed)
+    parts = {split: films[part == split] for split in SPLITS}
+    assert_no_patient_overlap(**parts)
+    values = films[list(names)].to_numpy()
+    values = values if values.dtype == bool else values.astype(np.float32)
+    few = []
+    for finding in names:
+        count = [one["patient"][one[finding] == 1].nunique() for one in parts.values()]
+        if count[0] < FEW or 0 in count:
+            few.append(f"{finding} {count}")
     if few:
-        log.warning("Fewer than %s patients of train have: %s", FEW, ", ".join(few))
-    for split in ("val", "test"):
-        labels = data[split].labels
-        none = ~((labels == 1).any(0) & (labels == 0).any(0))
-        if none.any():
-            names = ", ".join(np.array(train.findings)[none])
-            log.warning("%s has not both films with and without: %s", split, names)
+        log.warning("Few patients of train, val or test have: %s", ", ".join(few))
+    data = {}
+    for split, one in parts.items():
+        place, own = one.index, one.reset_index(drop=True)
+        data[split] = Dataset("own", split, own, cache, rows[place], values[place], None, names)
+    return data
 
 
 def _phantom(

@@ -75,9 +75,10 @@ def read_dicom(data: bytes, name: str) -> tuple[np.ndarray, tuple[float, float] 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values are checked here, one by one
         film = _Attributes(_header(data), name)
-        grey = _oriented(film, _displayed(film, _cells(film, _refuse_others(film))))
+        stored = _displayed(film, _cells(film, _refuse_others(film)))
+        grey, spacing = _oriented(film, stored, _spacing(film))
     view = film.text("ViewPosition")
-    return grey, _spacing(film), view if view in ("PA", "AP") else None
+    return grey, spacing, view if view in ("PA", "AP") else None
 
 
 class _DeflatedError(Exception):
@@ -332,23 +333,26 @@ def _looked_up(film: _Attributes, keyword: str, values: np.ndarray) -> tuple[np.
     return table[np.clip(np.floor(values) - first, 0, entries - 1).astype(np.intp)], bits
 
 
-def _oriented(film: _Attributes, grey: np.ndarray) -> np.ndarray:
+def _oriented(
+    film: _Attributes, grey: np.ndarray, spacing: tuple[float, float] | None
+) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Turn the image so that its rows run to the patient's left and its columns to the feet."""
     value = film.value("PatientOrientation")
     parts = [] if value is None or isinstance(value, (str, int, float)) else [str(p) for p in value]
     if len(parts) != 2 or not all(parts):
-        return grey  # as it was stored: nothing says otherwise
+        return grey, spacing  # as it was stored: nothing says otherwise
     row, column = (part.upper()[0] for part in parts)
     found = f"patient orientation {parts[0]}\\{parts[1]}"
     lateral, do = row in "AP" or column in "AP", "Choose the frontal film."
     film.require(not lateral, "a frontal film", f"{found}, a lateral one", do)
     if row in "HF" and column in "LR":
         grey, row, column = grey.T, column, row
+        spacing = spacing and spacing[::-1]
     good = row in "LR" and column in "HF"
     film.require(good, "an orientation such as L\\F", found, "Repair it.")
     if row == "R":
         grey = grey[:, ::-1]
-    return grey[::-1] if column == "H" else grey
+    return grey[::-1] if column == "H" else grey, spacing
 
 
 def _spacing(film: _Attributes) -> tuple[float, float] | None:

@@ -7,9 +7,9 @@ of the first thing that is wrong; nothing is dropped or repaired silently.
 
 from __future__ import annotations
 
-import ast
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,41 +25,34 @@ if TYPE_CHECKING:
 
 SEXES, VIEWS = ("M", "F"), ("PA", "AP")
 MAX_NAMES = 1000  # findings of one column; a text that nobody joined has a name a film
-# How the columns of others are titled, their letters alone, the first that is there before others.
+# How others title a column, its letters alone: the first that is there, before others.
 TITLES = {
-    "image": (
-        "path", "imagepath", "filepath", "image", "imageindex", "imageid", "imagename", "filename",
-        "file",
-    ),
-    "patient": ("patient", "patientid", "subject", "subjectid"),
-    "age": ("age", "patientage", "ageyears"),
-    "sex": ("sex", "gender", "patientsex", "patientgender", "patientsexdicom"),
-    "view": ("view", "viewposition", "projection", "appa"),
-    "split": ("split", "partition", "subset"),
-    "weight": ("weight", "sampleweight"),
-    "joined": ("findinglabels", "findings", "labels", "finding", "label", "diagnoses", "diagnosis"),
-}  # fmt: skip
-_BOX = {
-    **{name: TITLES[name] for name in ("image", "patient")},
-    **{"finding": ("finding", "findinglabel", "label"), "x": ("x",), "y": ("y",)},
-    **{"width": ("width", "w"), "height": ("height", "h")},
+    "image": "path imagepath filepath image imageindex imageid imagename filename file",
+    "patient": "patient patientid subject subjectid",
+    "age": "age patientage ageyears",
+    "sex": "sex gender patientsex patientgender patientsexdicom",
+    "view": "view viewposition projection appa",
+    "split": "split partition subset",
+    "weight": "weight sampleweight",
+    "joined": "findinglabels findings labels finding label diagnoses diagnosis",
 }
+_BOX = {name: TITLES[name] for name in ("image", "patient")}
+_BOX |= {"finding": "finding findinglabel label", "x": "x", "y": "y"}
+_BOX |= {"width": "width w", "height": "height h"}
 _NIH = {
     "Follow-up #": "follow_up", "OriginalImage[Width": "width", "Height]": "height",
     "OriginalImagePixelSpacing[x": "spacing_x", "y]": "spacing_y",
 }  # fmt: skip
-EMPTY = ("", "nan", "na", "n/a", "none", "null")
+EMPTY = ("", "nan", "na", "n/a", "null")
 OTHER = np.inf
-_VALUES = {
-    **dict.fromkeys(EMPTY, np.nan),
-    **dict.fromkeys(("0", "0.0", "false"), 0.0),
-    **dict.fromkeys(("1", "1.0", "true"), 1.0),
-    **dict.fromkeys(("-1", "-1.0"), -1.0),
-}
-_UNCERTAIN = {"positive": 1.0, "negative": 0.0, "missing": np.nan}
+_VALUES = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "-1": -1, "-1.0": -1}
+_VALUES |= dict.fromkeys(EMPTY, np.nan)
+_UNCERTAIN = {"positive": 1.0, "negative": 0.0, "missing": np.nan, None: np.nan}
 _SEXES = {"male": "M", "m": "M", "female": "F", "f": "F"}
 # The patient that a path names: CheXpert's folders, and NIH's files.
 _PATIENT = re.compile(r"(?:^|/)(patient\d+(?=/)|\d{8}(?=_\d{3}\.png$))")
+
+
 log = logging.getLogger(__name__)
 
 
@@ -200,21 +193,20 @@ def read_boxes(path: str | Path) -> pd.DataFrame:
         If a column is missing or a value is none: names file, row (header is row 1) and column.
     """
     read = own_table(path, "boxes", "Correct it.")
-    keys = {re.sub("[^a-z]", "", title.lower()): title for title in read.frame.columns[::-1]}
-    titles = {name: next(filter(keys.get, known), None) for name, known in _BOX.items()}
-    missing = [name for name, key in titles.items() if key is None and name != "patient"]
+    titles = _titled(read.frame, _BOX)
+    missing = [name for name in _BOX if name not in (*titles, "patient")]
     if missing:
         raise ValueError(
             f"Expected columns image, finding, x, y, width and height in {path}, found no "
             f"{' and no '.join(missing)} among {brief(list(read.frame.columns))}."
         )
-    out = {name: read.frame[keys[key]].str.strip() for name, key in titles.items() if key}
+    out = {name: read.frame[title].str.strip() for name, title in titles.items()}
     for name in ("image", "finding"):
-        read.refuse(out[name] == "", keys[titles[name]], "a name")
+        read.refuse(out[name] == "", titles[name], "a name")
     for name in ("x", "y", "width", "height"):
         rule = number(0, above=name in ("width", "height"))
         out[name] = numbers(out[name])
-        read.refuse(~rule.good(out[name]), keys[titles[name]], rule.expected)
+        read.refuse(~rule.good(out[name]), titles[name], rule.expected)
     out |= {"image": out["image"].map(original), "finding": out["finding"].map(own_name)}
     return pd.DataFrame(out)
 
@@ -270,58 +262,39 @@ def read_labels(
     Irvin et al., CheXpert, AAAI 2019 (arXiv 1901.07031); Bustos et al., PadChest, Medical Image
     Analysis 66 (2020).
     """
-    if uncertain not in (None, *_UNCERTAIN):
+    if uncertain not in _UNCERTAIN:
         raise ValueError(f"Expected uncertain of {tuple(_UNCERTAIN)}, got {uncertain!r}.")
     read = own_table(path, "labels", "Correct it.")
-    frame = read.frame = read.frame.loc[:, read.frame.columns.str.strip() != ""]
-    frame.columns = frame.columns.str.strip()
-    if frame.columns.has_duplicates:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise ValueError(f"Expected each column once in {path}, got {brief(twice)} twice.")
-    keys = {re.sub("[^a-z]", "", title.lower()): title for title in frame.columns[::-1]}
-    known = {
-        name: keys[next(key for key in titles if key in keys)]
-        for name, titles in TITLES.items()
-        if not keys.keys().isdisjoint(titles)
-    }
+    titles, frame = read.titles(own_name), read.frame
+    known = _titled(frame, TITLES)
+    joined = known.pop("joined", None)
     if "image" not in known:
         raise ValueError(
-            f"Expected a column of films in {path}, titled {', '.join(TITLES['image'])}; found "
-            f"columns {brief(list(frame.columns))}. Give it such a title."
+            f"Expected a column of films in {path}, titled one of {TITLES['image']}; found "
+            f"{brief(list(frame.columns))}. Give it such a title."
         )
-    joined = known.pop("joined", None)
-    others = [title for title in frame.columns if title not in known.values()]
-    values = {title: _values(frame[title]) for title in others}
-    if joined and not (values[joined] == OTHER).any():
-        joined = None  # a finding of this name, or an empty column
-    titles: dict[str, str] = {}
-    for title in others:
-        first = titles.setdefault(own_name(title), title)
-        if first != title:
-            raise ValueError(
-                f"Expected one column for {brief(own_name(title))} in {path}, got {brief(first)} "
-                f"and {brief(title)}."
-            )
-    names = None if findings is None else tuple(own_name(name) for name in findings)
-    if names and titles.keys() >= set(names):
-        joined = None
+    names = tuple(map(own_name, findings)) if findings else None
     out = _described(read, known)
-    if joined:
-        found, names = _joined(read, joined, names, separator)
+    titles = {name: title for name, title in titles.items() if title not in known.values()}
+    if joined and OTHER in _values(frame[joined]) and titles.keys().isdisjoint(names or ()):
+        found, used = _joined(read, joined, names, separator), {joined}
     else:
-        found = _columns(read, titles, values, names, uncertain)
-        names = tuple(found)
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"Expected findings, each once, for {path}, got {brief(list(names))}.")
-    taken = {joined} if joined else {titles[name] for name in names}
-    rest = {t if t not in {*out, *found} else f"{t} (text)": t for t in others if t not in taken}
-    out |= found | {name: frame[title].str.strip() for name, title in rest.items()}
-    for title, name in _NIH.items():
-        if title in out:
-            out[name] = numbers(out.pop(title))
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    log.info("%s films, %s findings (%s) in %s", len(frame), len(names), shown, path)
-    return pd.DataFrame(out), names
+        found = _columns(read, titles, names, uncertain)
+        used = {titles[name] for name in found}
+    names = tuple(name for name in found if name != "no_finding")
+    for title in titles.values():
+        if title in _NIH:
+            out[_NIH[title]] = numbers(frame[title])
+        elif title not in used and title not in (*out, *found):
+            found[title] = frame[title]
+    return pd.DataFrame(out | found), names
+
+
+def _titled(frame: pd.DataFrame, spellings: dict[str, str]) -> dict[str, str]:
+    """Return the columns of a frame by what they mean, where they are there."""
+    keys = {re.sub("[^a-z]", "", title.lower()): title for title in frame.columns[::-1]}
+    first = {name: next(filter(keys.get, some.split()), None) for name, some in spellings.items()}
+    return {name: keys[key] for name, key in first.items() if key}
 
 
 def _described(read: CheckedTable, known: dict[str, str]) -> dict[str, pd.Series]:
@@ -331,10 +304,9 @@ def _described(read: CheckedTable, known: dict[str, str]) -> dict[str, pd.Series
     read.refuse(image == "", known["image"], "a film's name or path")
     read.refuse(image.duplicated(), known["image"], "no image twice")
     patient = text.get("patient", image.str.extract(_PATIENT, expand=False)).fillna("")
-    patient = patient.map(original).where(patient != "", "film " + image)
-    out = {"image": image, "patient": patient} | {
-        name: text[name] for name in ("age", "sex", "view", "split", "weight") if name in text
-    }
+    said = ~patient.str.lower().isin(EMPTY)
+    patient = patient.map(original).where(said, "film " + image)
+    out = text | {"image": image, "patient": patient}
     if "age" in out:  # DICOM writes 057Y
         years = out["age"].str.replace(r"^0*(\d+)Y$", r"\1", regex=True)
         bad = ~(numbers(years) >= 0) & ~years.str.lower().isin(EMPTY)
@@ -344,102 +316,78 @@ def _described(read: CheckedTable, known: dict[str, str]) -> dict[str, pd.Series
         out["sex"] = out["sex"].str.lower().map(_SEXES).fillna(out["sex"])
     if "weight" in out:
         out["weight"] = numbers(out["weight"])
-        bad = ~((out["weight"] >= 0) & np.isfinite(out["weight"]))
-        read.refuse(bad, known["weight"], "a weight of at least 0")
-    return out
+        read.refuse(~out["weight"].between(0, 1e9), known["weight"], "a weight from 0 to 1e9")
+    return {name: out[name] for name in TITLES if name in out}
 
 
 def _values(column: pd.Series) -> np.ndarray:
     """Return 0, 1, -1 and NaN as they are written, and OTHER for what is none of these."""
     codes, texts = pd.factorize(column.str.strip().str.lower().str.replace(",", "."))
-    return np.array([_VALUES.get(text, OTHER) for text in texts])[codes]
+    return np.array([_VALUES.get(text, OTHER) for text in texts], float)[codes]
 
 
 def _columns(
-    read: CheckedTable,
-    titles: dict[str, str],
-    values: dict[str, np.ndarray],
-    names: tuple[str, ...] | None,
-    uncertain: str | None,
+    read: CheckedTable, titles: dict[str, str], names: Sequence[str] | None, uncertain: str | None
 ) -> dict[str, np.ndarray]:
     """Return the findings that are columns of 0, 1 and nothing, or of those that are asked for."""
-    missing = [name for name in names or () if name not in titles]
-    if missing:
-        raise ValueError(
-            f"Expected findings {brief(missing)} as columns of {read.path}, found columns "
-            f"{brief(list(titles.values()))}. Give the findings as the file has them."
-        )
     found = {}
-    for name in names or titles:
-        title = titles[name]
-        value, asked = values[title], f"0, 1 or nothing for the finding {name!r}"
-        some = np.isin(value, (0, 1, -1)).sum()
+    for name in titles if names is None else [name for name in names if name in titles]:
+        value = _values(read.frame[titles[name]])
+        some, there = np.isin(value, (0, 1, -1)).sum(), (~np.isnan(value)).sum()
         # One that a wrong value spoils is no other column: it would be lost without a word.
-        if names is None and (
-            not some or some < 0.9 * (~np.isnan(value)).sum() or name == own_name(NO_FINDING)
-        ):
+        if names is None and (some < max(1, 0.9 * there) or name.lower() == NO_FINDING.lower()):
             continue
-        if names is None and OTHER in value:
-            asked += " (or name the findings: findings=)"
-        read.refuse(value == OTHER, title, asked)
-        if uncertain is None:
-            asked += ' (or uncertain="positive", "negative" or "missing" for -1)'
-            read.refuse(value == -1, title, asked)
-        value = np.where(value == -1, _UNCERTAIN.get(uncertain, np.nan), value)
-        if np.isnan(value).all():
-            if names is None:
-                continue
-            raise ValueError(f"Expected some 0 or 1 in {read.path}, column {title!r}, got none.")
-        found[name] = value if np.isnan(value).any() else value == 1
-    if not found:
+        asked = f"0, 1 or nothing for the finding {name!r} (others: name the findings)"
+        read.refuse(value == OTHER, titles[name], asked)
+        asked += '; or uncertain="positive", "negative" or "missing" for -1'
+        read.refuse((value == -1) & (uncertain is None), titles[name], asked)
+        value = np.where(value == -1, _UNCERTAIN[uncertain], value)
+        if not np.isnan(value).all():
+            found[name] = value if np.isnan(value).any() else value == 1
+    missing = [name for name in names or () if name not in found]
+    if missing or not found:
         raise ValueError(
-            f"Expected findings in {read.path}: columns of 0, 1 or nothing, or one of names titled "
-            f"{', '.join(TITLES['joined'])}; found columns {brief(list(titles.values()))}."
+            f"Expected findings{f' {brief(missing)}' if missing else ''} in {read.path}: columns "
+            f"that have some 0 or 1, or one of names titled one of {TITLES['joined']}; found "
+            f"{brief(list(titles.values()))}."
         )
     return found
 
 
 def _joined(
-    read: CheckedTable, title: str, names: tuple[str, ...] | None, separator: str
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    read: CheckedTable, title: str, names: Sequence[str] | None, separator: str
+) -> dict[str, np.ndarray]:
     """Return the findings that one column names, and whether it says that there is none."""
-    codes, cells = pd.factorize(read.frame[title].str.strip())
-    said = [_said(cell, separator) if cell.lower() not in EMPTY else None for cell in cells]
-    alone = [bool(s) and NO_FINDING in s and len(s) > 1 for s in said]
-    read.refuse(np.array(alone)[codes], title, f"{NO_FINDING!r} alone")
-    there = set().union(*(s for s in said if s)) - {NO_FINDING}
+    said = read.converted(title, partial(_said, separator=separator))
+    there = set().union(*(one for one in said if one)) - {NO_FINDING}
     if names is None:
-        names = tuple(sorted(there))
-        if there <= set(FINDINGS) and there:
-            names = FINDINGS
-        if len(names) > MAX_NAMES:
-            raise ValueError(
-                f"Expected at most {MAX_NAMES:,} findings in {read.path}, column {title!r}, got "
-                f"{len(names):,}, such as {brief(names[0])}. Name them (findings=), or give what "
-                "joins names (separator=)."
-            )
-    if absent := set(names) - there:
-        log.warning("No film in %s has: %s", read.path, ", ".join(sorted(absent)))
-    empty = np.array([s is None for s in said])
-    if empty[codes].any():
-        text = "%s films in %s have nothing in %s: not known. %r is how a film without any is told"
-        log.warning(text, f"{empty[codes].sum():,}", read.path, title, NO_FINDING)
-    table = {name: np.array([name in (s or ()) for s in said]) for name in names}
-    table = {n: (np.where(empty, np.nan, v) if empty.any() else v)[codes] for n, v in table.items()}
-    none = np.array([s is not None and not s - {NO_FINDING} for s in said])[codes]
-    return table | {"no_finding": none}, names
+        names = FINDINGS if there <= set(FINDINGS) else tuple(sorted(there))
+    if len(names) > MAX_NAMES:
+        raise ValueError(
+            f"Expected at most {MAX_NAMES:,} findings in {read.path}, column {title!r}, got "
+            f"{len(names):,}, such as {brief(names[0])}. Name them (findings=), or give what "
+            "joins names (separator=)."
+        )
+    if absent := [name for name in names if name not in there]:
+        log.warning("No film of %s has: %s", read.path, ", ".join(absent))
+    empty = np.array([one is None for one in said])
+    found = {name: np.array([name in (one or ()) for one in said]) for name in names}
+    if empty.any():
+        found = {name: np.where(empty, np.nan, value) for name, value in found.items()}
+    return found | {"no_finding": np.array([one in ({NO_FINDING}, set()) for one in said])}
 
 
-def _said(text: str, separator: str) -> set[str]:
+def _said(text: str, separator: str = "|") -> set[str] | None:
     """Return the findings that a text such as ``Mass|Nodule`` or ``['mass', 'nodule']`` names."""
-    parts = text.split(separator)
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            parts = [str(part) for part in ast.literal_eval(text)]
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            parts = text[1:-1].split(",")
-    names = {own_name(part) for part in parts if part.strip()}
-    return {NO_FINDING if name.lower() == NO_FINDING.lower() else name for name in names}
+    if text.strip().lower() in EMPTY:
+        return None
+    listed = re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)
+    parts = listed[1].split(",") if listed else text.split(separator)
+    names = {own_name(part.strip(" '\"")) for part in parts} - {""}
+    names = {NO_FINDING if name.lower() == NO_FINDING.lower() else name for name in names}
+    if NO_FINDING in names and len(names) > 1:
+        raise ValueError(f"{NO_FINDING!r} has to stand alone")
+    return names
 
 
 def _positive(text: str) -> list[bool]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from chexlib.data.checks import numbers, own_table
 from chexlib.files import brief, original
-from chexlib.findings import FINDINGS, normalise, own_name
+from chexlib.findings import FINDINGS, own_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -57,16 +57,29 @@ def read_predictions(
         probability: names file, row (header is row 1) and column.
     """
     read = own_table(path, "predictions", "Correct it, or predict again.")
-    raw, places = read.frame, _places(read.path, read.frame, findings)
-    images = read.frame[places[_IMAGE]].str.strip().map(original)
-    read.refuse(images == "", places[_IMAGE], "an image name")
-    read.refuse(images.duplicated(), places[_IMAGE], "no image twice")
+    raw, titles = read.frame, read.titles(lambda title: own_name(title.removeprefix(_PREFIX)))
+    others = [name for name in titles if name not in (_IMAGE, *IDENTIFY)]
+    asked = others if findings is None else list(map(own_name, findings))
+    if findings is None:
+        asked = [name for name in others if numbers(raw[titles[name]]).notna().any()]
+    missing = [name for name in (_IMAGE, *asked) if name not in titles]
+    unused = [titles[name] for name in others if name not in asked]
+    if missing or not asked or (unused and tuple(asked) == FINDINGS):
+        raise ValueError(
+            f"Expected {_IMAGE!r} and {len(asked) or 'some'} findings as columns of {path}; "
+            f"missing: {', '.join(missing) or 'none'}; of no finding: {brief(unused)}. Remove the "
+            "column if it is none, or name the findings."
+        )
+    images = raw[_IMAGE].str.strip().map(original)
+    read.refuse(images == "", _IMAGE, "an image name")
+    read.refuse(images.duplicated(), _IMAGE, "no image twice")
     columns = {"image": images}
     if "Path" in raw:
         columns["path"] = raw["Path"].map(original)
-    for finding in [own_name(name) for name in findings or list(places)[1:]]:
-        value = numbers(raw[places[finding]])
-        read.refuse(~np.isfinite(value), places[finding], "a number")
+    for finding in asked:
+        title = titles[finding]
+        value = numbers(raw[title])
+        read.refuse(~np.isfinite(value), title, "a number")
         low, high, why = value.min(), value.max(), ""
         if low < 0:
             why = ", as logits do: give the sigmoid of each, 1 / (1 + exp(-x))"
@@ -74,11 +87,10 @@ def read_predictions(
             why = ", as per cent do: divide by 100"
         span = f"the column runs from {low:.3g} to {high:.3g}{why}"
         expected = f"a probability between 0 and 1 ({span})"
-        read.refuse(~value.between(0, 1), places[finding], expected)
+        read.refuse(~value.between(0, 1), title, expected)
         columns[finding] = value
     out = pd.DataFrame(columns)
-    used = {"Path", *(places[name] for name in (_IMAGE, *out.columns) if name in places)}
-    out.attrs["unused"] = [title for title in raw.columns if title not in used]
+    out.attrs["unused"] = unused
     return out
 
 
@@ -109,23 +121,11 @@ def read_readers(path: str | Path, *, findings: Sequence[str] = FINDINGS) -> pd.
         alone, or a value is no read: names file, row (header is row 1) and column.
     """
     read = own_table(path, "reads", "Correct it.")
-    known = {"imageindex": "image", "imageid": "image", "readerid": "reader"}
-    columns: dict[str, str] = {}
-    unused = []
-    for title in read.frame.columns:
-        key = re.sub("[^a-z]", "", title.lower())
-        name = known.get(key, key)
-        if name not in ("image", "reader"):
-            name = own_name(title)
-            if name not in findings:
-                unused.append(title)
-                continue
-        if name in columns:
-            raise ValueError(
-                f"Expected each column once in {path}, got {brief(columns[name])} and "
-                f"{brief(title)}."
-            )
-        columns[name] = title
+    known = {"image": "image", "imageindex": "image", "imageid": "image"}
+    known |= {"reader": "reader", "readerid": "reader"}
+    columns = read.titles(
+        lambda title: known.get(re.sub("[^a-z]", "", title.lower())) or own_name(title)
+    )
     asked = [name for name in findings if name in columns]
     if not {"image", "reader"} <= columns.keys() or not asked:
         raise ValueError(
@@ -147,7 +147,7 @@ def read_readers(path: str | Path, *, findings: Sequence[str] = FINDINGS) -> pd.
         read.refuse(~value.isin(_READS), columns[name], "0 or 1, NO or YES")
         out[name] = value.map(_READS).astype(bool)
     out = pd.DataFrame(out)
-    out.attrs["unused"] = unused
+    out.attrs["unused"] = [title for name, title in columns.items() if name not in out]
     return out
 
 
@@ -291,39 +291,3 @@ def patients_of(path: str | Path, labels: pd.DataFrame) -> pd.Series:
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     films = pd.DataFrame({"image": [original(line.strip()) for line in lines if line.strip()]})
     return match_labels(films, labels, source=str(path))["patient"]
-
-
-def _places(path: Path, table: pd.DataFrame, findings: Sequence[str] | None) -> dict[str, str]:
-    """Return the title of ``Image Index`` and of each finding."""
-    header, places = list(table.columns), {}
-    wanted = None if findings is None else [own_name(name) for name in findings]
-    for place, title in enumerate(header, start=1):
-        name = title.strip()
-        if name in IDENTIFY:
-            continue
-        if name != _IMAGE:
-            name = own_name(name.removeprefix(_PREFIX))
-            if tuple(wanted or ()) == FINDINGS:
-                try:
-                    normalise(name)
-                except ValueError as error:
-                    raise ValueError(
-                        f"Expected {_IMAGE!r} and the 14 findings as columns of {path}, got "
-                        f"{brief(title)} in column {place}. {error} Remove the column if it "
-                        "is no finding."
-                    ) from None
-            elif name not in wanted if wanted else numbers(table[title]).isna().all():
-                continue
-        if name in places:
-            raise ValueError(
-                f"Expected each column once in {path}, got {brief(places[name])} in column "
-                f"{header.index(places[name]) + 1} and {brief(title)} in column {place}."
-            )
-        places[name] = title
-    missing = [name for name in (_IMAGE, *(wanted or ())) if name not in places]
-    if missing or len(places) < 2:
-        raise ValueError(
-            f"Expected {_IMAGE!r} and {len(wanted or '') or 'some'} findings as columns of {path}; "
-            f"missing: {', '.join(missing) or 'findings'}."
-        )
-    return {_IMAGE: places.pop(_IMAGE), **places}

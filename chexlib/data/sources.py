@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from chexlib.data.checks import ANY, CheckedTable
+from chexlib.data.checks import CheckedTable, own_table
 from chexlib.data.radiographs import (
     MAX_BYTES,
     RadiographError,
@@ -93,14 +93,14 @@ class Source(Protocol):
         Where each film is found, for people.
     stamps : sequence of str
         What changes when a film does, known without reading it: its file's size and time.
-    patients : sequence of int or None
+    patients : sequence of int, str or None
         The patient of each film, where known.
     """
 
     names: Sequence[str]
     origins: Sequence[str]
     stamps: Sequence[str]
-    patients: Sequence[int | None]
+    patients: Sequence[int | str | None]
 
     def tasks(self, positions: Sequence[int]) -> Iterator[Task]:
         """Yield the work of reading these films, in pieces of a few hundred milliseconds."""
@@ -132,8 +132,8 @@ class Films:
         Unique.
     places : list of (str, str)
         Of each film its archive, or nothing, and its path: there, or in the file system.
-    patients : list of int or None
-        As NIH's file names say, unless they are known otherwise.
+    patients : list of int, str or None
+        As NIH's file names say, or as text of a list.
     ignored : list of (str, str)
         What else was found and is no film, and why.
     below : str
@@ -142,7 +142,7 @@ class Films:
 
     names: list[str]
     places: list[tuple[str, str]]
-    patients: list[int | None]
+    patients: list[int | str | None]
     ignored: list[tuple[str, str]] = field(default_factory=list)
     below: str = ""
 
@@ -504,16 +504,11 @@ def _whole_archive(path: str) -> Iterator[tarfile.TarFile]:
 
 
 def _listed(path: Path) -> Films:
-    frame = CheckedTable.read(path, dtype={"path": str, "image": str})
-    rules = {"path": ANY} | ({"image": ANY} if "image" in frame else {})
-    read = CheckedTable(path, rules, frame=frame, advice="Correct the list.")
-    if not len(frame):
-        raise ValueError(f"Expected at least one film in {path}, found 0 rows.")
-    places = [("", str(path.parent / name)) for name in frame["path"]]
-    names = [Path(name).name for name in frame["path"]] if "image" not in frame else frame["image"]
-    patients = _patients(names)
-    if "patient" in frame:
-        known = pd.to_numeric(frame["patient"], errors="coerce")
-        read.refuse(frame["patient"].notna() & (known % 1 != 0), "patient", "a whole number")
-        patients = [None if pd.isna(number) else int(number) for number in known]
-    return Films(list(names), places, patients, below=f"{path.parent}/")
+    frame = own_table(path, "films", "").frame
+    read = CheckedTable(path, {"path": None}, frame=frame, advice="Correct the list.")
+    for title in [title for title in ("path", "image") if title in frame]:
+        read.refuse(frame[title].str.strip() == "", title, "a value")
+    places, below = [("", str(path.parent / name)) for name in frame["path"]], f"{path.parent}/"
+    names = list(frame["image"]) if "image" in frame else _names(places, below)
+    patients = [name or None for name in frame.get("patient", [])] or _patients(names)
+    return Films(names, places, patients, below=below)

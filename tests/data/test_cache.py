@@ -17,6 +17,8 @@ from chexlib.data import ImageCache, cache_home, data_home, find_radiographs, re
 from chexlib.data.cache import PENDING, Index
 from chexlib.data.radiographs import resized
 
+RNG = np.random.default_rng(0)
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -256,6 +258,34 @@ def test_resizing_averages_areas_or_interpolates():
     assert resized(same, 5) is same
 
 
+def test_films_that_are_no_squares_may_keep_their_shape(tmp_path):
+    wide = np.full((20, 40), 200, np.uint8)
+    padded = resized(wide, 40, fit="pad")
+    np.testing.assert_array_equal(padded[10:30], wide)
+    assert not padded[:10].any()
+    assert not padded[30:].any()
+    assert (resized(wide, 40) == 200).all()
+    assert (resized(wide.T, 20, fit="pad")[:, 5:15] == 200).all()
+    with pytest.raises(ValueError, match="fit of"):
+        resized(wide, 40, fit="crop")
+    Image.fromarray(RNG.integers(0, 255, (60, 80), np.uint8)).save(tmp_path / "a.png")
+    source = find_radiographs(tmp_path / "a.png")
+    caches = {
+        fit: ImageCache.build(source, tmp_path / fit, size=32, fit=fit, workers=1)
+        for fit in ("squash", "pad")
+    }
+    assert (caches["pad"].images[0][:4] == 0).all()
+    assert caches["squash"].images[0].min(1).max() > 0
+    assert caches["pad"].content_hash != caches["squash"].content_hash
+    assert ImageCache.open(tmp_path / "pad").fit == "pad"
+    assert b"fit" not in (tmp_path / "squash" / "index.txt").read_bytes()
+    with pytest.raises(ValueError, match="fit='pad', as the cache.*got size=32 and fit='squash'"):
+        ImageCache.build(source, tmp_path / "pad", size=32, workers=1)
+    with pytest.raises(ValueError, match="fit of"):
+        ImageCache.build(source, tmp_path / "new", size=32, fit="crop")
+    assert not (tmp_path / "new").exists()
+
+
 def test_command_builds_and_verifies(tmp_path, monkeypatch):
     films = write_films(tmp_path / "films", range(3))
     (films / "bad.png").write_bytes(b"text")
@@ -269,7 +299,12 @@ def test_command_builds_and_verifies(tmp_path, monkeypatch):
     assert code == 0, said
     assert "3 films of 32 px" in said
     assert "1 rejected" in said
-    assert len(ImageCache.open(cache_home() / "chest-xray14-32")) == 4
+    (made,) = cache_home().iterdir()  # called as the folder is, for the films are not NIH's
+    assert made.name.startswith("films-")
+    assert len(ImageCache.open(made)) == 4
+    code, said = run("--workers", "1", "--fit", "pad")
+    assert code == 0, said
+    assert ImageCache.open(cache_home() / f"{made.name}-pad").fit == "pad"
     (films / "notes").write_text("of the radiographer")
     _, said = run("--workers", "1")
     assert "3 films read, 1 rejected: see" in said

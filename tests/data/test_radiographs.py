@@ -149,6 +149,8 @@ class TestDicom:
             (["R", "H"], lambda film: film[::-1, ::-1]),
             (["F", "L"], lambda film: film.T),
             (["F", "R"], lambda film: film.T[:, ::-1]),
+            (["H", "L"], lambda film: film.T[::-1]),
+            (["H", "R"], lambda film: film.T[::-1, ::-1]),
             (["LF", "FR"], lambda film: film),
             (None, lambda film: film),
         ],
@@ -159,7 +161,11 @@ class TestDicom:
         header = chest(values)
         if orientation:
             header.PatientOrientation = orientation
-        np.testing.assert_array_equal(grey_of(written(header)), turn(plain))
+        header.PixelSpacing = [0.2, 0.3]
+        found = open_radiograph(written(header))
+        np.testing.assert_array_equal(found.pixels, turn(plain))
+        upright = turn(plain).shape == plain.shape
+        assert found.spacing == ((0.2, 0.3) if upright else (0.3, 0.2))
 
     def test_spacing_and_view(self):
         film = open_radiograph(written(chest(RAMP, PixelSpacing=[0.2, 0.3], ViewPosition="PA")))

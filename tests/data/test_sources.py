@@ -93,10 +93,13 @@ def test_archives_are_not_unpacked(packed, tmp_path):
 def test_a_list_of_paths(flat, tmp_path):
     path = tmp_path / "films.csv"
     frame = pd.DataFrame({"path": [f"flat/{n}" for n in NAMES[:3]], "image": ["a", "b", "c"]})
-    frame.assign(patient=[7, 7, None]).to_csv(path, index=False)
+    frame.assign(patient=["007", "A7", None]).to_csv(path, index=False, sep=";", encoding="utf-16")
     source = find_radiographs(path)
     assert list(source.names) == ["a", "b", "c"]
-    assert list(source.patients) == [7, 7, None]
+    assert list(source.paths) == [f"flat/{n}" for n in NAMES[:3]]
+    assert list(source.patients) == ["007", "A7", None]
+    cache = ImageCache.build(source, tmp_path / "cache", size=32, workers=1)
+    assert cache.index["patient"].fillna("").tolist() == ["007", "A7", ""]
     np.testing.assert_array_equal(films(source)["b"].pixels, film(1))
     frame[["path"]].to_csv(path, index=False)
     assert list(find_radiographs(path).patients) == [1, 2, 3]
@@ -106,11 +109,11 @@ def test_a_list_of_paths(flat, tmp_path):
     ("text", "says"),
     [
         ("image\na\n", "Expected column 'path'"),
-        ("path\n", "0 rows"),
+        ("path\n", "header alone"),
         ("path,image\n,a\n", "row 2, column 'path'"),
-        ("path,patient\na.png,one\n", "a whole number .*row 2, column 'patient'; got 'one'"),
-        ("path\na.png\nb/a.png\n", "found a.png twice"),
-        ("", "Expected a readable CSV"),
+        ("path\na.png\na.png\n", "found a.png twice"),
+        ("path,image\na.png,x\nb/a.png,x\n", "found x twice"),
+        ("", "Expected a CSV of films"),
     ],
 )
 def test_a_bad_list_is_refused(tmp_path, text, says):

@@ -3,8 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from chexlib.data import Batcher, ImageCache, cache_home, load_labels, open_dataset
+from chexlib.data import (
+    Batcher,
+    ImageCache,
+    cache_home,
+    find_radiographs,
+    load_labels,
+    open_dataset,
+)
 from chexlib.data.phantom import (
     DEVICES,
     PhantomSource,
@@ -322,3 +330,28 @@ class TestOpening:
         assert set(parts["train"].boxes["image"]) <= set(parts["train"].films["image"])
         row = parts["val"].rows[0]
         assert parts["val"].cache.index["image"][row] == parts["val"].films["image"][0]
+
+    def test_a_part_of_the_real_films_is_opened_and_the_rest_counted(
+        self, tmp_path, monkeypatch, caplog
+    ):
+        labels = load_labels().head(40)
+        monkeypatch.setattr("chexlib.data.dataset.load_labels", lambda: labels)
+        part = pd.Series("test", index=labels.index)
+        monkeypatch.setattr("chexlib.data.dataset.official_split", lambda _: part)
+        folder = tmp_path / "films"
+        folder.mkdir()
+        for name in labels["image"].head(6):
+            Image.fromarray(np.arange(1600, dtype=np.uint8).reshape(40, 40)).save(folder / name)
+        (folder / labels["image"][2]).write_bytes(b"cut")
+        ImageCache.build(find_radiographs(folder), tmp_path / "cache", size=32, workers=1)
+        films = open_dataset("chest-xray14", "test", size=32, folder=tmp_path / "cache")
+        assert films.films["image"].tolist() == labels["image"].iloc[[0, 1, 3, 4, 5]].tolist()
+        assert films.patients.dtype == np.int64
+        said = caplog.text
+        absent, bad = labels["image"][6], labels["image"][2]
+        assert f"34 films with labels are not there and are left out, such as {absent}" in said
+        assert "1 films were rejected, for reasons in" in said
+        assert f"rejected.csv and are left out, such as {bad}" in said
+        part[:] = "train_val"
+        with pytest.raises(ValueError, match="Expected films of the 0"):
+            open_dataset("chest-xray14", "test", size=32, folder=tmp_path / "cache")
