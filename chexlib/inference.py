@@ -27,22 +27,23 @@ import torch
 from chexlib.data.batches import Batcher
 from chexlib.data.cache import LARGEST
 from chexlib.data.checks import CheckedTable
-from chexlib.data.radiographs import resized
-from chexlib.data.sources import read_all, write_rejected
+from chexlib.data.predictions import IDENTIFY
+from chexlib.data.radiographs import FITS, resized
+from chexlib.data.sources import CHUNK, read_all, write_rejected
 from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
-from chexlib.findings import FINDINGS, normalise
+from chexlib.findings import FINDINGS, own_name
 from chexlib.metrics import OneClassWarning, choose
 from chexlib.metrics.thresholds import RULES
 from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.data.cache import ImageCache
     from chexlib.data.dataset import Dataset
-    from chexlib.data.sources import Source
+    from chexlib.data.sources import Films
     from chexlib.models import CheXNet
 
 
@@ -58,6 +59,8 @@ class Preparation:
         Pixels a side of the network's input, from 29 to 2048.
     ten_crop : bool
         Whether probabilities are means over ten crops.
+    fit : {"squash", "pad"}
+        How a film that is no square becomes one: :func:`chexlib.data.radiographs.resized`.
 
     Raises
     ------
@@ -68,12 +71,13 @@ class Preparation:
     --------
     >>> from chexlib.models import CheXNet
     >>> Preparation.of(CheXNet(growth_rate=12))
-    Preparation(cache_size=256, size=224, ten_crop=False)
+    Preparation(cache_size=256, size=224, ten_crop=False, fit='squash')
     """
 
     cache_size: int = 256
     size: int = 224
     ten_crop: bool = False
+    fit: str = "squash"
 
     def __post_init__(self) -> None:
         for name, least in (("cache_size", 1), ("size", 29)):
@@ -84,6 +88,8 @@ class Preparation:
                 )
         if not isinstance(self.ten_crop, bool):
             raise ValueError(f"Expected ten_crop true or false, got {str(self.ten_crop)[:80]}.")
+        if self.fit not in FITS:
+            raise ValueError(f"Expected fit of {FITS}, got {str(self.fit)[:80]}.")
 
     @classmethod
     def of(cls, model: CheXNet, *, size: int | None = None) -> Preparation:
@@ -108,7 +114,7 @@ class Preparation:
         if not isinstance(recipe, dict):
             recipe = {}
         own = cls(**{key: recipe[key] for key in asdict(cls()) if key in recipe})
-        return own if size in (None, own.size) else cls(size, size)
+        return own if size in (None, own.size) else cls(size, size, fit=own.fit)
 
     def shrunk(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a film uint8 [H, W] as image caches hold it, [cache_size, cache_size].
@@ -124,13 +130,23 @@ class Preparation:
                 f"Expected a film as uint8 [H, W], got {pixels.dtype} {list(pixels.shape)}. "
                 "Read it with chexlib.data.read_radiograph."
             )
-        return resized(pixels, self.cache_size)
+        return resized(pixels, self.cache_size, fit=self.fit)
 
     def batcher(
         self, films: NDArray[np.uint8] | ImageCache, *, device: str | torch.device = "cpu"
     ) -> Batcher:
         """Return what makes inputs of films uint8 [N, cache_size, cache_size], or of a cache."""
         return Batcher(films, size=self.size, device=device)
+
+    def films_at_once(self, device: torch.device) -> int:
+        """Return how many films to give a network together, from 1 to 32.
+
+        On a CPU as many as have the pixels of eight films of 224 px. Of more, the largest tensors
+        pass 32 MiB, which glibc takes from the system anew each time: half the time goes to pages
+        that are filled with zeros.
+        """
+        most = 8 * 224**2 // self.size**2 if device.type == "cpu" else CHUNK
+        return min(max(most, 1), CHUNK)
 
     @torch.no_grad()
     def logits(
@@ -147,11 +163,11 @@ class Preparation:
         rows : array_like of int [B]
             Films of the batcher.
         images_at_once : int
-            Of ten crops, at most so many go through the network together (at least ten do).
+            At most so many go through the network together (of ten crops at least ten do).
 
         Returns
         -------
-        Tensor float32 [B, 14]
+        Tensor float32 [B, F]
             Of ten crops, the log odds of the mean probability; finite all the same.
         """
 
@@ -162,7 +178,8 @@ class Preparation:
 
         with evaluating(model):
             if not self.ten_crop:
-                return model(batcher(rows)).float()
+                k, n = images_at_once, len(rows)
+                return torch.cat([model(batcher(rows[i : i + k])).float() for i in range(0, n, k)])
             means = batcher.ten_crop_mean(both, rows, max_images_at_once=max(10, images_at_once))
         yes, no = means.clamp_min(torch.finfo(means.dtype).tiny).log().unbind(1)
         return (yes - no).float()
@@ -194,7 +211,7 @@ def predict(
     device: str | torch.device | None = None,
     step: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Return probabilities of the 14 findings.
+    """Return probabilities of a network's findings.
 
     Parameters
     ----------
@@ -215,7 +232,7 @@ def predict(
 
     Returns
     -------
-    float32 ndarray [N, 14]
+    float32 ndarray [N, F]
         From 0 to 1, in the order of ``films.films`` and of the findings.
     """
     device = next(model.parameters()).device if device is None else torch.device(device)
@@ -238,10 +255,13 @@ def predict(
 
 def predict_files(
     model: CheXNet,
-    source: Source,
+    source: Films,
     out: str | Path,
     *,
     preparation: Preparation | None = None,
+    identify: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> tuple[int, int]:
     """Write the predictions of all films of a source, or go on with it.
@@ -249,8 +269,9 @@ def predict_files(
     Parameters
     ----------
     model : CheXNet
-        On the device where it is to run.
-    source : Source
+        On the device where it is to run. On a CPU its weights are laid out channels last, which is
+        faster; their values are the same.
+    source : Films
         From :func:`chexlib.data.find_radiographs`.
     out : path
         A CSV as :func:`chexlib.data.read_predictions` reads it, put there once it is whole. Until
@@ -258,6 +279,15 @@ def predict_files(
         read are listed in a second file, whose name ends in ``-rejected.csv``.
     preparation : Preparation, optional
         As in the network's training by default.
+    identify : bool
+        Add the columns of :data:`chexlib.data.predictions.IDENTIFY`: each film's path from the
+        folder that was searched, and of DICOM its SOP instance and study UID and its patient's ID.
+    batch_size : int, optional
+        Films that go through the network together, from 1 to 32; :meth:`Preparation.films_at_once`
+        by default.
+    workers : int, optional
+        Processes that read films; one a core, and at least two, by default. One is this process,
+        which a bad film may end.
     progress : callable, optional
         Called with the numbers of films done, of all, and of rejected ones.
 
@@ -275,15 +305,19 @@ def predict_files(
 
     Notes
     -----
-    Films are read as for a cache, by processes that a bad one may end, and go through the network
-    as many at a time as a source's tasks hold. The same films stand together whether a job was
-    stopped or not, so that the file is the same.
+    Films are read as for a cache, by processes that a bad one may end, in tasks of at most 32, and
+    go through the network so many of a task at a time. The same films stand together whether a job
+    was stopped or not, so that the file is the same. Other batches may give another last digit.
     """
     preparation = preparation or Preparation.of(model)
     out, device, count = Path(out), next(model.parameters()).device, len(source.names)
-    part = part_of(out)
+    part, named = part_of(out), IDENTIFY if identify else ()
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = _resume(part, _mark(model, preparation, source), count)
+    mark = _mark(model, preparation, source, named)
+    rows = _resume(part, mark, count, len(named), len(model.findings))
+    at_once = {"images_at_once": batch_size or preparation.films_at_once(device)}
+    if device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
     left = [i for i in range(count) if i not in rows]
     tell = progress or (lambda *_: None)
     bad = sum(len(row) == 1 for row in rows.values())
@@ -292,14 +326,16 @@ def predict_files(
         handle = open_own(part, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(handle, "a", encoding="utf-8") as file:
             # At least two: one worker would be this process, which a bad film must not end.
-            workers = max(2, cores())
-            for films in read_all(source, left, size=preparation.cache_size, workers=workers):
+            how = {"size": preparation.cache_size, "fit": preparation.fit}
+            for films in read_all(source, left, workers=workers or max(2, cores()), **how):
                 new = {film.position: [film.reason] for film in films if film.reason is not None}
                 if good := [film for film in films if film.reason is None]:
                     batcher = preparation.batcher(np.stack([f.pixels for f in good]), device=device)
-                    scores = preparation.logits(model, batcher, np.arange(len(good))).sigmoid()
-                    for film, row in zip(good, scores.tolist(), strict=True):
-                        new[film.position] = [f"{value:.6g}" for value in row]
+                    logits = preparation.logits(model, batcher, np.arange(len(good)), **at_once)
+                    for film, row in zip(good, logits.sigmoid().tolist(), strict=True):
+                        said = (source.paths[film.position], *film.identity) if named else ()
+                        texts = (*said, *[""] * (len(named) - len(said)))
+                        new[film.position] = [*texts, *(f"{p:.6g}" for p in row)]
                 file.write(_line(list(new.items())))
                 file.flush()
                 os.fsync(file.fileno())
@@ -310,7 +346,7 @@ def predict_files(
         refused = [[source.names[i], source.origins[i], *row] for i, row in done if len(row) == 1]
         write_rejected(rejected_of(out), refused)
         found = [[source.names[i], *row] for i, row in done if len(row) > 1]
-        write_csv(out, pd.DataFrame(found, columns=["Image Index", *FINDINGS]))
+        write_csv(out, pd.DataFrame(found, columns=["Image Index", *named, *model.findings]))
         part.unlink()
     return len(found), bad
 
@@ -325,9 +361,10 @@ def rejected_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-rejected.csv")
 
 
-def _mark(model: CheXNet, preparation: Preparation, source: Source) -> str:
+def _mark(model: CheXNet, preparation: Preparation, source: Films, named: tuple[str, ...]) -> str:
     """Return a hash of weights, options and films: what others gave may not be mixed in."""
-    digest = hashlib.sha256(repr(astuple(preparation)).encode())
+    options = astuple(preparation), model.findings, named
+    digest = hashlib.sha256(repr(options).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     digest.update("\n".join([*source.names, *source.stamps]).encode())
@@ -340,7 +377,7 @@ def _line(task: list) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _resume(part: Path, mark: str, count: int) -> dict[int, list[str]]:
+def _resume(part: Path, mark: str, count: int, *width: int) -> dict[int, list[str]]:
     """Return the rows of whole tasks, and leave these alone in the file."""
     if not part.is_file():
         write_atomically(part, lambda draft: draft.write_text(mark, encoding="utf-8"))
@@ -356,7 +393,7 @@ def _resume(part: Path, mark: str, count: int) -> dict[int, list[str]]:
     for line in lines[1:]:
         try:
             task = json.loads(line[9:])
-            if line == _line(task) and all(_is_sound(*row, count) for row in task):
+            if line == _line(task) and all(_is_sound(*row, count, *width) for row in task):
                 kept.append(line)
                 rows |= dict(task)
         except (TypeError, ValueError, RecursionError):
@@ -365,23 +402,29 @@ def _resume(part: Path, mark: str, count: int) -> dict[int, list[str]]:
     return rows
 
 
-def _is_sound(position: int, found: list[str], count: int) -> bool:
-    """Return whether a film has its probabilities, or why there are none."""
-    scores = len(found) == len(FINDINGS) and all(0 <= float(value) <= 1 for value in found)
-    return type(position) is int and 0 <= position < count and (scores or len(found) == 1)
+def _is_sound(position: int, found: list[str], count: int, texts: int, findings: int) -> bool:
+    """Return whether a film has its names and probabilities, or why there are none."""
+    scores = found[texts:]
+    good = len(scores) == findings and all(0 <= float(value) <= 1 for value in scores)
+    return type(position) is int and 0 <= position < count and (good or len(found) == 1)
 
 
 # ---- thresholds
 
 
-def choose_thresholds(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+def choose_thresholds(
+    labels: np.ndarray, scores: np.ndarray, *, findings: Sequence[str] = FINDINGS
+) -> pd.DataFrame:
     """Return the threshold that each rule chooses for each finding.
 
     Parameters
     ----------
-    labels : bool array [N, 14]
-    scores : array [N, 14]
+    labels : array [N, F]
+        True and False, or 1, 0 and NaN: what is not known is left out.
+    scores : array [N, F]
         Probabilities of films that were not trained on, and on which nothing is reported.
+    findings : sequence of str
+        F names.
 
     Returns
     -------
@@ -392,12 +435,14 @@ def choose_thresholds(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OneClassWarning)  # the table says NaN
         chosen = {name: choose(labels, scores, rule) for name, rule in RULES.items()}
-    wide = pd.DataFrame(chosen, index=list(FINDINGS))
+    wide = pd.DataFrame(chosen, index=list(findings))
     long = wide.melt(ignore_index=False, var_name="rule", value_name="threshold")
     return long.reset_index(names="finding")[["rule", "finding", "threshold"]]
 
 
-def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
+def read_thresholds(
+    path: str | Path, *, rule: str = "youden", findings: Sequence[str] = FINDINGS
+) -> np.ndarray:
     """Return the thresholds of a table.
 
     Parameters
@@ -408,10 +453,12 @@ def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
         names than the findings, such as ``No_Finding``, are left out.
     rule : str
         Which rows, where the table has rules.
+    findings : sequence of str
+        F names, such as those of a network.
 
     Returns
     -------
-    float array [14]
+    float array [F]
         In the order of the findings; NaN where the table has none.
 
     Raises
@@ -426,24 +473,20 @@ def read_thresholds(path: str | Path, *, rule: str = "youden") -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a table of thresholds at {path}, found none.")
     read = CheckedTable(path, {"finding": None, "threshold": None}, advice="Correct it.")
-    names = read.frame["finding"].map(_known)
-    used = names.notna()
+    names = read.frame["finding"].map(lambda name: own_name(str(name)))
+    used = names.isin(list(findings))
     if "rule" in read.frame:
         known = list(dict.fromkeys(read.frame["rule"]))
         if rule not in known:
             raise ValueError(f"Expected a rule among {brief(known)} of {path}, got {rule!r}.")
         used &= read.frame["rule"] == rule
     if not used.any():
-        raise ValueError(f"Expected findings in the column `finding` of {path}, found none.")
+        raise ValueError(
+            f"Expected findings of {brief(list(findings))} in the column `finding` of {path}, "
+            "found none."
+        )
     raw = read.frame["threshold"]
     value = pd.to_numeric(raw, errors="coerce")
     bad = (value < 0) | (value.isna() & raw.notna()) | names.where(used).duplicated()
     read.refuse(bad & used, "threshold", "one threshold from 0 up for each finding")
-    return pd.Series(value[used].to_numpy(float), names[used]).reindex(FINDINGS).to_numpy()
-
-
-def _known(finding: object) -> str | None:
-    try:
-        return normalise(str(finding))
-    except ValueError:
-        return None
+    return pd.Series(value[used].to_numpy(float), names[used]).reindex(list(findings)).to_numpy()

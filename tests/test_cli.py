@@ -87,7 +87,7 @@ def test_help_teaches(run, arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["evaluate", "explain", "fetch", "findings", "info", "predict", "train"]
+    "command", ["evaluate", "explain", "export", "fetch", "findings", "info", "predict", "train"]
 )
 def test_every_command_has_help(run, command):
     result = run(command, "--help")
@@ -95,7 +95,7 @@ def test_every_command_has_help(run, command):
     assert "Usage: " in result.output
     if command != "info":
         example = {"evaluate": "predictions.csv", "predict": "film", "explain": "film"}.get(
-            command, "--"
+            command, "runs/" if command == "export" else "--"
         )
         assert f"chexlib {command} {example}" in result.output
 
@@ -143,6 +143,18 @@ def test_list_names_everything_and_its_state(run, tmp_path, an_entry):
     assert "not published" in output
     assert "present" not in output
     assert not (tmp_path / "data").exists()
+
+
+def test_the_list_fits_a_terminal_of_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHEXLIB_DATA", str(tmp_path / "data"))
+    result = CliRunner().invoke(app, ["fetch", "--list"], env=WIDE | {"COLUMNS": "80"})
+    shown = result.output.split("\n")[1:]  # the first names the folder
+    assert max(map(len, shown)) <= 80
+    words = " ".join(result.output.split())
+    assert "…" not in words
+    for item in REGISTRY.values():
+        assert f"{item.title}. Licence: {item.licence}" in words
+    assert len(shown) <= 3 * len(REGISTRY) + 4
 
 
 def test_list_of_one_gives_its_sources(run):
@@ -245,7 +257,8 @@ def test_info_and_help_name_both_folders(run, tmp_path, monkeypatch):
     output = run("info").output
     for name in ("data", "cache"):
         assert re.search(rf"^{name} folder +{tmp_path / name} \(not there\)$", output, re.MULTILINE)
-    assert "CHEXLIB_CACHE" in run("cache", "--help").output
+    for command in ("cache", "info"):
+        assert "CHEXLIB_CACHE" in run(command, "--help").output
 
 
 @pytest.mark.parametrize("command", ["evaluate", "localize"])

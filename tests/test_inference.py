@@ -173,7 +173,7 @@ def test_the_json_is_json_whatever_the_weights_say_of_themselves(network, pixels
     call("explain", tmp_path / "film.png", *options)
     said = json.loads((tmp_path / "out" / "film.json").read_text(), parse_constant=no_constant)
     assert said["checkpoint"]["metadata"]["best_loss"] == "Infinity"
-    assert said["preparation"] == {"cache_size": 64, "size": 64, "ten_crop": False}
+    assert said["preparation"] == {"cache_size": 64, "size": 64, "ten_crop": False, "fit": "squash"}
 
 
 class TestPreparation:
@@ -201,6 +201,7 @@ class TestPreparation:
             ((100_000, 224), "cache_size in pixels from 1 to 2048, got 100000"),
             ((256, "9" * 5000), "size in pixels from 29 to 2048, got 9{80}"),
             ((256, 224, 1), "ten_crop true or false, got 1"),
+            ((256, 224, False, "crop"), "fit of .'squash', 'pad'., got crop"),
         ],
     )
     def test_refused(self, values, message):

@@ -1,11 +1,12 @@
 """Write requirements.lock: the exact release of everything that the project's extras lead to.
 
-Run by ``make lock``, in an environment where ``pip install -e '.[book,test]'`` was run, and where
-the tests pass: what is installed there is what gets pinned. The walk starts at pyproject.toml and
-follows the metadata of the installed packages once for Linux and once for macOS, so what one of
-them alone needs gets a marker. A package for the other system is asked of the package index.
+Run by ``make lock``, in an environment where ``pip install -e '.[book,export,test]'`` was run, and
+where the tests pass: what is installed there is what gets pinned. The walk starts at
+pyproject.toml and follows the metadata of the installed packages once for Linux and once for
+macOS, so what one of them alone needs gets a marker. A package for the other system is asked of
+the package index.
 
-To move to newer releases: ``.venv/bin/pip install --upgrade -e '.[book,test]'``, then
+To move to newer releases: ``.venv/bin/pip install --upgrade -e '.[book,export,test]'``, then
 ``make lock``, ``make book`` and ``make test``.
 """
 

@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from chexlib.cli import about, cache, evaluate, explain, fetch, localize, predict, train
+from chexlib.cli import (
+    about,
+    cache,
+    evaluate,
+    explain,
+    export,
+    fetch,
+    localize,
+    predict,
+    train,
+)
 
 __all__ = ["app"]
 
@@ -38,11 +48,13 @@ the derived tables, to see the NIH films, or to work with published weights.
 
 [cyan]chexlib train[/]             a network by a recipe, on one CPU, one GPU or many nodes
 
-[cyan]chexlib predict FILM[/]      the 14 probabilities of a film, or of a folder of them
+[cyan]chexlib predict FILM[/]      a network's probabilities of a film, or of a folder of them
 
 [cyan]chexlib evaluate FILE[/]     a report on your own model's predictions
 
 [cyan]chexlib explain FILM[/]      where a network looks
+
+[cyan]chexlib export RUN OUT[/]    a network as ONNX, for other programs
 """,
 )
 
@@ -67,6 +79,6 @@ def main(
 
 for command in (
     fetch.fetch, cache.cache, train.train, predict.predict, evaluate.evaluate, explain.explain,
-    localize.localize, about.findings, about.info,
+    localize.localize, export.export, about.findings, about.info,
 ):  # fmt: skip
     app.command()(command)

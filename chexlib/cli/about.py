@@ -37,7 +37,9 @@ def findings(
 def info() -> None:
     """Show versions, the folders of data and of caches, and which files are in the first.
 
-    Paste it into a bug report.
+    Fetched files lie in [cyan]CHEXLIB_DATA[/], what can be made again (image caches, simulated
+    films) in [cyan]CHEXLIB_CACHE[/]; by default both in the user's cache folder. Paste it into a
+    bug report.
     """
     import platform
 

@@ -1,7 +1,12 @@
-"""``chexlib explain``: where a network looks in one film."""
+"""``chexlib explain``: where a network looks in films."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,24 +16,34 @@ from rich.markup import escape
 from chexlib.cli.shell import (
     NOTICE,
     Checkpoint,
+    Findings,
     Force,
     Method,
     Size,
     keep_what_is_there,
     one_line_errors,
+    tell_films,
     terminal,
 )
-from chexlib.files import sha256, write_atomically, write_json
+from chexlib.files import legible, write_atomically, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
     from chexlib.interpret import Explanation
+    from chexlib.models import CheXNet
 
 
 @one_line_errors()
 def explain(
-    image: Annotated[Path, typer.Argument(help="A frontal radiograph: PNG, JPEG or DICOM.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A frontal radiograph (PNG, JPEG, DICOM), or as for predict a folder, an archive "
+            "or a list of them.",
+        ),
+    ],
     *,
     checkpoint: Checkpoint,
     finding: Annotated[
@@ -37,7 +52,7 @@ def explain(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder. Default: the name of IMAGE with [cyan]-explained[/], here."),
+        typer.Option(help="Folder. Default: the name of INPUT with [cyan]-explained[/], here."),
     ] = None,
     method: Method = "cam",
     size: Size = None,
@@ -47,12 +62,17 @@ def explain(
     dicom: Annotated[
         bool,
         typer.Option(
-            "--dicom", help="Write DICOM secondary captures, too, of the study IMAGE is from."
+            "--dicom",
+            help="Write DICOM, too, of the study a film is from: secondary captures, and where the "
+            "film is DICOM a structured report of all probabilities.",
         ),
     ] = False,
+    findings: Findings = None,
     force: Force = False,
 ) -> None:
-    """Show where a network looks in a film: overlays, boxes, and a JSON with what they are.
+    """Show where a network looks in films: overlays, boxes, and a JSON with what they are.
+
+    Of several films each has a folder; those that cannot be read are listed in rejected.csv.
 
     Probabilities are those of [cyan]chexlib predict[/], unless --size asks for another size. A map
     has a hottest place whatever the probability is: read the two together. Where probabilities are
@@ -65,51 +85,84 @@ def explain(
 
     [cyan]chexlib explain film.dcm --checkpoint model.safetensors --finding Mass --dicom[/]
     """
-    from chexlib.data import read_radiograph
-    from chexlib.findings import FINDINGS, normalise
+    from chexlib.data.radiographs import RadiographError, open_radiograph, read_file
+    from chexlib.data.sources import find_radiographs, write_rejected
     from chexlib.interpret import explain_film
+    from chexlib.interpret.cam import rows_of
     from chexlib.models import load_checkpoint
 
-    names = list(dict.fromkeys(normalise(name) for name in finding or ()))
-    folder = out if out is not None else Path(f"{image.stem}-explained")
-    summary = folder / f"{image.stem}.json"
-    keep_what_is_there([summary], force=force)
-    pixels = read_radiograph(image)
-    model = load_checkpoint(checkpoint)
+    films = find_radiographs(source)
+    alone = list(films.origins) == [legible(str(source.absolute()))]
+    folder = out if out is not None else Path(f"{source.stem}-explained")
+    places = [folder if alone else folder / name for name in films.names]
+    stems, listed = [Path(name).stem for name in films.names], folder / "rejected.csv"
+    summaries = [place / f"{stem}.json" for place, stem in zip(places, stems, strict=True)]
+    keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
+    model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
+    asked = list(dict.fromkeys(model.findings[row] for row in rows_of(finding or None, model)))
     edge = int(cut) if cut.isdecimal() else cut
-    found = explain_film(model, pixels, names or 3, method=method, size=size, cut=edge)
-    kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
-    files = {
-        name: {kind: f"{image.stem}-{name}-{method}.{end}" for kind, end in kinds.items()}
-        for name in found.findings
-    }
-    pictures = [folder / name for named in files.values() for name in named.values()]
-    keep_what_is_there([summary, *pictures], force=force, inputs=[image, checkpoint])
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_pictures(folder, image, pixels, found, files)
-    record = _record(image, pixels, found, files)
-    record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
-    write_json(summary, record, strict=True)
-    console = terminal()
-    for name in found.findings:
-        line = f"{name:20}probability {found.probabilities[name]:.3f}   "
-        line += f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}"
-        console.print(line, soft_wrap=True)
-    ready = f"[green]ready[/] {escape(str(folder))}; its JSON has all {len(FINDINGS)} findings"
-    console.print(ready, soft_wrap=True)
+    console, bad = terminal(), []
+    for i, origin, content in (
+        film for task in films.tasks(range(len(stems))) for film in task.films
+    ):
+        try:
+            data = content if isinstance(content, bytes) else read_file(content, origin)
+            pixels = open_radiograph(data, name=origin).pixels
+        except RadiographError as error:
+            if alone:
+                raise
+            bad.append([films.names[i], origin, str(error)])
+            continue
+        found = explain_film(
+            model, pixels, asked if finding else 3, method=method, size=size, cut=edge
+        )
+        files = _files(stems[i], found, dicom=dicom)
+        pictures = [places[i] / name for named in files.values() for name in named.values()]
+        pictures += [places[i] / f"{stems[i]}-report.dcm"] if dicom else []
+        keep_what_is_there([summaries[i], *pictures], force=force, inputs=[source, checkpoint])
+        places[i].mkdir(parents=True, exist_ok=True)
+        _write_pictures(places[i], data, pixels, found, files)
+        record = _record(films.names[i], data, pixels, found, files)
+        if dicom and data[128:132] == b"DICM" and find_spec("highdicom"):
+            record["report"] = _write_report(pictures[-1], data, pictures[1], found, model)
+        record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
+        write_json(summaries[i], record, strict=True)
+        for name in found.findings:
+            line = f"{name:20}probability {found.probabilities[name]:.3f}   "
+            line += f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}"
+            console.print(line, soft_wrap=True)
+        line = f"[green]ready[/] {escape(str(places[i]))}; its JSON has all {len(model.findings)}"
+        console.print(f"{line} findings", soft_wrap=True)
+    if dicom and find_spec("highdicom") is None:
+        console.print("No structured reports: they need pip install 'chexlib\\[export]'")
+    if not alone:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rejected(listed, bad)
+        left = {"rejected": len(bad), "listed": listed, "ignored": films.ignored}
+        tell_films(console, read=len(stems) - len(bad), **left)
     console.print(f"[bold]{NOTICE}[/]")
+
+
+def _files(stem: str, found: Explanation, *, dicom: bool) -> dict[str, dict[str, str]]:
+    """Return the names of a finding's pictures; a finding may be called as no file can be."""
+    kinds = {"png": "png", "dicom": "dcm"} if dicom else {"png": "png"}
+    shown = [re.sub(r"[^\w.+-]+", "_", name) for name in found.findings]
+    shown = [f"{name}-{k}" if shown.count(name) > 1 else name for k, name in enumerate(shown)]
+    return {
+        name: {kind: f"{stem}-{short}-{found.method}.{end}" for kind, end in kinds.items()}
+        for name, short in zip(found.findings, shown, strict=True)
+    }
 
 
 def _write_pictures(
     folder: Path,
-    image: Path,
+    data: bytes,
     pixels: np.ndarray,
     found: Explanation,
     files: dict[str, dict[str, str]],
 ) -> None:
     """Write a figure of each finding, and a secondary capture where it has a name."""
     from dataclasses import replace
-    from functools import partial
 
     import matplotlib as mpl
 
@@ -120,8 +173,8 @@ def _write_pictures(
     from chexlib.interpret import secondary_capture
     from chexlib.plots import images
 
-    is_dicom = image.read_bytes()[128:132] == b"DICM"
-    source = pydicom.dcmread(image, stop_before_pixels=True) if is_dicom else None
+    is_dicom = data[128:132] == b"DICM"
+    source = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True) if is_dicom else None
     series = pydicom.uid.generate_uid()
     for k, (name, named) in enumerate(files.items()):
         alone = replace(found, findings=(name,), heat=found.heat[k : k + 1])
@@ -130,7 +183,7 @@ def _write_pictures(
         plt.close(figure)
         if "dicom" in named:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
-            data = secondary_capture(
+            capture = secondary_capture(
                 images.overlay_picture(
                     pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
                 ),
@@ -140,11 +193,26 @@ def _write_pictures(
                 series_uid=series,
                 number=k + 1,
             )
-            write_atomically(folder / named["dicom"], partial(Path.write_bytes, data=data))
+            write_atomically(folder / named["dicom"], partial(Path.write_bytes, data=capture))
+
+
+def _write_report(
+    path: Path, film: bytes, capture: Path, found: Explanation, model: CheXNet
+) -> str | None:
+    """Write a structured report of a film that has UIDs, and return its name."""
+    from chexlib.interpret.structured import structured_report
+
+    network = f"{model.provenance['file']}, SHA-256 {model.provenance['sha256']}"
+    given = {"film": film, "network": network}
+    report = structured_report(capture.read_bytes(), found.probabilities, **given)
+    if report is None:
+        return None
+    write_atomically(path, partial(Path.write_bytes, data=report))
+    return path.name
 
 
 def _record(
-    image: Path, pixels: np.ndarray, found: Explanation, files: dict[str, dict[str, str]]
+    name: str, data: bytes, pixels: np.ndarray, found: Explanation, files: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     """Return what is to be known of the pictures."""
     import datetime
@@ -181,7 +249,12 @@ def _record(
     versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
     return {
         "notice": NOTICE,
-        "image": {"file": image.name, "sha256": sha256(image), "height": height, "width": width},
+        "image": {
+            "file": name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "height": height,
+            "width": width,
+        },
         "method": found.method,
         "preparation": asdict(found.preparation),
         "cut": found.cut,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from chexlib.cli.shell import bars, one_line_errors, terminal
 
@@ -104,17 +104,12 @@ def state_of(item: Entry, home: Path) -> str:
 
 
 def _list(entries: list[Entry], home: Path) -> None:
-    table = Table(title=f"In {escape(str(home))}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("Name", style="bold cyan", no_wrap=True)
-    table.add_column("What", ratio=1)
-    table.add_column("Size", justify="right", no_wrap=True)
-    table.add_column("Licence")
-    table.add_column("State")
+    console = terminal()
+    console.print(f"In {escape(str(home))}", soft_wrap=True)
     for item in entries:
         state = state_of(item, home)
-        table.add_row(item.name, escape(item.title), _size(item), item.licence, state)
-    console = terminal()
-    console.print(table)
+        console.print(f"[bold cyan]{item.name:24}[/]{_size(item):>16}   {state}")
+        console.print(Padding(escape(f"{item.title}. Licence: {item.licence}"), (0, 0, 0, 2)))
     console.print("\nSources, hashes and notes of one: [cyan]chexlib fetch --list NAME[/]")
 
 

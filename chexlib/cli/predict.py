@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from rich.markup import escape
 from chexlib.cli.shell import (
     NOTICE,
     Checkpoint,
+    Findings,
     Force,
     bars,
     keep_what_is_there,
@@ -21,12 +22,15 @@ from chexlib.cli.shell import (
     tell_films,
     terminal,
 )
+from chexlib.files import legible, write_atomically
+from chexlib.findings import describe
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
+    import pandas as pd
     from rich.table import Table
 
+    from chexlib.data.sources import Films
     from chexlib.models import CheXNet
 
 
@@ -58,14 +62,39 @@ def predict(
     rule: Annotated[
         str, typer.Option(help="Which thresholds: youden, max_f1 or sensitivity_0.90.")
     ] = "youden",
+    findings: Findings = None,
+    identify: Annotated[
+        bool,
+        typer.Option(
+            "--identify",
+            help="Write each film's path from INPUT, too, and of DICOM its SOP instance and study "
+            "UID and its patient's ID. [bold]The file is then as identifying as the films.[/]",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=32,
+            help="Films at once in the network. Default: on a CPU 8 of 224 px, more of smaller and "
+            "fewer of larger ones, which is fastest; elsewhere 32.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that read films. Default: the cores, at least 2."),
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Predict the 14 findings of films: a table for one, a CSV for several.
+    """Predict a network's findings of films: a table for one, a CSV for several.
 
     Films are brought to the network as in its training. Stopped at any moment, the same command
     goes on with the films that are left. A name that a spreadsheet would compute, such as
-    [cyan]=1.png[/], is written with a [cyan]'[/] before it. [bold]Not for clinical use.[/]
+    [cyan]=1.png[/], is written with a [cyan]'[/] before it.
+
+    The CSV holds the names of the files and probabilities; what a header says of a patient is in
+    it with --identify alone. [bold]Not for clinical use.[/]
 
     [bold]Examples[/]
 
@@ -74,12 +103,12 @@ def predict(
     [cyan]chexlib predict /data/films --checkpoint model.safetensors --out films.csv[/]
 
     [cyan]chexlib predict film.dcm --checkpoint runs/mine --rule sensitivity_0.90[/]
+
+    [cyan]chexlib predict /pacs --checkpoint other.pth --findings "Mass,Rib fracture" --identify[/]
     """
-    from chexlib.data import read_predictions
+    from chexlib.data.predictions import IDENTIFY
     from chexlib.data.sources import find_radiographs
-    from chexlib.files import legible
-    from chexlib.findings import FINDINGS
-    from chexlib.inference import device_named, part_of, predict_files, read_thresholds, rejected_of
+    from chexlib.inference import device_named, part_of, read_thresholds, rejected_of
     from chexlib.models import load_checkpoint
 
     films = find_radiographs(source)
@@ -93,26 +122,29 @@ def predict(
         weights = (checkpoint, checkpoint / "best.safetensors")
         read = (source, *weights, *([thresholds] if thresholds else []))
         keep_what_is_there(made, force=force, inputs=read)
-    chosen = None if thresholds is None else read_thresholds(thresholds, rule=rule)
     place = device_named(device)
-    model = load_checkpoint(checkpoint).to(place)
-    own = checkpoint / "thresholds.csv"
-    if chosen is None and own.is_file():
-        chosen = read_thresholds(own, rule=rule)
-    console = terminal()
-    if several:
-        with bars() as bar:
-            good, bad = predict_files(model, films, out, progress=partial(bar, "predicted"))
+    model = load_checkpoint(checkpoint, findings=findings and findings.split(",")).to(place)
+    table_of = thresholds or checkpoint / "thresholds.csv"
+    chosen = None
+    if thresholds or table_of.is_file():
+        chosen = read_thresholds(table_of, rule=rule, findings=model.findings)
+    console, how = terminal(), {"batch_size": batch_size, "identify": identify}
+    with bars() as bar:
+        how |= {"workers": workers, "progress": partial(bar, "predicted")} if several else {}
+        good, bad, scores = _predicted(model, films, out, alone=not several, **how)
+    if out is not None:
         console.print(f"[green]ready[/] {good:,} films in {escape(str(out))}", soft_wrap=True)
-        if good and chosen is not None:
-            counts = (read_predictions(out)[list(FINDINGS)] >= chosen).sum()
-            called = ["" if isnan(t) else f"{n:,}" for t, n in zip(chosen, counts, strict=True)]
-            columns = {">Threshold": _shown(chosen), ">Films at or above": called}
-            console.print(_by_finding(columns))
+    title = "" if several else films.names[0]
+    if good and (chosen is not None or not several):
+        console.print(_shown(scores, chosen, title=title))
+    if several:
         listed = rejected_of(out)
         tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
-    else:
-        _one(model, source, out, chosen, console)
+    if out is not None:
+        held = "names of files and probabilities, and nothing of a header"
+        if identify:
+            held = f"[bold]{', '.join(IDENTIFY)}[/]: it is as identifying as the films"
+        console.print(f"In the CSV: {held}.", soft_wrap=True)
     if chosen is None:
         way = "give the folder of a run, or --thresholds FILE"
         if checkpoint.is_dir():
@@ -121,42 +153,43 @@ def predict(
     console.print(f"[bold]{NOTICE}[/]")
 
 
-def _one(
-    model: CheXNet, source: Path, out: Path | None, chosen: np.ndarray | None, console: Console
-) -> None:
+def _predicted(
+    model: CheXNet, films: Films, out: Path | None, *, alone: bool, **how: Any
+) -> tuple[int, int, pd.DataFrame]:
+    """Return numbers of films predicted and rejected, and probabilities; one film by this process.
+
+    One that cannot be read is an error, and leaves nothing behind.
+    """
+    import shutil
+    import tempfile
+
     import pandas as pd
 
-    from chexlib.data import read_radiograph
-    from chexlib.files import write_csv
-    from chexlib.findings import FINDINGS
-    from chexlib.inference import Preparation
+    from chexlib.data import read_predictions
+    from chexlib.inference import predict_files, rejected_of
 
-    preparation = Preparation.of(model)
-    film = preparation.shrunk(read_radiograph(source))
-    batcher = preparation.batcher(film[None], device=next(model.parameters()).device)
-    scores = preparation.logits(model, batcher, [0])[0].sigmoid().tolist()
-    columns = {">Probability": [f"{p:.3f}" for p in scores]}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "one.csv" if alone else out
+        good, bad = predict_files(model, films, path, **({"workers": 1} if alone else {}), **how)
+        if alone and not good:
+            raise ValueError(pd.read_csv(rejected_of(path))["reason"][0])
+        scores = read_predictions(path, findings=model.findings) if good else pd.DataFrame()
+        if alone and out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, partial(shutil.copyfile, path))
+    return good, bad, scores.reindex(columns=model.findings)
+
+
+def _shown(scores: pd.DataFrame, chosen: np.ndarray | None, *, title: str) -> Table:
+    """Return a table of a row a finding: of one film, which then has a title, or of several."""
+    columns = {">Probability": [f"{p:.3f}" for p in scores.iloc[0]]} if title else {}
     if chosen is not None:
-        called = ["at or above" if p >= t else "" for p, t in zip(scores, chosen, strict=True)]
-        columns |= {">Threshold": _shown(chosen), "": called}
-    console.print(_by_finding(columns, title=escape(source.name)))
-    if out is not None:
-        frame = pd.DataFrame([scores], columns=list(FINDINGS)).map("{:.6g}".format)
-        frame.insert(0, "Image Index", source.name)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_csv(out, frame)
-        console.print(f"[green]ready[/] {escape(str(out))}", soft_wrap=True)
-
-
-def _shown(thresholds: np.ndarray) -> list[str]:
-    """Return thresholds as texts; there is none for what no validation film had."""
-    return ["none" if isnan(t) else f"{t:.3f}" for t in thresholds]
-
-
-def _by_finding(columns: dict[str, list[str]], **options: str) -> Table:
-    """Return a table of a row a finding."""
-    from chexlib.findings import INFO
-
-    names = [finding.english for finding in INFO.values()]
-    rows = zip(names, *columns.values(), strict=True)
-    return table("Finding", *columns, rows=rows, **options)
+        columns[">Threshold"] = ["none" if isnan(t) else f"{t:.3f}" for t in chosen]
+        counts = (scores >= chosen).sum()
+        if title:
+            columns[""] = ["at or above" if n else "" for n in counts]
+        else:
+            called = ["" if isnan(t) else f"{n:,}" for t, n in zip(chosen, counts, strict=True)]
+            columns[">Films at or above"] = called
+    rows = zip((describe(name).english for name in scores), *columns.values(), strict=True)
+    return table("Finding", *columns, rows=rows, title=escape(title) or None)

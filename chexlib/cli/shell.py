@@ -33,6 +33,12 @@ Checkpoint = Annotated[
         "[cyan]load_checkpoint[/] reads."
     ),
 ]
+Findings = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the outputs, in order, with commas between, of weights that name none."
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(

@@ -36,7 +36,7 @@ KEYWORDS = [
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelPaddingValue", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept",
     "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PresentationLUTShape",
-    "EncapsulatedDocument", "PixelData",
+    "EncapsulatedDocument", "PixelData", "SOPInstanceUID", "StudyInstanceUID", "PatientID",
 ]  # fmt: skip
 MAX_READS = 100_000  # a film's header has some hundred elements, read in two or three pieces each
 MAX_VALUE, MAX_TABLES = 2**12, 2**22  # bytes of a number or a text; of look-up tables
@@ -44,7 +44,9 @@ DEFLATED, PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 VALUES = 2**16  # of a pixel of at most 16 bits: what is shown for each is computed once
 
 
-def read_dicom(data: bytes, name: str) -> tuple[np.ndarray, tuple[float, float] | None, str | None]:
+def read_dicom(
+    data: bytes, name: str
+) -> tuple[np.ndarray, tuple[float, float] | None, str | None, tuple[str, str, str]]:
     """Read a DICOM radiograph from the bytes of its file.
 
     Stored values pass the modality LUT or rescale, then the VOI LUT or the first window; where
@@ -64,6 +66,8 @@ def read_dicom(data: bytes, name: str) -> tuple[np.ndarray, tuple[float, float] 
     (float, float) or None
         Spacing, millimetres from row to row and from column to column.
     {"PA", "AP", None}
+    (str, str, str)
+        UIDs of SOP instance and study, and the patient's ID; empty where there is no such text.
 
     Raises
     ------
@@ -77,8 +81,10 @@ def read_dicom(data: bytes, name: str) -> tuple[np.ndarray, tuple[float, float] 
         film = _Attributes(_header(data), name)
         stored = _displayed(film, _cells(film, _refuse_others(film)))
         grey, spacing = _oriented(film, stored, _spacing(film))
+        named = [film.value(keyword) for keyword in KEYWORDS[-3:]]
     view = film.text("ViewPosition")
-    return grey, spacing, view if view in ("PA", "AP") else None
+    identity = tuple(str(text).strip() if isinstance(text, str) else "" for text in named)
+    return grey, spacing, view if view in ("PA", "AP") else None, identity
 
 
 class _DeflatedError(Exception):

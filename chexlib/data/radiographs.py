@@ -38,6 +38,9 @@ class Radiograph:
     spacing : (float, float) or None
         Millimetres from row to row and from column to column, where the file says so.
     view : {"PA", "AP", None}
+    identity : (str, str, str) or ()
+        Of DICOM the UIDs of SOP instance and study and the patient's ID, each empty where it is not
+        said.
     format : str
         ``"PNG"``, ``"JPEG"`` or ``"DICOM"``.
     """
@@ -45,6 +48,7 @@ class Radiograph:
     pixels: np.ndarray
     spacing: tuple[float, float] | None = None
     view: str | None = None
+    identity: tuple[str, ...] = ()
     format: str = ""
 
 

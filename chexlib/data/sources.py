@@ -70,6 +70,8 @@ class Result(NamedTuple):
     shape, spacing : (height, width) or (None, None)
         Of the source.
     view : str or None
+    identity : (str, str, str) or ()
+        As in :class:`chexlib.data.radiographs.Radiograph`.
     reason : str or None
     """
 
@@ -79,6 +81,7 @@ class Result(NamedTuple):
     shape: tuple[int | None, int | None] = (None, None)
     spacing: tuple[float | None, float | None] = (None, None)
     view: str | None = None
+    identity: tuple[str, ...] = ()
     reason: str | None = None
 
 
@@ -245,7 +248,7 @@ class Read:
             except RadiographError as error:
                 yield Result(position, digest, reason=str(error))
             else:
-                said = film.pixels.shape, film.spacing or (None, None), film.view
+                said = film.pixels.shape, film.spacing or (None, None), film.view, film.identity
                 yield Result(position, digest, film.pixels, *said)
 
 

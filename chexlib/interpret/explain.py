@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
 from chexlib.interpret.attribution import attribute
 from chexlib.interpret.cam import maps_and_logits, rows_of
@@ -50,10 +49,10 @@ class Explanation:
     findings : tuple of str
         F of them.
     probabilities, logits : dict of str to float
-        Of all 14 findings, as ``chexlib predict`` gives them; see :mod:`chexlib.inference` for what
-        the logit of ten crops is.
+        Of all findings of the network, as ``chexlib predict`` gives them; see
+        :mod:`chexlib.inference` for what the logit of ten crops is.
     map_logits : dict of str to float
-        Of all 14 findings: the network's logits of what the maps are of, the whole film in one
+        Of all findings: the network's logits of what the maps are of, the whole film in one
         view. Other ones than ``logits`` only where those are of ten crops.
     maps : HeatMap
         Of arrays [F, h, w], as the method gives them, of the whole film in one view.
@@ -102,7 +101,7 @@ def explain_film(
     pixels : uint8 array [H, W]
         As :func:`chexlib.data.read_radiograph` gives them.
     findings : str, sequence of str, or int
-        Which; or so many that the network finds most probable.
+        Which; or so many that the network finds most probable, all where it has fewer.
     method, **options
         As for :func:`chexlib.interpret.attribute`.
     size : int, optional
@@ -134,12 +133,12 @@ def explain_film(
     logits = preparation.logits(model, batcher, [0]) if preparation.ten_crop else seen
     logits, seen = logits[0].double(), seen[0].double()
     if isinstance(findings, int):
-        if not 1 <= findings <= len(FINDINGS):
-            raise ValueError(f"Expected 1 to {len(FINDINGS)} findings, got {findings}.")
+        if findings < 1:
+            raise ValueError(f"Expected a number of findings from 1 up, got {findings}.")
         rows = logits.argsort(descending=True)[:findings].tolist()
     else:
         rows = rows_of(findings, model)
-    names = tuple(FINDINGS[row] for row in rows)
+    names = tuple(model.findings[row] for row in rows)
     found = attribute(model, images, rows, method=method, **options)
     maps = replace(found, values=found.values[0].cpu().numpy())
     side = np.minimum(pixels.shape, _BOX_SIDE)
@@ -150,9 +149,9 @@ def explain_film(
     cells = [np.unravel_index(one.argmax(), one.shape) for one in maps.values]
     return Explanation(
         findings=names,
-        probabilities=dict(zip(FINDINGS, logits.sigmoid().tolist(), strict=True)),
-        logits=dict(zip(FINDINGS, logits.tolist(), strict=True)),
-        map_logits=dict(zip(FINDINGS, seen.tolist(), strict=True)),
+        probabilities=dict(zip(model.findings, logits.sigmoid().tolist(), strict=True)),
+        logits=dict(zip(model.findings, logits.tolist(), strict=True)),
+        map_logits=dict(zip(model.findings, seen.tolist(), strict=True)),
         maps=maps,
         heat=maps.pixels(pixels.shape),
         boxes={n: heat_boxes(d, cut=cut) * scale for n, d in zip(names, drawn, strict=True)},

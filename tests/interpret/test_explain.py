@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import torch
 import typer
+from highdicom.sr import srread
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,7 +20,7 @@ from chexlib.cli.localize import localize
 from chexlib.data import data_home, load_boxes, package_file
 from chexlib.findings import FINDINGS
 from chexlib.interpret import cell_centres, explain_film, secondary_capture
-from chexlib.models import save_checkpoint
+from chexlib.models import CheXNet, save_checkpoint
 
 RNG = np.random.default_rng(0)
 FILM = np.asarray(
@@ -182,6 +184,11 @@ class TestSecondaryCapture:
             secondary_capture(self.PICTURE[..., 0], title="", derivation="")
 
 
+@pytest.fixture
+def mocked(monkeypatch):
+    monkeypatch.setattr("chexlib.cli.explain.find_spec", lambda name: None)
+
+
 class TestCommand:
     def test_png_in_figures_and_json_out(self, png, checkpoint, tmp_path):
         out = tmp_path / "out"
@@ -192,7 +199,8 @@ class TestCommand:
         said = json.loads((out / "film.json").read_text())
         assert said["notice"] == "Not for clinical use."
         # As the checkpoint was trained.
-        assert said["preparation"] == {"cache_size": 256, "size": 96, "ten_crop": False}
+        prepared = {"cache_size": 256, "size": 96, "ten_crop": False, "fit": "squash"}
+        assert said["preparation"] == prepared
         assert set(said["probabilities"]) == set(FINDINGS)
         mass = said["findings"]["Mass"]
         assert mass["map"]["cells"] == [3, 3]
@@ -218,6 +226,77 @@ class TestCommand:
         assert made.StudyInstanceUID == film.StudyInstanceUID
         assert made.pixel_array.shape == (1955, 1841, 3)
         assert made.pixel_array.std() > 10
+        said = json.loads((tmp_path / "RG1_UNCR.json").read_text())
+        assert said["report"] == "RG1_UNCR-report.dcm"
+        report = srread(tmp_path / said["report"])
+        assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.33"
+        assert "NOT FOR CLINICAL USE" in report.SeriesDescription
+        assert (report.CompletionFlag, report.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
+        groups = report.content.get_image_measurement_groups()
+        assert len(groups) == 14
+        for group in groups:
+            name = group.tracking_identifier
+            (value,) = group.get_measurements()
+            assert value.value == pytest.approx(said["probabilities"][name], abs=1e-6)
+            assert value.name.meaning == "Probability"
+            (image,) = group.source_images
+            assert image.referenced_sop_instance_uid == film.SOPInstanceUID
+        text = "\n".join(str(element.value) for element in report.iterall())
+        assert "small.safetensors, SHA-256" in text
+        # No more of patient and study than the capture carries, and the film's series.
+        mine = {e.keyword: str(e.value) for e in report.iterall() if not e.tag.is_private}
+        assert not any(e.tag.is_private for e in report.iterall())
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "StudyID"):
+            assert mine[keyword] == str(made[keyword].value)
+        assert mine["ReferringPhysicianName"] == ""
+        carried = {str(e.value) for e in made.iterall()} | {film.SeriesInstanceUID, ""}
+        for element in film:
+            value = str(element.value)
+            if element.VR in ("PN", "LO", "SH", "DA", "TM", "UI", "LT", "ST") and len(value) > 3:
+                assert value in carried or value not in text, element.keyword
+
+    def test_without_highdicom_captures_are_made_and_it_is_said(self, checkpoint, tmp_path, mocked):
+        source = package_file("data_store", "data", "RG1_UNCR.dcm")
+        options = ["--out", tmp_path, "--dicom", "--size", 64, "--finding", "Mass"]
+        result = run("explain", source, "--checkpoint", checkpoint, *options)
+        assert result.exit_code == 0, result.output
+        assert "No structured reports: they need pip install 'chexlib[export]'" in result.output
+        assert not (tmp_path / "RG1_UNCR-report.dcm").exists()
+        assert (tmp_path / "RG1_UNCR-Mass-cam.dcm").exists()
+
+    def test_a_folder_of_films(self, png, tmp_path):
+        torch.manual_seed(0)
+        model = CheXNet(arch="resnet18", findings=["Nodule/Mass", "Nodule_Mass", "ILD"])
+        save_checkpoint(model, tmp_path / "own.safetensors", metadata={"recipe": {"size": 64}})
+        films = tmp_path / "films"
+        for name in ("p1/a.png", "p2/a.png", "b.png"):
+            (films / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(png, films / name)
+        (films / "bad.png").write_text("no film")
+        (films / "notes.txt").write_text("of somebody")
+        arguments = ["explain", films, "--checkpoint", tmp_path / "own.safetensors"]
+        arguments += ["--out", tmp_path / "new" / "out"]
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        out = tmp_path / "new" / "out"
+        assert "3 films read, 1 rejected" in result.output
+        assert "1 text (notes.txt)" in result.output
+        assert pd.read_csv(out / "rejected.csv")["image"].tolist() == ["bad.png"]
+        said = [json.loads(path.read_text()) for path in sorted(out.rglob("*.json"))]
+        assert [one["image"]["file"] for one in said] == ["b.png", "p1/a.png", "p2/a.png"]
+        assert said[0]["probabilities"] == said[1]["probabilities"]
+        assert set(said[0]["probabilities"]) == set(model.findings)
+        assert len(list((out / "p1" / "a.png").glob("*.png"))) == 3  # of all findings, apart
+        assert "Expected a new file" in run(*arguments).output
+        refused = run(*arguments, "--force", "--finding", "Mass")
+        assert "Nodule/Mass" in refused.output
+        assert refused.exit_code == 1
+        shutil.rmtree(out)
+        options = ["--finding", "ILD", "--dicom"]
+        result = run(*arguments, *options)
+        assert result.exit_code == 0, result.output
+        made = sorted(path.name for path in (out / "b.png").iterdir())
+        assert made == ["b-ILD-cam.dcm", "b-ILD-cam.png", "b.json"]  # no report of what is no DICOM
 
     def test_the_three_most_probable_of_a_png_with_dicom(self, png, checkpoint, tmp_path):
         result = run("explain", png, "--checkpoint", checkpoint, "--out", tmp_path, "--dicom")

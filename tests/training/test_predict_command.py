@@ -10,6 +10,7 @@ import zlib
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import torch
 from pydicom.data import get_testdata_file
@@ -18,11 +19,12 @@ from typer.testing import CliRunner
 
 from chexlib.cli import app
 from chexlib.data import find_radiographs, read_predictions
+from chexlib.data.predictions import IDENTIFY
 from chexlib.findings import FINDINGS, INFO
 from chexlib.inference import Preparation, choose_thresholds, predict_files, read_thresholds
 from chexlib.metrics import choose
 from chexlib.metrics.thresholds import RULES
-from chexlib.models import load_checkpoint
+from chexlib.models import CheXNet, load_checkpoint, save_checkpoint
 from chexlib.training import fit
 
 WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
@@ -143,7 +145,7 @@ DEADLY = """
 import os, sys
 from pathlib import Path
 from chexlib.data import find_radiographs, sources
-from chexlib.models import load_checkpoint
+from chexlib.models import CheXNet, load_checkpoint, save_checkpoint
 from chexlib.inference import predict_files
 
 read = sources.open_radiograph
@@ -183,6 +185,113 @@ def test_a_list(call, run, folder, tmp_path):
     result = call("predict", "list.csv", "--checkpoint", run.folder, "--out", "new/out.csv")
     assert result.exit_code == 0, result.output
     assert read_predictions(tmp_path / "new" / "out.csv")["image"].tolist() == names
+
+
+OWN = ("Rib fracture", "Mass", "Effusion")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Weights of another family for findings of their own, and a PACS-like tree of films."""
+    path = tmp_path_factory.mktemp("own")
+    torch.manual_seed(0)
+    model = CheXNet(arch="resnet18", findings=OWN)
+    said = {"recipe": {"cache_size": 64, "size": 64, "fit": "pad"}}
+    save_checkpoint(model, path / "own.safetensors", metadata=said)
+    film = pydicom.dcmread(get_testdata_file("RG1_UNCR.dcm"))
+    for k, name in enumerate(("p1", "p2")):
+        (path / "pacs" / name).mkdir(parents=True)
+        film.PatientID, film.StudyInstanceUID = f"=P{k}x", f"1.2.3.{k}"
+        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = f"1.2.4.{k}"
+        film.save_as(path / "pacs" / name / "IM0001")
+    grey = film.pixel_array[:, ::2] / film.pixel_array.max() * 255
+    cv2.imwrite(str(path / "pacs" / "plain.png"), grey.astype(np.uint8))
+    return path
+
+
+def test_a_network_of_other_findings(call, own, tmp_path):
+    (tmp_path / "t.csv").write_text("finding,threshold\nRib fracture,0.5\nMass,0\n")
+    result = call("predict", own / "pacs", "--checkpoint", own / "own.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "nothing of a header" in result.stdout
+    plain = pd.read_csv(tmp_path / "predictions.csv")
+    assert list(plain.columns) == ["Image Index", *OWN]
+    assert plain["Image Index"].tolist() == ["p1/IM0001", "p2/IM0001", "plain.png"]
+    options = ["--checkpoint", own / "own.safetensors", "--thresholds", tmp_path / "t.csv"]
+    result = call("predict", own / "pacs", *options, "--identify", "--out", "deep/er/who.csv")
+    assert result.exit_code == 0, result.output
+    assert "it is as identifying as the films" in result.stdout
+    counted = {line.split()[0]: line.split()[-1] for line in result.stdout.splitlines() if line}
+    assert counted["Mass"] == "3"
+    found = pd.read_csv(tmp_path / "deep" / "er" / "who.csv", keep_default_na=False)
+    assert list(found.columns) == ["Image Index", *IDENTIFY, *OWN]
+    assert found["Path"].tolist() == ["p1/IM0001", "p2/IM0001", "plain.png"]
+    assert found["SOPInstanceUID"].tolist() == ["1.2.4.0", "1.2.4.1", ""]
+    assert found["StudyInstanceUID"].tolist() == ["1.2.3.0", "1.2.3.1", ""]
+    assert found["PatientID"].tolist() == ["'=P0x", "'=P1x", ""]
+    read = read_predictions(tmp_path / "deep" / "er" / "who.csv", findings=OWN)
+    pd.testing.assert_frame_equal(read[list(OWN)], plain[list(OWN)])
+    # One film alone says the same of itself.
+    one = [own / "pacs" / "p1" / "IM0001", *options, "--identify", "--out", "one.csv"]
+    result = call("predict", *one)
+    assert result.exit_code == 0, result.output
+    assert "Rib fracture" in result.stdout
+    alone = pd.read_csv(tmp_path / "one.csv")
+    assert alone["SOPInstanceUID"].tolist() == ["1.2.4.0"]
+    np.testing.assert_allclose(alone[list(OWN)], plain[list(OWN)][:1], atol=1e-6)
+
+
+def test_names_for_outputs_that_have_none(call, own, tmp_path):
+    state = load_checkpoint(own / "own.safetensors").network.state_dict()
+    torch.save(state, tmp_path / "foreign.pth")
+    film, named = own / "pacs" / "plain.png", ["--findings", "Rib fracture,Mass,effusion"]
+    refused = call("predict", film, "--checkpoint", "foreign.pth")
+    assert refused.exit_code == 1
+    assert "Expected" in refused.stderr
+    result = call("predict", film, "--checkpoint", "foreign.pth", *named, "--out", "f.csv")
+    assert result.exit_code == 0, result.output
+    assert list(pd.read_csv(tmp_path / "f.csv").columns[1:]) == list(OWN)
+
+
+def test_batches_and_workers_change_no_probability(run, folder, tmp_path):
+    source, model = find_radiographs(folder), load_checkpoint(run.folder)
+    options = ({}, {"batch_size": 32}, {"batch_size": 3, "workers": 1})
+    for k, option in enumerate(options):
+        assert predict_files(model, source, tmp_path / f"{k}.csv", **option) == (MANY - 1, 1)
+    tables = [read_predictions(tmp_path / f"{k}.csv") for k in range(3)]
+    for table in tables[1:]:
+        assert table["image"].tolist() == tables[0]["image"].tolist()
+        np.testing.assert_allclose(table.iloc[:, 1:], tables[0].iloc[:, 1:], rtol=2e-5, atol=1e-6)
+
+
+def test_films_at_once_keep_within_what_memory_is_used_again():
+    def at_once(size, device="cpu"):
+        return Preparation(256, size).films_at_once(torch.device(device))
+
+    assert [at_once(size) for size in (64, 112, 224, 320, 512, 1024)] == [32, 32, 8, 3, 1, 1]
+    assert at_once(1024, "cuda") == 32
+
+
+class Seen(torch.nn.Module):
+    """A network that notes how many images it was given together."""
+
+    findings = FINDINGS
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        return images.new_zeros(len(images), 14)
+
+
+@pytest.mark.parametrize(("ten_crop", "seen"), [(False, [8, 8, 4]), (True, [10] * 20)])
+def test_films_go_through_the_network_a_few_at_a_time(ten_crop, seen):
+    way, model = Preparation(32, 32, ten_crop), Seen()
+    batcher = way.batcher(np.zeros((20, 32, 32), np.uint8))
+    assert way.logits(model, batcher, np.arange(20), images_at_once=8).shape == (20, 14)
+    assert model.seen == seen
 
 
 class Stopped(BaseException):
@@ -344,6 +453,22 @@ def test_thresholds_are_chosen_and_read_back(tmp_path):
             for k in range(13):
                 assert called[val.labels[:, k], k].mean() >= 0.9
         assert found[0] == pytest.approx(choose(val.labels[:, 0], scores[:, 0], RULES[name]))
+
+
+def test_thresholds_of_findings_that_are_not_known_on_every_film(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 3)) < 0.5).astype(float)
+    scores = rng.random((60, 3))
+    labels[::2, 1], labels[:, 2] = np.nan, np.nan
+    found = choose_thresholds(labels, scores, findings=OWN)
+    assert found["finding"].unique().tolist() == list(OWN)
+    known = choose(labels[1::2, 1] == 1, scores[1::2, 1], RULES["youden"])
+    found.to_csv(tmp_path / "t.csv", index=False)
+    read = read_thresholds(tmp_path / "t.csv", findings=OWN[::-1])
+    assert read[1] == pytest.approx(known)
+    assert np.isnan(read[0])
+    with pytest.raises(ValueError, match="Expected findings of .'Edema'. in the column"):
+        read_thresholds(tmp_path / "t.csv", findings=["Edema"])
 
 
 def test_thresholds_of_a_report(tmp_path):
