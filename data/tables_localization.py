@@ -35,6 +35,7 @@ from chexlib.findings import FINDINGS
 from chexlib.interpret import (
     CONTROLS,
     BoxedFilms,
+    Grid,
     HeatMap,
     attribute,
     cascade,
@@ -331,9 +332,9 @@ def shortcut() -> Built:
     return pd.DataFrame(rows, columns=columns).round(4), _provenance(note, "default", "shortcut")
 
 
-def _cell(place: np.ndarray, cells: int, stride: int) -> np.ndarray:
+def _cell(place: np.ndarray, cells: int, grid: Grid) -> np.ndarray:
     """Return the cell whose centre is nearest, for places in pixels [N, 2]."""
-    centres = cell_centres(cells, stride=stride)
+    centres = cell_centres(cells, grid)
     return np.abs(place[..., None] - centres).argmin(-1)
 
 
@@ -357,8 +358,8 @@ def shortcut_maps() -> Built:
     rows = cue["rows"]
     patient = marked["films"]["patient"].to_numpy()[rows]
     n, draws, out = (len(rows), len(np.unique(patient))), Resamples(patient), []
-    strides = {"cam": 32, "layercam": 16}
-    for run, (method, stride) in product(("default", "shortcut"), strides.items()):
+    grids = {"cam": Grid(14.5, 32), "layercam": Grid(6.5, 16)}
+    for run, (method, grid) in product(("default", "shortcut"), grids.items()):
         maps, logit = _told(run, "with")
         gone, logit_gone = _told(run, "without")
         seen, hidden = maps[rows], gone[rows]
@@ -369,9 +370,9 @@ def shortcut_maps() -> Built:
                 for kind in ("with", "without")
             )
         cells = seen.shape[-1]
-        marker = _cell(marked["place"][rows], cells, stride)
+        marker = _cell(marked["place"][rows], cells, grid)
         hottest = np.stack(np.divmod(seen.reshape(len(seen), -1).argmax(1), cells), 1)
-        near = [_cell(np.array(places), cells, stride) for places in cue["nodules"]]
+        near = [_cell(np.array(places), cells, grid) for places in cue["nodules"]]
         at, positive = (np.arange(len(rows)), *marker.T), np.clip(seen, 0, None)
         pairs = zip(near, hottest, strict=True)
         values = {

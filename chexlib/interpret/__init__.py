@@ -1,6 +1,6 @@
 """Interpretation: where a network looks, and whether that is the right place.
 
-Maps are class activation maps of all 14 findings from one forward pass, or any of Captum's methods
+Maps are class activation maps of all findings from one forward pass, or any of Captum's methods
 behind the same call. They become boxes, and are scored against those a radiologist drew, beside
 controls that know less. A heat map shows what a network uses; it is no diagnosis.
 
@@ -16,6 +16,7 @@ from chexlib.interpret.cam import class_activation_maps, maps_and_logits, maps_o
 from chexlib.interpret.explain import Explanation, explain_film, secondary_capture
 from chexlib.interpret.heatmap import (
     CUTS,
+    Grid,
     HeatMap,
     cell_centres,
     heat_boxes,
@@ -37,7 +38,6 @@ from chexlib.interpret.localization import (
     score_cases,
 )
 from chexlib.interpret.sanity import (
-    STAGES,
     cascade,
     compare_models,
     perturbation_curves,

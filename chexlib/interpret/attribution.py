@@ -36,7 +36,8 @@ convolutional networks, ECCV 2014 (occlusion). Kokhlikyan et al., Captum, arXiv:
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ from torch.nn import Module
 from torch.nn.functional import linear, relu
 
 from chexlib.interpret.cam import last_map, layers_of, maps_of, rows_of
-from chexlib.interpret.heatmap import HeatMap, cell_centres
+from chexlib.interpret.heatmap import HeatMap
 from chexlib.models.chexnet import CheXNet, check_films, evaluating
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from chexlib.data.batches import Batcher
+    from chexlib.interpret.heatmap import Grid
+
+    Made = tuple[Tensor, Grid | None]
 
 
 def attribute(
@@ -91,8 +95,9 @@ def attribute(
     -------
     HeatMap
         Its ``values`` are a Tensor float32 [B, F, h, w] in the resolution of the method; its
-        :meth:`~HeatMap.pixels` enlarges them. The maps of another network than a DenseNet are taken
-        to cover the image evenly.
+        :meth:`~HeatMap.pixels` enlarges them, each cell to the place of the image that it sees.
+        Those of a network that makes its maps smaller by other means than convolutions and pooling
+        are taken to cover the image evenly.
 
     Raises
     ------
@@ -116,11 +121,11 @@ def attribute(
         )
     if "batch_size" in known:
         options["batch_size"] = batch_size
-    function = METHODS[method].maps
     with evaluating(model):
-        parts = [function(model, part, rows, **options) for part in images.split(batch_size)]
+        made = [METHODS[method](model, p, rows, **options) for p in images.split(batch_size)]
+    parts, grids = zip(*made, strict=True)
     maps = torch.cat([part.detach().float() for part in parts])
-    return _placed(model, maps, method, tuple(images.shape[2:]))
+    return _placed(maps, grids[0], tuple(images.shape[2:]))
 
 
 def case_maps(
@@ -166,12 +171,14 @@ def case_maps(
             f"Expected a finding for each film, got {len(findings)} for {len(rows)} films."
         )
     _check(method, options)
-    column = np.array(rows_of(findings, model))
+    column, plain = np.array(rows_of(findings, model)), batcher.without_augmentation()
     if method == "cam":
         films, place = np.unique(rows, return_inverse=True)
         maps, _ = maps_of(model, batcher, films, batch_size=batch_size, progress=progress)
-        return _placed(model, maps[place, column], method, batcher.size)
-    plain, order, maps = batcher.without_augmentation(), [], []
+        with evaluating(model), torch.no_grad():
+            grid = last_map(model, plain(films[:1])).grid()
+        return _placed(maps[place, column], grid, batcher.size)
+    order, maps = [], []
     for finding in np.unique(column):
         mine = np.flatnonzero(column == finding)
         for part in np.split(mine, range(batch_size, len(mine), batch_size)):
@@ -181,14 +188,15 @@ def case_maps(
             order.extend(part)
             if progress:
                 progress(len(order), len(rows))
-    return _placed(model, np.stack(maps)[np.argsort(order)], method, batcher.size)
+    values, size = np.stack(maps)[np.argsort(order)], found.input_size and batcher.size
+    return replace(found, values=values, input_size=size)
 
 
 def _check(method: str, options: dict[str, Any]) -> set[str]:
     """Refuse a method or an option that is unknown; return those that the method has."""
     if method not in METHODS:
         raise ValueError(f"Expected a method among {sorted(METHODS)}, got {method!r}.")
-    known = set(inspect.signature(METHODS[method].maps).parameters) - {"model", "images", "rows"}
+    known = set(inspect.signature(METHODS[method]).parameters) - {"model", "images", "rows"}
     own = sorted(known - {"batch_size"})
     if not set(options) <= set(own):
         raise ValueError(
@@ -201,11 +209,8 @@ def _check(method: str, options: dict[str, Any]) -> set[str]:
     return known
 
 
-def _placed(model: Module, values: Any, method: str, size: int | tuple[int, int]) -> HeatMap:
-    stride = METHODS[method].stride
-    if stride is None or layers_of(model) is None:
-        return HeatMap(values)
-    return HeatMap(values, size, stride)
+def _placed(values: Any, grid: Grid | None, size: int | tuple[int, int]) -> HeatMap:
+    return HeatMap(values) if grid is None else HeatMap(values, size, grid)
 
 
 def to_grey(images: Tensor) -> Tensor:
@@ -239,11 +244,12 @@ def _of_grey(model: Module, images: Tensor, *, noisy: bool = False) -> Callable[
 
 
 @torch.no_grad()
-def _cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
-    return last_map(model, images).maps[:, rows]
+def _cam(model: Module, images: Tensor, rows: Sequence[int]) -> Made:
+    found = last_map(model, images)
+    return found.maps[:, rows], found.grid()
 
 
-def _grad_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+def _grad_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Made:
     """Return Grad-CAM at the last feature map, after its ReLU.
 
     The gradient of a logit there is the head's weight divided by the number of cells at every
@@ -256,7 +262,8 @@ def _grad_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
         features = found.features.detach().requires_grad_()
         logits = linear(features.mean((2, 3)), found.weight, found.bias)
         weights = _gradients(logits, features, rows)
-    return relu((weights.mean((3, 4), keepdim=True) * features[:, None]).sum(2))
+    maps = relu((weights.mean((3, 4), keepdim=True) * features[:, None]).sum(2))
+    return maps, found.grid()
 
 
 def _gradients(logits: Tensor, features: Tensor, rows: Sequence[int]) -> Tensor:
@@ -266,7 +273,7 @@ def _gradients(logits: Tensor, features: Tensor, rows: Sequence[int]) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def _layers(model: Module, images: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _layers(model: Module, images: Tensor, rows: Sequence[int]) -> tuple[HeatMap, HeatMap]:
     """Return LayerCAM before dense block 4 and the CAM, of findings."""
     kept = []
 
@@ -282,32 +289,34 @@ def _layers(model: Module, images: Tensor, rows: Sequence[int]) -> tuple[Tensor,
     finally:
         hook.remove()
     maps = (relu(_gradients(found.logits, kept[0], rows)) * kept[0].detach()[:, None]).sum(2)
-    return maps.float(), found.maps.detach()[:, rows]
+    size = tuple(images.shape[2:])
+    fine = _placed(maps.float(), found.grid(kept[0]), size)
+    return fine, _placed(found.maps.detach()[:, rows], found.grid(), size)
 
 
-def _layer_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+def _layer_cam(model: Module, images: Tensor, rows: Sequence[int]) -> Made:
     r"""Return :math:`\sum_c \max(\partial z_f / \partial A_{cij}, 0) A_{cij}` before block 4."""
-    return _layers(model, images, rows)[0]
+    fine, _ = _layers(model, images, rows)
+    return fine.values, fine.grid
 
 
-def _fine(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+def _fine(model: Module, images: Tensor, rows: Sequence[int]) -> Made:
     """Return maps in [0, 1] of twice the resolution: the geometric mean of LayerCAM and CAM.
 
     Both are cut at 0 and divided by their maximum; the CAM is interpolated to the cells of the
     finer.
     """
     fine, coarse = _layers(model, images, rows)
-    places = (cell_centres(n, stride=16) for n in fine.shape[2:])
-    coarse = HeatMap(relu(coarse), tuple(images.shape[2:])).at(*places)
-    fine, coarse = (
+    coarse = replace(coarse, values=relu(coarse.values)).at(*fine.places(coarse.extent()))
+    scaled = [
         maps / torch.where((highest := maps.amax((2, 3), keepdim=True)) > 0, highest, 1)
-        for maps in (fine, coarse)
-    )
-    return (fine * coarse).sqrt()
+        for maps in (fine.values, coarse)
+    ]
+    return scaled[0].mul(scaled[1]).sqrt(), fine.grid
 
 
 @torch.no_grad()
-def _copied(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
+def _copied(model: Module, images: Tensor, rows: Sequence[int]) -> Made:
     r"""Return the "class activation map" that was copied from repository to repository.
 
     ``HeatmapGenerator`` of zoogzog/chexnet (``HeatmapGenerator.py``, commit bbe30b5) takes
@@ -322,12 +331,12 @@ def _copied(model: Module, images: Tensor, rows: Sequence[int]) -> Tensor:
     # A copy, since the network applies its ReLU in place.
     hook = layers.norm5.register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
     try:
-        model(images)
+        grid = last_map(model, images).grid()
     finally:
         hook.remove()
     scales = list(layers.parameters())[-2].detach()
     one = torch.einsum("c,bchw->bhw", scales.float(), kept[0].float())
-    return one[:, None].repeat(1, len(rows), 1, 1)
+    return one[:, None].repeat(1, len(rows), 1, 1), grid
 
 
 def _blocks(model: Module) -> Module:
@@ -342,7 +351,7 @@ def _blocks(model: Module) -> Module:
 
 def _integrated_gradients(
     model: Module, images: Tensor, rows: Sequence[int], *, steps: int = 32, batch_size: int = 8
-) -> Tensor:
+) -> Made:
     """Return integrated gradients of the grey film.
 
     A map sums to the difference between the logit of the film and that of a blank film of its mean
@@ -353,7 +362,7 @@ def _integrated_gradients(
     grey = to_grey(images)
     method, at_once = IntegratedGradients(_of_grey(model, images)), max(batch_size, len(grey))
     given = {"baselines": blank(grey), "n_steps": steps, "internal_batch_size": at_once}
-    return torch.cat([method.attribute(grey, target=row, **given) for row in rows], dim=1)
+    return torch.cat([method.attribute(grey, target=row, **given) for row in rows], dim=1), None
 
 
 def _smooth_grad(
@@ -365,7 +374,7 @@ def _smooth_grad(
     noise: float = 0.1,
     seed: int = 0,
     batch_size: int = 8,
-) -> Tensor:
+) -> Made:
     """Return the absolute mean gradient over noisy copies of the grey film.
 
     Absolute, since the sign of a gradient says whether a pixel should be brighter, not whether what
@@ -384,7 +393,7 @@ def _smooth_grad(
         with torch.random.fork_rng(devices=[grey.device] if grey.is_cuda else []):
             torch.manual_seed(seed)
             maps.append(method.attribute(grey, target=row, **given).abs())
-    return torch.cat(maps, dim=1)
+    return torch.cat(maps, dim=1), None
 
 
 @torch.no_grad()
@@ -396,7 +405,7 @@ def _occlusion(
     window: int | None = None,
     stride: int | None = None,
     batch_size: int = 8,
-) -> Tensor:
+) -> Made:
     """Return what each logit loses when a square of the film is blank, mean over its squares.
 
     The square has a seventh of the film's side and moves by half of its own, unless said otherwise.
@@ -419,33 +428,21 @@ def _occlusion(
     # One film at a time: Captum then takes the logits for several outputs of that film.
     pairs = zip(grey.split(1), blank(grey).split(1), strict=True)
     maps = [method.attribute(film, baselines=ground, **given) for film, ground in pairs]
-    return torch.stack(maps)[:, :, 0]
+    return torch.stack(maps)[:, :, 0], None
 
 
-class Method(NamedTuple):
-    """A way to make maps.
-
-    Attributes
-    ----------
-    maps : callable
-        Of model, images [B, C, H, W] and rows of the head [F], with the method's own options, to
-        maps [B, F, h, w].
-    stride : int or None
-        Pixels from cell to cell in a DenseNet; None for maps in pixels.
-    """
-
-    maps: Callable[..., Tensor]
-    stride: int | None = None
-
-
-METHODS: dict[str, Method] = {
-    "cam": Method(_cam, 32),
-    "gradcam": Method(_grad_cam, 32),
-    "layercam": Method(_layer_cam, 16),
-    "fine": Method(_fine, 16),
-    "integrated_gradients": Method(_integrated_gradients),
-    "smoothgrad": Method(_smooth_grad),
-    "occlusion": Method(_occlusion),
-    "copied": Method(_copied, 32),
+METHODS: dict[str, Callable[..., Made]] = {
+    "cam": _cam,
+    "gradcam": _grad_cam,
+    "layercam": _layer_cam,
+    "fine": _fine,
+    "integrated_gradients": _integrated_gradients,
+    "smoothgrad": _smooth_grad,
+    "occlusion": _occlusion,
+    "copied": _copied,
 }
-"""Ways to make maps, by name."""
+"""Ways to make maps, by name.
+
+Each is a function of model, images [B, C, H, W] and rows of the head [F], with the method's own
+options, to maps [B, F, h, w] and their grid: None for maps in pixels, or where it is not known.
+"""

@@ -10,9 +10,14 @@ The head of CheXNet is linear and comes after a mean over positions, so the two 
 
 :math:`A` is the last feature map after batch normalisation and ReLU, :math:`M_f` the map of finding
 f. It is in units of the logit and leaves the bias out: **mean of the map + bias = logit**. That is
-so for every network whose head is a linear layer of such a mean, and the DenseNets of torchvision
-and torchxrayvision are taken as they are. Each pass is held to it, to 1e-4; a network of which it
-is not true is refused.
+so for every network whose head is a linear layer of such a mean: torchvision's and
+torchxrayvision's DenseNets and ResNets, EfficientNets, and others, which are taken as they are.
+
+ConvNeXt normalises the mean before its head. Given the mean :math:`\mu` and the deviation
+:math:`\sigma` that it then finds over the channels of a film, that is linear as well, and
+:math:`A_{cij}` is :math:`\gamma_c (A_{cij} - \mu) / \sigma + \beta_c`: the identity holds, with
+other weights for each film. Each pass of any network is held to it, to 1e-4; one of which it is not
+true is refused.
 
 References
 ----------
@@ -23,38 +28,47 @@ from __future__ import annotations
 
 import difflib
 import operator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, linear
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from chexlib.findings import normalise
+from chexlib.findings import own_name
+from chexlib.interpret.heatmap import Grid
 from chexlib.models.chexnet import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.data.batches import Batcher
     from chexlib.models.chexnet import CheXNet
 
-MEANS = {adaptive_avg_pool2d, avg_pool2d, torch.mean, torch.Tensor.mean}
+MEANS = {functional.adaptive_avg_pool2d, functional.avg_pool2d, torch.mean, torch.Tensor.mean}
+# Layers that see windows of a map, and their arguments in order.
+WINDOWS = {
+    functional.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation"),
+    functional.max_pool2d: ("input", "kernel_size", "stride", "padding", "dilation"),
+    functional.avg_pool2d: ("input", "kernel_size", "stride", "padding"),
+}
 TOLERANCE = 1e-4
 
 
 def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
-    """Return the maps of all 14 findings, from one forward pass.
+    """Return the maps of all findings, from one forward pass.
 
     Parameters
     ----------
     model : CheXNet, or another network
-        Used as for testing, whatever mode it is in. torchvision's and torchxrayvision's DenseNets
-        will do, with any number F of outputs, and so will others whose head is a linear layer of
-        the mean of a map.
+        Used as for testing, whatever mode it is in. torchvision's and torchxrayvision's will do,
+        with any number F of outputs, and so will others whose head is a linear layer of the mean of
+        a map.
     images : Tensor float32 [B, 1 or 3, H, W]
         As the network takes them; as :class:`chexlib.data.Batcher` gives them for a CheXNet. Larger
         films than those of training give finer maps, of a network that sees bones larger than it
@@ -62,10 +76,10 @@ def class_activation_maps(model: CheXNet, images: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    Tensor float32 [B, 14, h, w]
+    Tensor float32 [B, F, h, w]
         ``maps.mean((2, 3)) + model.classifier.bias`` are the logits. h and w are H and W divided by
-        32: 7 for 224 px. :class:`chexlib.interpret.HeatMap` knows where a DenseNet's cells lie in
-        the image: leave its ``input_size`` out for the maps of another network.
+        32: 7 for 224 px. Where the cells lie in the image, :func:`chexlib.interpret.attribute`
+        says, with the same maps.
 
     Raises
     ------
@@ -94,10 +108,9 @@ def maps_and_logits(model: CheXNet, images: torch.Tensor) -> tuple[torch.Tensor,
 
     Returns
     -------
-    maps : Tensor float32 [B, 14, h, w]
-        In units of the logit, without the bias; any sign. For somebody else's network, one for each
-        of its outputs.
-    logits : Tensor float32 [B, 14]
+    maps : Tensor float32 [B, F, h, w]
+        In units of the logit, without the bias; any sign.
+    logits : Tensor float32 [B, F]
         The network's own, which are ``maps.mean((2, 3)) + bias``.
     """
     with evaluating(model):
@@ -129,8 +142,8 @@ def maps_of(
 
     Returns
     -------
-    maps : float32 [N, 14, h, w]
-    logits : float32 [N, 14]
+    maps : float32 [N, F, h, w]
+    logits : float32 [N, F]
 
     Raises
     ------
@@ -168,17 +181,25 @@ class LastMap(NamedTuple):
     Attributes
     ----------
     features : Tensor [B, C, h, w]
+        Of a ConvNeXt, normalised as its mean is.
     weight : Tensor [F, C]
     bias : Tensor [F] or None
         Of the head.
     logits : Tensor [B, F]
         The network's own.
+    grids : mapping of Tensor to (Grid, sides)
+        Where the cells of the pass's maps lie, as far as that is known.
     """
 
     features: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor | None
     logits: torch.Tensor
+    grids: MutableMapping[torch.Tensor, tuple[Grid, torch.Size]]
+
+    def grid(self, features: torch.Tensor | None = None) -> Grid | None:
+        """Return where the cells of the last map lie, or of another one of the pass, if known."""
+        return self.grids.get(self.features if features is None else features, (None, ()))[0]
 
     @property
     def maps(self) -> torch.Tensor:
@@ -191,34 +212,59 @@ class LastMap(NamedTuple):
 class _Watch(TorchFunctionMode):
     """Keep the last linear step of a pass, and the last map of which the mean was taken.
 
-    Functions are watched and not modules: a DenseNet's last ReLU and its mean are no modules.
+    Functions are watched and not modules: a DenseNet's last ReLU and its mean are no modules. Where
+    the cells of a map lie follows it through the pass; it is lost where the map changes its sides
+    by other means than windows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, images: torch.Tensor) -> None:
         super().__init__()
         self.head: tuple | None = None  # what it was given, weight, bias, result
         self.map: torch.Tensor | None = None
+        self.norm: dict[str, Any] | None = None  # of its mean, before the head
+        self.grids = WeakTensorKeyDictionary({images: (Grid(0.5, 1), images.shape[2:])})
 
     def __torch_function__(
         self, function: Any, _types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if function is linear:
-            bias = args[2] if len(args) > 2 else (kwargs or {}).get("bias")
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        if isinstance(result, torch.Tensor):
+            self._place(function, args, kwargs, result)
+        if function is functional.linear:
+            bias = args[2] if len(args) > 2 else kwargs.get("bias")
             self.head = (*args[:2], bias, result)
         elif function in MEANS and args and args[0].ndim == 4:
             given = args[0]
-            # Where one value a channel is left.
-            self.map = given if result.numel() == len(given) * given.shape[1] else self.map
+            if result.numel() == len(given) * given.shape[1]:  # one value a channel is left
+                self.map, self.norm = given, None
+        elif function is functional.layer_norm and self.map is not None:
+            self.norm = kwargs if result.numel() == self.map[:, :, 0, 0].numel() else None
         return result
+
+    def _place(self, function: Any, args: tuple, kwargs: dict, result: torch.Tensor) -> None:
+        given = chain.from_iterable(a if isinstance(a, list | tuple) else [a] for a in args)
+        known = {self.grids[one] for one in given if one in self.grids}
+        if len(known) != 1:
+            return
+        [(grid, sides)] = known
+        if function in WINDOWS:
+            given = dict(zip(WINDOWS[function], args, strict=False)) | kwargs
+            convolution = function is functional.conv2d
+            kernel = given["weight"].shape[2:] if convolution else given["kernel_size"]
+            stride = given.get("stride") or (1 if convolution else kernel)
+            grid = grid.behind(kernel, stride, given.get("padding", 0), given.get("dilation", 1))
+            sides = result.shape[2:]
+        if grid is not None and sides in (result.shape[-2:], result.shape[1:3]):
+            self.grids[result] = grid, sides
 
 
 def last_map(model: nn.Module, images: torch.Tensor) -> LastMap:
     """Run a network once, and return what its head applies to the mean of.
 
-    Any network will do whose logits are a linear layer of the mean over positions of a map:
-    CheXNet, the DenseNets of torchvision and torchxrayvision with any number of outputs, most
-    ResNets. What is found is held to that on the images given: mean of the map + bias = logit.
+    Any network will do whose logits are a linear layer of the mean over positions of a map, or of
+    that mean normalised over its channels. What is found is held to that on the images given: mean
+    of the map + bias = logit.
 
     Parameters
     ----------
@@ -240,7 +286,7 @@ def last_map(model: nn.Module, images: torch.Tensor) -> LastMap:
             f"{why}. Take a method of pixels, such as occlusion."
         )
 
-    watch = _Watch()
+    watch = _Watch(images)
     with torch.autocast(images.device.type, enabled=False), watch:
         output = model(images)
     if watch.head is None:
@@ -251,7 +297,10 @@ def last_map(model: nn.Module, images: torch.Tensor) -> LastMap:
     features = watch.map
     if given.ndim != 2 or features is None or features.shape[1] != weight.shape[1]:
         raise refused("what its last linear layer is given is no mean of a map of as many channels")
-    found = LastMap(features, weight, bias, logits)
+    if watch.norm is not None:
+        with watch:  # which sees where the cells lie
+            features = _normalised(features, watch.norm)
+    found = LastMap(features, weight, bias, logits, watch.grids)
     with torch.no_grad():
         means = found.maps.mean((2, 3)) + (0 if bias is None else bias.float())
         apart = float((means - logits.float()).abs().max())
@@ -260,6 +309,15 @@ def last_map(model: nn.Module, images: torch.Tensor) -> LastMap:
     if not apart <= scale * max(TOLERANCE, 16 * torch.finfo(logits.dtype).eps):
         raise refused(f"mean of the map + bias and the logit differ by up to {apart:.3g}")
     return found
+
+
+def _normalised(features: torch.Tensor, norm: dict[str, Any]) -> torch.Tensor:
+    """Return a map [B, C, h, w] normalised as the mean over its positions is, over channels."""
+    means = features.mean((2, 3), keepdim=True)
+    variance, mean = torch.var_mean(means, dim=1, correction=0, keepdim=True)
+    found = (features - mean) / (variance + norm["eps"]).sqrt()
+    found = found if norm["weight"] is None else found * norm["weight"][:, None, None]
+    return found if norm["bias"] is None else found + norm["bias"][:, None, None]
 
 
 def _made_of(output: object, logits: torch.Tensor, model: nn.Module) -> bool:
@@ -324,10 +382,10 @@ def rows_of(findings: str | int | Sequence[str | int] | None, model: nn.Module) 
     asked = [findings] if isinstance(findings, str | int) else list(findings)
     if not asked:
         raise ValueError("Expected at least one finding, got none. Leave it out for all.")
-    known = {_plain(name): row for row, name in enumerate(names) if isinstance(name, str)}
+    known = {own_name(name): row for row, name in enumerate(names) if isinstance(name, str)}
     rows = []
     for one in asked:
-        row = known.get(_plain(one), -1) if isinstance(one, str) else operator.index(one)
+        row = known.get(own_name(one), -1) if isinstance(one, str) else operator.index(one)
         if not 0 <= row < len(names):
             near = difflib.get_close_matches(str(one), known, n=1)
             raise ValueError(
@@ -337,14 +395,6 @@ def rows_of(findings: str | int | Sequence[str | int] | None, model: nn.Module) 
             )
         rows.append(row)
     return rows
-
-
-def _plain(name: str) -> str:
-    """Return a name as it stands in FINDINGS, or as it is."""
-    try:
-        return normalise(name)
-    except ValueError:
-        return name
 
 
 def layers_of(model: nn.Module) -> nn.Module | None:

@@ -1,16 +1,23 @@
-r"""Heat maps that know where their cells lie; their scales, and boxes around what is hot.
+"""Heat maps that know where their cells lie; their scales, and boxes around what is hot.
 
-A feature map of stride s is made by layers that halve the image: a convolution of 7 pixels, a
-maximum of 3, means of 2. Of an even number of pixels the first two take positions 0, 2, 4, … as
-centres, half a pixel before the middle of each pair; the means take the middle. So the centre of
-what cell j sees is at ``s * j + s / 2 - 1.5`` pixels from the edge: 14.5, 46.5, 78.5, … for s = 32.
-And a map need not reach the far edge: of 112 px, 3 cells cover 96 and the rest is dropped.
+A cell of a feature map is a place of the image: the centre of what the cell sees, which the strides
+and margins of the layers before it say (:class:`Grid`). A DenseNet's convolution of 7 pixels and
+maximum of 3 take positions 0, 2, 4, … as centres, half a pixel before the middle of each pair; its
+means of 2 take the middle. So its cells are at 14.5, 46.5, 78.5, … pixels from the edge; those of a
+ResNet at 0.5, 32.5, 64.5, …, and those of a ConvNeXt at 16, 48, 80, ….
+And a map need not reach the far edge: of 112 px, 3 cells of a DenseNet cover 96 and the rest is
+dropped.
+
+References
+----------
+Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, Distill (2019):
+the centres.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,21 +31,58 @@ CUTS = ("wang", 60, 180, "otsu")
 """Ways to cut a heat map: at 60 and at 180 of 255 (all boxes of both), one of them, Otsu's."""
 
 LEVELS = 255
-STRIDE = 32
 SCALES = ("map", "shared", "ratio")
 
+Pair = int | tuple[int, int]
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
-def cell_centres(cells: int, *, stride: int = STRIDE) -> NDArray[np.float64]:
-    """Return the centre of what each cell of a DenseNet's feature map sees.
+class Grid(NamedTuple):
+    """Where the cells of a map lie, along either side of the image.
+
+    Attributes
+    ----------
+    first : float
+        Pixels from the edge of the network's input to the centre of what the first cell sees; pixel
+        0 is from 0 to 1.
+    stride : float
+        Pixels from cell to cell.
+    """
+
+    first: float
+    stride: float
+
+    def behind(
+        self, kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair = 1
+    ) -> Grid | None:
+        """Return the grid of what a layer of windows makes of a map on this one.
+
+        None where that is another one down than across.
+
+        Examples
+        --------
+        >>> Grid(0.5, 1).behind(7, 2, 3).behind(3, 2, 1).behind(2, 2, 0)
+        Grid(first=2.5, stride=8.0)
+        """
+        span = np.multiply(dilation, np.subtract(kernel, 1))
+        before = {"same": span // 2, "valid": 0}[padding] if isinstance(padding, str) else padding
+        first = np.unique(self.first + self.stride * (span / 2 - before))
+        steps = np.unique(self.stride * np.asarray(stride, float))
+        return Grid(*map(float, (*first, *steps))) if len(first) == len(steps) == 1 else None
+
+
+DENSENET = Grid(14.5, 32)
+"""Where the cells of a DenseNet's last map lie."""
+
+
+def cell_centres(cells: int, grid: Grid = DENSENET) -> NDArray[np.float64]:
+    """Return the centre of what each cell along one side of a feature map sees.
 
     Parameters
     ----------
     cells : int
-        Along one side of the map.
-    stride : int
-        Pixels from cell to cell: 32 for the last map, 16 before dense block 4.
+    grid : Grid
+        By default that of a DenseNet's last map.
 
     Returns
     -------
@@ -50,7 +94,7 @@ def cell_centres(cells: int, *, stride: int = STRIDE) -> NDArray[np.float64]:
     >>> cell_centres(3)
     array([14.5, 46.5, 78.5])
     """
-    return stride * np.arange(cells) + stride / 2 - 1.5
+    return grid.first + grid.stride * np.arange(cells)
 
 
 @dataclass(frozen=True)
@@ -62,11 +106,12 @@ class HeatMap:
     values : ndarray or Tensor [..., h, w]
         One or many maps, in any resolution.
     input_size : int or (height, width), optional
-        Pixels that the network saw. With it, cells are where :func:`cell_centres` says. By default
-        a map covers its film evenly, cell i from ``i / h`` to ``(i + 1) / h`` of it: right for maps
-        in pixels, and what PyTorch does (``align_corners=False``).
-    stride : int
-        Pixels of the network's input from cell to cell.
+        Pixels that the network saw. With it, cells are where ``grid`` says. By default a map covers
+        its film evenly, cell i from ``i / h`` to ``(i + 1) / h`` of it: right for maps in pixels,
+        and what PyTorch does (``align_corners=False``).
+    grid : Grid
+        By default that of a DenseNet's last map; :func:`chexlib.interpret.attribute` knows that of
+        any network.
     roll : int array [M, 2], optional
         Of M maps [M, h, w] as arrays: pixels of the enlarged map by which each is moved down and to
         the right, what leaves on one side returning on the other.
@@ -89,18 +134,19 @@ class HeatMap:
 
     values: NDArray | torch.Tensor
     input_size: int | tuple[int, int] | None = None
-    stride: int = STRIDE
+    grid: Grid = DENSENET
     roll: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.values.shape)
         if len(shape) < 2 or 0 in shape[-2:]:
             raise ValueError(f"Expected maps [..., h, w], got {list(shape)}.")
-        for cells, extent in zip(shape[-2:], self._extent(), strict=True):
-            if self.input_size is not None and not (cells - 1) * self.stride < extent:
+        for cells, extent in zip(shape[-2:], self.extent(), strict=True):
+            stride = self.grid.stride
+            if self.input_size is not None and not (cells - 1) * stride < extent:
                 raise ValueError(
-                    f"Expected an input of more than {(cells - 1) * self.stride} px for {cells} "
-                    f"cells of {self.stride} px, got {extent}. Give the size that the network saw."
+                    f"Expected an input of more than {(cells - 1) * stride:g} px for {cells} cells "
+                    f"of {stride:g} px, got {extent}. Give the size that the network saw."
                 )
 
     def __len__(self) -> int:
@@ -112,7 +158,7 @@ class HeatMap:
         roll = None if self.roll is None else self.roll[part]
         return replace(self, values=self.values[part], roll=roll)
 
-    def _extent(self) -> Sequence[int]:
+    def extent(self) -> Sequence[int]:
         """Return height and width of the input; without one, every cell counts as a pixel."""
         if self.input_size is None:
             return self.values.shape[-2:]
@@ -122,7 +168,7 @@ class HeatMap:
         """Return where cells are in that, down and across."""
         if self.input_size is None:
             return [np.arange(n) + 0.5 for n in self.values.shape[-2:]]
-        return [cell_centres(n, stride=self.stride) for n in self.values.shape[-2:]]
+        return [cell_centres(n, self.grid) for n in self.values.shape[-2:]]
 
     def places(self, size: int | tuple[int, int]) -> list[NDArray[np.float64]]:
         """Return the middles of cells in an image of ``size``: pixels down [h] and across [w].
@@ -132,7 +178,7 @@ class HeatMap:
         >>> HeatMap(np.zeros((7, 7)), input_size=224).places((2048, 1024))[1][6]
         np.float64(944.0)
         """
-        axes = zip(self._centres(), self._extent(), _pair(size), strict=True)
+        axes = zip(self._centres(), self.extent(), _pair(size), strict=True)
         return [centres * pixels / extent for centres, extent, pixels in axes]
 
     def pixels(self, size: int | tuple[int, int]) -> NDArray[np.float32] | torch.Tensor:
@@ -155,7 +201,7 @@ class HeatMap:
         """
         if min(_pair(size)) < 1:
             raise ValueError(f"Expected a size from 1 up, got {size}.")
-        axes = zip(self._extent(), _pair(size), strict=True)
+        axes = zip(self.extent(), _pair(size), strict=True)
         large = self.at(*((np.arange(n) + 0.5) * extent / n for extent, n in axes))
         if self.roll is not None:
             moved = zip(large, self.roll, strict=True)

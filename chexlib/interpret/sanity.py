@@ -15,6 +15,7 @@ black-box models, BMVC 2018, section 4.3: insertion and deletion.
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from scipy.stats import ConstantInputWarning, pearsonr, rankdata
 
 from chexlib.interpret.attribution import attribute, blank, to_grey
 from chexlib.interpret.cam import names_of, rows_of
-from chexlib.models.chexnet import evaluating
+from chexlib.models.chexnet import CheXNet, evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,20 +34,24 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chexlib.interpret.heatmap import HeatMap
-    from chexlib.models.chexnet import CheXNet
 
 _APART = 7_919_000
 _AT_ONCE = 32  # films in the network
 KINDS = ("spearman", "pearson")
-STAGES: dict[str, tuple[str, ...]] = {
-    "head": ("classifier",),
-    "block 4": ("features.norm5", "features.denseblock4"),
-    "block 3": ("features.transition3", "features.denseblock3"),
-    "block 2": ("features.transition2", "features.denseblock2"),
-    "block 1": ("features.transition1", "features.denseblock1"),
-    "stem": ("features.norm0", "features.conv0"),
-}
-"""Parts of a DenseNet from the head down, in the order in which :func:`cascade` draws them anew."""
+# A part of a network that has a number: a block, and what comes before the next one.
+_BLOCK = re.compile(r"(?:features\.)?(?:denseblock|transition|layer)?([1-9])\.")
+
+
+def _stages(model: CheXNet) -> dict[str, list[str]]:
+    """Return the tensors of a network by stage, from the head down."""
+    stage, root, stages = "stem", model.head.split(".")[0], {}
+    for key in model.network.state_dict():
+        if key.startswith(f"{root}."):
+            stage = "head"
+        elif numbered := _BLOCK.match(key):
+            stage = f"block {numbered[1]}"
+        stages.setdefault(stage, []).append(key)
+    return dict(reversed(stages.items()))
 
 
 def randomised(model: CheXNet, *, seed: int = 0) -> Iterator[tuple[str, CheXNet]]:
@@ -55,16 +60,27 @@ def randomised(model: CheXNet, *, seed: int = 0) -> Iterator[tuple[str, CheXNet]
     Parameters
     ----------
     model : CheXNet
-        Left as it is.
+        Of any architecture; left as it is.
     seed : int
         Of the weights drawn.
 
     Yields
     ------
     name, network : str, CheXNet
-        The last part that was replaced, and a network with it and all parts above it as drawn, the
-        statistics of batch normalisation included; one network, which changes from one to the next.
+        The last part that was replaced, from "head" over "block 4", "block 3", … to "stem", and a
+        network with it and all parts above it as drawn, the statistics of batch normalisation
+        included; one network, which changes from one to the next.
+
+    Raises
+    ------
+    ValueError
+        If the network is no CheXNet: how another one was drawn is not known.
     """
+    if not isinstance(model, CheXNet):
+        raise ValueError(
+            f"Expected a CheXNet, whose layers can be drawn anew, got {type(model).__name__}. "
+            "load_checkpoint makes one of the weights that people have."
+        )
     network = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         # Training began at a seed as well, most often 0: with the same, parts would not be drawn
@@ -72,11 +88,10 @@ def randomised(model: CheXNet, *, seed: int = 0) -> Iterator[tuple[str, CheXNet]
         torch.manual_seed(_APART + seed)
         fresh = type(model)(**model.options, findings=model.findings)
     # torchvision starts the head's bias at 0, and its weights by PyTorch's default: as in training.
-    for name, parts in STAGES.items():
-        for part in parts:
-            state = fresh.network.get_submodule(part).state_dict()
-            network.network.get_submodule(part).load_state_dict(state)
-        yield name, network
+    drawn = fresh.network.state_dict()
+    for stage, keys in _stages(network).items():
+        network.network.load_state_dict({key: drawn[key] for key in keys}, strict=False)
+        yield stage, network
 
 
 def compare_models(
@@ -133,7 +148,7 @@ def cascade(
     Returns
     -------
     DataFrame
-        As :func:`compare_models`, for each stage of :data:`STAGES` in a first column ``stage``,
+        As :func:`compare_models`, for each part of :func:`randomised` in a first column ``stage``,
         beginning with "trained", where all are alike.
     """
     own, names = attribute(model, images, findings, **options), _names(findings, model)
@@ -141,7 +156,7 @@ def cascade(
     for stage, network in randomised(model, seed=seed):
         tables[stage] = _alike(own, attribute(network, images, findings, **options), names, kind)
     table = pd.concat(tables, names=["stage"]).reset_index("stage").reset_index(drop=True)
-    table["stage"] = pd.Categorical(table["stage"], ["trained", *STAGES], ordered=True)
+    table["stage"] = pd.Categorical(table["stage"], [*tables], ordered=True)
     return table
 
 

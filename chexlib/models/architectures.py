@@ -6,7 +6,7 @@ A network of which only names and shapes matter is built without values, on PyTo
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torchvision.models import get_model, list_models
@@ -36,11 +36,12 @@ ARCHITECTURES: tuple[str, ...] = tuple(name for family in FAMILIES.values() for 
 COUNTER = ".num_batches_tracked"
 
 
-class Signature(NamedTuple):
-    """What the tensors of an architecture are called.
+@cache
+def signature(arch: str) -> tuple[str, str, dict[str, torch.Size]]:
+    """Return what the tensors of an architecture are called.
 
-    Attributes
-    ----------
+    Returns
+    -------
     stem : str
         The weight of its first convolution.
     head : str
@@ -48,21 +49,11 @@ class Signature(NamedTuple):
     body : dict of str to Size
         Shapes of what is between, but for counters and what is beside the head.
     """
-
-    stem: str
-    head: str
-    body: dict[str, torch.Size]
-
-
-@cache
-def signature(arch: str) -> Signature:
-    """Return the names and shapes of an architecture's tensors."""
     with torch.device("meta"):
         state = get_model(arch, weights=None).state_dict()
     stem, *others = state
     head = others[-1].removesuffix(".bias")
-    body = {key: state[key].shape for key in others if _is_body(key, head)}
-    return Signature(stem, head, body)
+    return stem, head, {key: state[key].shape for key in others if _is_body(key, head)}
 
 
 def _is_body(key: str, head: str) -> bool:

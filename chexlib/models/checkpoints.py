@@ -13,13 +13,7 @@ import chexlib
 from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
 from chexlib.models.architectures import ARCHITECTURES, DENSE
-from chexlib.models.chexnet import (
-    IMAGENET_CLASSES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CheXNet,
-    names_of_findings,
-)
+from chexlib.models.chexnet import IMAGENET_MEAN, IMAGENET_STD, CheXNet, names_of_findings
 from chexlib.models.weights import (
     CheckpointError,
     Contents,
@@ -130,13 +124,13 @@ def load_checkpoint(path: str | Path, *, findings: Sequence[str] | None = None) 
     arch = told and told["options"].get("arch")
     found = Named(contents.tensors, path, arch=arch if arch in ARCHITECTURES else None)
     shape = _shape(found, told)
-    if found.outputs == IMAGENET_CLASSES:
+    if found.outputs == 1000:
         raise CheckpointError(
             f"Expected a network trained on radiographs in {path}, got one of ImageNet's 1000 "
             f"classes. To train from it: CheXNet.from_imagenet(path, arch={found.arch!r})."
         )
     wanted = None if findings is None else names_of_findings(findings)
-    names, window, notes, warnings = _known(contents, found, told, wanted)
+    names, window, notes, warnings = _known(found, told, wanted)
     name = "torchxrayvision" if names == XRV_FINDINGS else _format(contents, found)
     if wanted is None:
         ours = set(names) == set(FINDINGS) or names == XRV_FINDINGS
@@ -297,10 +291,7 @@ def _told(contents: Contents, where: Path) -> dict[str, Any] | None:
 
 
 def _known(
-    contents: Contents,
-    found: Named,
-    told: dict[str, Any] | None,
-    wanted: tuple[str, ...] | None,
+    found: Named, told: dict[str, Any] | None, wanted: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[float, float] | None, list[str], list[str]]:
     """Return the order of a network's outputs, its window, notes and warnings."""
     where, outputs = found.where, found.outputs
@@ -332,16 +323,12 @@ def _known(
         note = "its outputs have no names: assumed to be in CheXNet's order"
         (notes if found.wrapped_head else warnings).append(note)
         wanted = FINDINGS
-    names = names or wanted
-    if names is None:
-        raise CheckpointError(
-            f"Expected names of the {outputs} outputs of {where}, which has none. Give them in "
-            "order: load_checkpoint(path, findings=[…])."
-        )
-    if outputs not in (None, len(names)):
+    names = names or wanted or ()
+    if not names or outputs not in (None, len(names)):
         raise CheckpointError(
             f"Expected a name for each of the {outputs} outputs of {where}, got {len(names)}: "
-            f"{', '.join(names)}. Give as many findings, in the order of the outputs."
+            f"{', '.join(names) or 'none'}. Give as many, in order: "
+            "load_checkpoint(path, findings=[…])."
         )
     return names, window, notes, warnings
 

@@ -28,7 +28,6 @@ from chexlib.models.weights import CheckpointError, Named, read_weights
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-IMAGENET_CLASSES = 1000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ROUNDING = 1e-3  # so far outside [0, 1] may a value be that was computed
@@ -176,9 +175,8 @@ class CheXNet(nn.Module):
         if arch in DENSE:
             blocks, own = DENSE[arch]
             growth_rate = own if growth_rate is None else growth_rate
-            self.network = DenseNet(
-                growth_rate, blocks, 2 * growth_rate, num_classes=len(self.findings)
-            )
+            shape = (growth_rate, blocks, 2 * growth_rate)
+            self.network = DenseNet(*shape, num_classes=len(self.findings))
         else:
             self.network = get_model(arch, weights=None, num_classes=len(self.findings))
         self.arch, self.growth_rate, self.window = arch, growth_rate, window
@@ -241,7 +239,7 @@ class CheXNet(nn.Module):
                 f"{contents.sha256}. Remove it and fetch {url} again."
             )
         found = Named(contents.tensors, path, arch=arch)
-        if found.outputs not in (None, IMAGENET_CLASSES):
+        if found.outputs not in (None, 1000):
             raise CheckpointError(
                 f"Expected a network trained on ImageNet in {path}, got one with {found.outputs} "
                 "outputs. For a trained CheXNet: chexlib.models.load_checkpoint(path)."

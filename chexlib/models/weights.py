@@ -332,38 +332,32 @@ class Named:
             )
         [(self.prefix, mark)] = places
         self.outside = {k: v for k, v in tensors.items() if not k.startswith(self.prefix)}
-        for key in [key for key in tensors if key not in self.outside]:
-            name = LEGACY.sub(r"\1\2.", key.removeprefix(self.prefix))
-            if name in self.state:
-                raise CheckpointError(
-                    f"Expected one key for {name} in {where}, got {self.keys[name]} and {key}. "
-                    "Leave out one of them."
-                )
-            self.state[name], self.keys[name] = tensors[key], key
-        self.arch = arch or nearest(self.state, families[mark])
+        names = {
+            key: LEGACY.sub(r"\1\2.", key.removeprefix(self.prefix))
+            for key in tensors
+            if key not in self.outside
+        }
+        given = {name: tensors[key] for key, name in names.items()}
+        self.arch = arch or nearest(given, families[mark])
         self.stem, self.head, _ = signature(self.arch)
-        self.wrapped_head = self._rename_head() == "classifier.0" and self.arch in DENSE
-
-    def _rename_head(self) -> str | None:
-        """Give a linear layer within a ``Sequential``, beside dropout or a sigmoid, its name."""
-        root = self.head.split(".")[0]
+        # A linear layer within a Sequential, beside dropout or a sigmoid, is the head all the same.
         heads = [
             name.removesuffix(".weight")
-            for name, value in self.state.items()
-            if name.startswith(f"{root}.") and name.endswith(".weight") and value.ndim == 2
+            for name, value in given.items()
+            if name.startswith(self.head.split(".")[0] + ".")
+            and name.endswith(".weight")
+            and value.ndim == 2
         ]
-        if len(heads) != 1 or heads[0] == self.head:
-            return None
-        for part in ("weight", "bias"):
-            own, theirs = f"{self.head}.{part}", f"{heads[0]}.{part}"
-            if theirs in self.state:
-                if own in self.state:
-                    raise CheckpointError(
-                        f"Expected one key for {own} in {self.where}, got {self.keys[own]} and "
-                        f"{self.keys[theirs]}. Leave out one of them."
-                    )
-                self.state[own], self.keys[own] = self.state.pop(theirs), self.keys.pop(theirs)
-        return heads[0]
+        self.wrapped_head = heads == ["classifier.0"] and self.arch in DENSE
+        for key, name in names.items():
+            layer, _, part = name.rpartition(".")
+            own = f"{self.head}.{part}" if heads == [layer] else name
+            if own in self.state:
+                raise CheckpointError(
+                    f"Expected one key for {own} in {where}, got {self.keys[own]} and {key}. "
+                    "Leave out one of them."
+                )
+            self.state[own], self.keys[own] = tensors[key], key
 
     @property
     def outputs(self) -> int | None:

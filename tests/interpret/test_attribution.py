@@ -229,7 +229,7 @@ class TestCases:
         options = {"batch_size": 2, "progress": lambda *n: seen.append(n)}
         maps = case_maps(small, batcher, rows, names, method=method, **options)
         assert seen[-1][0] == seen[-1][1]
-        assert (maps.input_size, maps.stride) == (64, 16 if method == "fine" else 32)
+        assert (maps.input_size, maps.grid) == (64, (6.5, 16) if method == "fine" else (14.5, 32))
         for found, row, name in zip(maps.values, rows, names, strict=True):
             alone = maps_by(method, small, batcher([row]), name)[0, 0]
             np.testing.assert_allclose(found, alone, atol=1e-4)

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
 
 from chexlib.interpret import (
+    Grid,
     HeatMap,
     cell_centres,
     heat_boxes,
@@ -20,40 +21,22 @@ from chexlib.interpret import (
     to_levels,
     truth_mask,
 )
-from chexlib.models import CheXNet
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIDES = st.integers(1, 9)
 
 
 class TestCells:
-    @pytest.mark.parametrize(("size", "cells"), [(224, 7), (112, 3), (96, 3)])
-    def test_centres_are_those_of_what_a_cell_sees(self, size, cells):
-        # A network of means: nothing but the stem and the transitions' pooling, so that what a cell
-        # sees ends inside the image, and its middle can be read from the gradient.
-        model = CheXNet(growth_rate=12).eval().double()
-        layers = model.network.features
-        layers.pool0 = torch.nn.AvgPool2d(3, stride=2, padding=1)  # a maximum has no middle
-        with torch.no_grad():
-            for name, module in model.named_modules():
-                if isinstance(module, torch.nn.Conv2d):
-                    module.weight.fill_(0 if "denselayer" in name else 1 / module.in_channels)
-            layers.conv0.weight.fill_(1.0)
-        for stride in (32, 16):
-            kept = []
-            place = layers.norm5 if stride == 32 else layers.transition3.relu
-            hook = place.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
-            image = torch.ones(1, 3, size, size, dtype=torch.float64, requires_grad=True)
-            layers(image)
-            hook.remove()
-            n = kept[0].shape[-1]
-            assert stride == 16 or n == cells
-            middle = n // 2
-            kept[0][0, :, middle, middle].sum().backward()
-            for axis in (0, 1):
-                weight = image.grad[0].sum((0, 2 - axis)).numpy()
-                seen = (weight * (np.arange(size) + 0.5)).sum() / weight.sum()
-                assert seen == pytest.approx(cell_centres(n, stride=stride)[middle], abs=1e-6)
+    # Those of whole networks, against what a cell sees, are in test_networks.
+    def test_a_layer_of_windows_moves_them(self):
+        pixels = Grid(0.5, 1)
+        assert pixels.behind(7, 2, 3).behind((3, 3), (2, 2), 1) == (0.5, 4)
+        assert pixels.behind(2, 2, 0).behind(2, 2, 0) == (2, 4)
+        assert pixels.behind(3, 1, "same", 2) == pixels
+        assert pixels.behind(3, 1, "valid") == (1.5, 1)
+        assert pixels.behind((3, 5), 1, (1, 2)) == pixels
+        assert pixels.behind((3, 5), 1, 0) is None
+        np.testing.assert_allclose(cell_centres(3, Grid(6.5, 16)), [6.5, 22.5, 38.5])
 
 
 class TestPixels:

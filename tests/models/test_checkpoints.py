@@ -21,13 +21,14 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torchvision.models import get_model, mobilenet_v3_small, resnet18, squeezenet1_1
 from torchvision.transforms.functional import normalize
 
 import chexlib
 from chexlib.findings import FINDINGS
 from chexlib.models import CheckpointError, CheXNet, load_checkpoint, save_checkpoint
 from chexlib.models.checkpoints import XRV_FINDINGS, XRV_WINDOW, describe
-from chexlib.models.weights import read_weights, write_safetensors
+from chexlib.models.weights import Named, read_weights, write_safetensors
 
 PREFIX = "module.densenet121."
 ON_A_FOLDER = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -242,6 +243,157 @@ class TestTorchxrayvision:
         save_checkpoint(model, tmp_path / "m.safetensors")
         again = same_logits(tmp_path / "m.safetensors", model, images)
         assert again.window == XRV_WINDOW
+
+    def test_the_findings_that_are_wanted_of_all_18(self, tmp_path, other):
+        path = saved(tmp_path / "m", other["state_dict"])
+        model = load_checkpoint(path, findings=["Fracture", "Lung Lesion", "mass"])
+        assert model.findings == ("Fracture", "Lung Lesion", "Mass")
+        expected = other["logits"][:, [other["targets"].index(f) for f in model.findings]]
+        with torch.no_grad():
+            torch.testing.assert_close(model(other["images"]), expected, atol=1e-5, rtol=0)
+        own = [f"own {k}" for k in range(18)]
+        assert load_checkpoint(path, findings=own).findings == tuple(own)  # 18 others
+        with pytest.raises(CheckpointError, match="a name for each of the 18 outputs .* got 2"):
+            load_checkpoint(path, findings=["Mass", "Pneumothorax, small"])
+
+    def test_fine_tuned_for_other_findings_its_window_is_assumed_aloud(
+        self, tmp_path, make, images
+    ):
+        source = make(channels=1, outputs=3)
+        path = saved(tmp_path / "m", source.state_dict())
+        with pytest.raises(CheckpointError, match=r"got 1 and window None\. .*into its \.network"):
+            load_checkpoint(path)
+        model = load_checkpoint(path, findings=["A", "B", "C"])
+        assert model.window == XRV_WINDOW
+        [note] = model.provenance["notes"]
+        assert note.endswith("images are converted to it, as torchxrayvision's networks have it")
+        with torch.no_grad():
+            expected = source(2048 * images - 1024)
+            torch.testing.assert_close(model(images), expected, atol=1e-4, rtol=1e-5)
+
+    def test_its_resnet(self, tmp_path):
+        command = [sys.executable, "-c", XRV_RESNET, str(tmp_path / "other.pt")]
+        subprocess.run(command, check=True)
+        other = torch.load(tmp_path / "other.pt")
+        model = load_checkpoint(saved(tmp_path / "xrv.pt", other["state_dict"]))
+        assert (model.arch, model.window, model.findings) == ("resnet50", XRV_WINDOW, FINDINGS)
+        assert model.provenance["format"] == "torchxrayvision"
+        assert any("op_threshs" in note for note in model.provenance["notes"])
+        with torch.no_grad():
+            logits = model(other["images"])
+        expected = other["logits"][:, [other["targets"].index(name) for name in FINDINGS]]
+        assert expected.std() > 0.1
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+# Without its weights, which are fetched: with others in their place.
+XRV_RESNET = """
+import sys, torch, torchvision, torchxrayvision as xrv
+torch.manual_seed(0)
+plain = torchvision.models.resnet50(num_classes=18)
+plain.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+plain.bn1.running_var *= 1024**2  # as trained on such values
+torch.nn.init.normal_(plain.fc.weight, std=0.1)
+torch.save(plain.state_dict(), sys.argv[1])
+xrv.models.get_weights = lambda *_, **__: sys.argv[1]
+model = xrv.models.ResNet(weights="resnet50-res512-all")
+images = torch.rand(1, 1, 512, 512)
+scaled = torch.from_numpy(xrv.utils.normalize(images.numpy(), 1))
+with torch.no_grad():
+    logits = model.model(scaled)
+torch.save({"state_dict": model.state_dict(), "images": images, "logits": logits,
+            "targets": model.targets}, sys.argv[1])
+"""
+
+
+ANY = ["resnet18", "efficientnet_b0", "convnext_tiny", "densenet121"]
+OWN = ("Rib fracture", "Mass", "Device")
+
+
+class TestAnyNetwork:
+    @pytest.mark.parametrize("arch", ANY)
+    def test_own_findings_come_back(self, tmp_path, images, arch):
+        width = {"growth_rate": 4} if arch == "densenet121" else {}
+        model = CheXNet(arch=arch, findings=OWN, **width).eval()
+        save_checkpoint(model, tmp_path / "m.safetensors")
+        again = same_logits(tmp_path / "m.safetensors", model, images)
+        assert (again.findings, again.options) == (OWN, model.options)
+        assert again.provenance["notes"] == []
+        one = load_checkpoint(tmp_path / "m.safetensors", findings=["Device"])
+        torch.testing.assert_close(one(images)[:, 0], model(images)[:, 2], atol=1e-5, rtol=0)
+        with pytest.raises(
+            CheckpointError, match=r"are Rib fracture, Mass, Device, got \['Edema'\]"
+        ):
+            load_checkpoint(tmp_path / "m.safetensors", findings=["Mass", "Edema"])
+
+    @pytest.mark.parametrize("arch", ANY)
+    @pytest.mark.parametrize("prefix", ["", "module.backbone."])
+    @pytest.mark.parametrize("dropout", [False, True])
+    def test_of_torchvision(self, tmp_path, images, arch, prefix, dropout):
+        torch.manual_seed(0)
+        source = get_model(arch, weights=None, num_classes=3).eval()
+        if dropout:  # as people put it before the head
+            [*_, (name, head)] = source.named_modules()
+            source.set_submodule(name, torch.nn.Sequential(torch.nn.Dropout(0.5), head).eval())
+        state = {prefix + key: value for key, value in source.state_dict().items()}
+        path = saved(tmp_path / "m.pt", state)
+        model = load_checkpoint(path, findings=OWN)
+        assert (model.arch, model.findings, model.provenance["notes"]) == (arch, OWN, [])
+        with torch.no_grad():
+            torch.testing.assert_close(model(images), source(seen(images)), atol=1e-4, rtol=1e-4)
+
+    def test_names_must_be_given_and_as_many(self, tmp_path):
+        path = saved(tmp_path / "m.pt", resnet18(num_classes=3).state_dict())
+        with pytest.raises(CheckpointError, match=r"of the 3 outputs .* 0: none.*findings=\[…\]"):
+            load_checkpoint(path)
+        with pytest.raises(CheckpointError, match="each of the 3 outputs of .* got 2: A, B"):
+            load_checkpoint(path, findings=["A", "B"])
+        with pytest.raises(ValueError, match="each once"):
+            load_checkpoint(path, findings=["A", "B", "A"])
+
+    def test_others_are_refused(self, tmp_path):
+        cases = [
+            (resnet18(num_classes=1000), "ImageNet's 1000 classes.*arch='resnet18'"),
+            (mobilenet_v3_small(num_classes=3), "Expected every tensor of .* missing"),
+            (squeezenet1_1(num_classes=3), "one DenseNet, ResNet, ConvNeXt or EfficientNet"),
+            (torch.nn.ModuleList([resnet18(num_classes=3)] * 2), r"got \['0\.', '1\.'\]"),
+        ]
+        deep = resnet18(num_classes=3)
+        deep.fc = torch.nn.Sequential(torch.nn.Linear(512, 9), torch.nn.Linear(9, 3))
+        cases.append((deep, r"'fc\.weight'.*unexpected \['fc\.0\.weight'"))
+        for network, said in cases:
+            with pytest.raises(CheckpointError, match=said):
+                load_checkpoint(saved(tmp_path / "m", network.state_dict()), findings=OWN)
+
+    @pytest.mark.parametrize(
+        "arch",
+        ["resnet50", "wide_resnet50_2", "resnext50_32x4d", "efficientnet_b1", "convnext_base"],
+    )
+    def test_networks_of_the_same_names_are_told_by_shapes(self, arch):
+        with torch.device("meta"):
+            state = get_model(arch, weights=None, num_classes=3).state_dict()
+        found = Named({f"a.{key}": value for key, value in state.items()}, "m")
+        assert (found.arch, found.prefix, found.outputs) == (arch, "a.", 3)
+
+    def test_half_keeps_the_small_scales_of_a_convnext(self, tmp_path):
+        model = CheXNet(arch="convnext_tiny", findings=OWN)  # 1e-6, which float16 has not
+        save_checkpoint(model, tmp_path / "m.safetensors", half=True)
+        state = load_checkpoint(tmp_path / "m.safetensors").network.state_dict()
+        for key, value in model.network.state_dict().items():
+            if "layer_scale" in key:
+                assert torch.equal(state[key], value)
+
+    def test_a_head_for_other_findings(self, tmp_path, images):
+        other = load_checkpoint(saved(tmp_path / "m", resnet18(num_classes=3).state_dict()),
+                                findings=OWN)  # fmt: skip
+        before = {key: value.clone() for key, value in other.state_dict().items()}
+        model = CheXNet.from_network(other, findings=["Mass", "Line", "Rib fracture"]).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(model.features(images), other.features(images))
+            torch.testing.assert_close(model(images)[:, [0, 2]], other(images)[:, [1, 0]])
+            assert (model(images)[:, 1:2] - other(images)).abs().min() > 1e-4  # drawn
+        assert "random but for Mass, Rib fracture" in model.provenance["notes"][-1]
+        assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
 
 
 class Module(pl.LightningModule):
