@@ -13,6 +13,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w./:<])/(?:home|Users|root|tmp|work|private|var|opt)/[\w.]|[A-Z]:\\\\"
 )
 WIDTH = 84  # characters that a page of 1280 px shows beside both sidebars
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.plotly.v1+json")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -81,7 +82,7 @@ def test_every_picture_is_described(path):
 def test_cells_are_short(path):
     """What stands open is read; what is folded or hidden draws, arranges or quotes numbers."""
     for cell in code_cells(path):
-        tags = {"hide-input", "remove-input", "remove-cell"} & set(cell.metadata.get("tags", []))
+        tags = FOLDED & set(cell.metadata.get("tags", []))
         source = re.sub(r'^say\(r?""".*?"""\)', "", cell.source, flags=re.DOTALL | re.MULTILINE)
         lines = [line for line in source.splitlines() if line.strip()]
         assert tags or max(map(len, lines), default=0) <= WIDTH, cell.source
@@ -89,6 +90,13 @@ def test_cells_are_short(path):
         most = 40 if "say[" in source else 26 if tags else 12
         assert len(lines) <= most, cell.source
         assert not cell.source.rstrip().endswith(";"), cell.source
+
+
+@each_notebook
+def test_cells_that_teach_stay_open(path):
+    """Readers see how a number comes about: at least three cells are not folded."""
+    shown = [cell for cell in code_cells(path) if not FOLDED & set(cell.metadata.get("tags", []))]
+    assert len(shown) >= 3
 
 
 @each_notebook
@@ -106,7 +114,7 @@ def test_sentences_that_quote_numbers_are_shown_alone(path):
 @each_notebook
 def test_says_what_it_takes_and_what_it_gives(path):
     cells = nbformat.read(path, as_version=4).cells
-    opening = "\n".join(cell.source for cell in cells[:6])  # its answer and its figure stand first
+    opening = "\n".join(cell.source for cell in cells).partition("\n## ")[0]
     assert opening.startswith("# ")
     assert re.search(r"minutes?\b", opening)
     assert any("{exercise}" in cell.source for cell in cells)
