@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -163,23 +165,32 @@ def bars(
 ) -> Iterator[Callable[..., None]]:
     """Show bars on the standard error: how much is done, how fast, and how long it will take.
 
+    In a file, such as a batch system keeps, there is a line a minute instead, and one at the end.
+
     Yields what to call with a label, which has a bar of its own after the last one's, and the
     numbers that are done, of all, and of ``bad`` ones. Other options are those of tqdm.
     """
     from tqdm import tqdm
 
     shown: dict[str, tqdm] = {}
+    due: dict[str, float] = {}
 
     def report(label: str, done: int, total: int | None, wrong: int = 0) -> None:
+        if not sys.stderr.isatty():
+            now = time.monotonic()
+            over = done == total and due.get(label) != math.inf
+            if (over or now >= due.setdefault(label, now + 60)) and not options.get("disable"):
+                text = f", {wrong:,} {bad}" if wrong else ""
+                typer.echo(f"  {label} {done:,}/{total or 0:,} {unit}{text}", err=True)
+                due[label] = math.inf if over else now + 60
+            return
         if label not in shown:
             for bar in shown.values():
                 bar.close()
-            often = 0.1 if sys.stderr.isatty() else 30  # a batch system's file need not hold all
             shown[label] = tqdm(
                 desc=f"  {label}",
                 unit=unit,
                 dynamic_ncols=True,
-                mininterval=often,
                 bar_format="{desc} {bar} {n_fmt}/{total_fmt} [{remaining}, "
                 "{rate_noinv_fmt}{postfix}]",
                 **options,

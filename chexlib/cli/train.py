@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +48,17 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="phantom or chest-xray14; short for --set.")
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="Labels of your own films, a CSV.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of these films.")] = None,
+    findings: Annotated[str | None, typer.Option(help="Of --data, by commas.")] = None,
+    separator: Annotated[str | None, typer.Option(help="Between names in a column.")] = None,
+    uncertain: Annotated[str | None, typer.Option(help="What -1 means in --data.")] = None,
+    fit: Annotated[str | None, typer.Option(help="squash or pad films to squares.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="A run's folder, a file of weights, or imagenet.")
+    ] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Only the head learns.")] = False,
+    arch: Annotated[str | None, typer.Option(help="A network of torchvision.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most; short for --set.")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[
@@ -65,6 +75,9 @@ def train(
     happened. Over several processes, start the same command by torchrun; all need the same folder.
     [bold]Not for clinical use.[/]
 
+    Films of your own: [cyan]--data[/] is a table with the image, its findings as 0, 1 or empty (or
+    one column of names), and, where you have them, patient, age, sex, view and split.
+
     [bold]Examples[/]
 
     [cyan]chexlib train --list[/]
@@ -73,7 +86,21 @@ def train(
 
     [cyan]chexlib train --recipe chexnet-paper --set seed=1 --out runs/paper-1[/]
 
+    [cyan]chexlib train --data labels.csv --images films/ --from imagenet --out runs/own[/]
+
     [cyan]torchrun --standalone --nproc-per-node 8 -m chexlib train --recipe chexnet-paper[/]
+
+    On several nodes, a script for Slurm's sbatch; [cyan]runs/[/] is in a folder that all share:
+
+    [cyan]#!/bin/bash[/]
+
+    [cyan]#SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32[/]
+
+    [cyan]first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)[/]
+
+    [cyan]srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-backend c10d
+    --rdzv-endpoint "$first:29500" --rdzv-id "$SLURM_JOB_ID"
+    -m chexlib train --recipe chexnet-paper --out runs/paper[/]
     """
     from chexlib.training import RECIPES
 
@@ -83,25 +110,37 @@ def train(
         return
     if recipe not in RECIPES:
         raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
-    short = {"dataset": dataset, "epochs": epochs}
+    names = findings and findings.split(",")
+    own = {"findings": names, "separator": separator, "uncertain": uncertain}
+    own |= {"labels": data and str(data), "images": images and str(images)}
+    own = {name: value for name, value in own.items() if value is not None}
+    if own and not (data and images):
+        raise ValueError(f"Expected both --data and --images of your own films, got {own}.")
+    short = {"dataset": "own" if own else dataset, "data_options": own or None, "fit": fit}
+    short |= {"epochs": epochs, "weights": start, "freeze": freeze or None, "arch": arch}
     given = {name: value for name, value in short.items() if value is not None}
+    if start or arch:  # its own, whatever a recipe has
+        given["growth_rate"] = None
     asked = RECIPES[recipe].with_values(values or (), **given)
     told = {name: value for name, value in asked.to_dict().items() if name != "about"}
     told = json.dumps(told, sort_keys=True).encode()
     digits = hashlib.sha256(told).hexdigest()[:6]  # tell these values from others
     folder = out or Path("runs") / f"{recipe}-{digits}"
-    from chexlib.training.loop import check_options, fit, is_first
+    from chexlib.training import fit as train_by
+    from chexlib.training.devices import is_first
+    from chexlib.training.start import check_options
 
     if not is_first():
         logging.getLogger().setLevel(logging.ERROR)
         console.quiet = True
     _introduce(asked, RECIPES[recipe], folder, console)
     place = {"accelerator": accelerator, "devices": devices, "num_nodes": nodes}
-    data = None
-    if not (folder / "metrics.json").is_file():
+    films = None
+    if asked.dataset == "own" or not (folder / "metrics.json").is_file():  # labels may change
         check_options(asked, **place)
-        data = _open(asked, console)
-    run = fit(asked, folder, progress=True, checkpoint_every=checkpoint_every, data=data, **place)
+        films = _open(asked, console)
+    said = {"progress": True, "checkpoint_every": checkpoint_every}
+    run = train_by(asked, folder, data=films, **said, **place)
     if is_first():
         _conclude(run, console)
 
@@ -122,17 +161,20 @@ def _introduce(recipe: Recipe, plain: Recipe, folder: Path, console: Console) ->
 
 def _open(recipe: Recipe, console: Console) -> dict[str, Dataset]:
     """Open the films; simulated ones are made now, once, where nobody has asked for them before."""
-    from chexlib.data import open_dataset
-    from chexlib.training.recipes import data_options
+    from chexlib.training.recipes import open_data
 
-    options, data = data_options(recipe), {}
     with bars(leave=False, disable=console.quiet) as bar:
-        for split in ("train", "val", "test"):
-            progress = partial(bar, f"simulated, {split}")
-            data[split] = open_dataset(recipe.dataset, split, progress=progress, **options)
+        data = open_data(recipe, progress=bar)
     for split, films in data.items():
         patients = films.films["patient"].nunique()
         console.print(f"  {split:7} {len(films):,} films of {patients:,} patients")
+    if recipe.dataset == "own":
+        counts = [[(part.labels == y).sum(0) for y in (1, 0)] for part in data.values()]
+        rows = [
+            (f"  {name}", *(f"{yes[k]:,} of {yes[k] + no[k]:,}" for yes, no in counts))
+            for k, name in enumerate(data["train"].findings)
+        ]
+        console.print(table("  Finding, of films known", *(f">{s}" for s in data), rows=rows))
     return data
 
 

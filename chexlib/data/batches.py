@@ -314,7 +314,7 @@ class Batches:
     rows : array_like of int [n]
         The films of this split; repeats are allowed.
     targets : ndarray or Tensor [n, ...], optional
-        Of each of the rows.
+        Of each of the rows. Labels that are bool become float32, as losses take them.
     batch_size : int
         Films a batch on each rank.
     shuffle : bool
@@ -368,7 +368,7 @@ class Batches:
             raise ValueError(f"Expected a target for each of {len(rows)} rows, got {len(targets)}.")
         self.batcher, self.rows, self.epoch, self.batch_size = batcher, rows, epoch, batch_size
         if isinstance(targets, np.ndarray):  # torch warns of an array that cannot be written to
-            targets = np.require(targets, requirements="W")
+            targets = np.require(targets, np.float32 if targets.dtype == bool else None, "W")
         self.targets = None if targets is None else torch.as_tensor(targets)
         self._rank, self._world_size = rank, world_size
         self._shuffle, self._drop_last = shuffle, drop_last

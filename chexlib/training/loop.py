@@ -16,29 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm import tqdm
 
-from chexlib.data.augment import Augment
-from chexlib.data.batches import Batcher, Batches
-from chexlib.data.dataset import open_dataset
 from chexlib.files import write_csv
-from chexlib.findings import FINDINGS
 from chexlib.metrics import auroc
-from chexlib.models import CheXNet, save_checkpoint
+from chexlib.models import save_checkpoint
 from chexlib.models.checkpoints import describe
 from chexlib.models.chexnet import evaluating
+from chexlib.training import start
 from chexlib.training.devices import (
     alone,
     ends_with_its_starter,
     is_first,
     make_fabric,
-    place_of,
     quiet_fabric,
 )
-from chexlib.training.losses import make_loss
-from chexlib.training.recipes import RECIPES, Recipe, data_options
+from chexlib.training.losses import bce, make_loss
+from chexlib.training.recipes import RECIPES, Recipe, data_options, open_data
 from chexlib.training.run import Run, begin_run, judge, open_run, points_of, read_point, write_point
 
 if TYPE_CHECKING:
@@ -116,8 +111,10 @@ def fit(
     Over several processes ``batch_size`` is that of all together, and gradients are averaged. They
     are those of the whole batch but for batch normalisation, which sees each process's films alone
     (on GPUs, ``sync_batchnorm`` makes it see all): the same recipe on two processes is another run
-    of the same kind, with other weights. Before each validation all processes take the running
-    statistics of the first; validation is over every film once, and the same on all.
+    of the same kind, with other weights. Where labels are missing, each process, and each batch of
+    a step of several, takes the mean over its own known ones. Before each validation all processes
+    take the running statistics of the first; validation is over every film once, and the same on
+    all.
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     folder = Path(folder)
@@ -134,19 +131,18 @@ def fit(
                 f"({', '.join(listed)}). Take another folder, or remove this one."
             )
         if (folder / "metrics.json").is_file():
+            if data is not None:  # which may be others by now
+                begin_run(recipe, folder, data, first=False)
             return open_run(folder)
     place = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
-    check_options(recipe, **place)
-    if data is None:
-        data = {
-            split: open_dataset(recipe.dataset, split, **data_options(recipe))
-            for split in ("train", "val", "test")
-        }
+    start.check_options(recipe, **place)
+    data = open_data(recipe) if data is None else data
     if len(data["train"]) < recipe.batch_size:
         raise ValueError(
             f"Expected at least a batch of {recipe.batch_size} training films, got "
             f"{len(data['train'])}. Take a smaller batch_size, or more films."
         )
+    make_loss(recipe, np.nanmean(data["train"].labels, axis=0))  # refused before anything is there
     folder.mkdir(parents=True, exist_ok=True)
     lock = alone(folder) if is_first() else nullcontext()
     with lock, quiet_fabric(), ends_with_its_starter():
@@ -161,33 +157,6 @@ def fit(
                 judge(recipe, folder, data, device=fabric.device, step=bar.update)
             points_of(folder)[1].unlink(missing_ok=True)
         return open_run(folder, finished=first)
-
-
-def check_options(
-    recipe: Recipe, *, accelerator: str = "auto", devices: int | str = "auto", num_nodes: int = 1
-) -> None:
-    """Refuse what would stop a run later, before films are opened or simulated.
-
-    Raises
-    ------
-    ValueError
-        If the place, the weights to start from, or options of data or loss do not fit.
-    """
-    _, count, nodes = place_of(accelerator, devices, num_nodes)
-    size, world = recipe.batch_size, count * nodes
-    if size % world:
-        raise ValueError(
-            f"Expected a batch size that {world} processes can share, got {size}. Take "
-            f"{size // world * world or world}: batch_size is that of all processes together."
-        )
-    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).is_file():
-        raise ValueError(
-            f"Expected weights as imagenet, a file, or null, got {recipe.weights!r}, and found no "
-            "such file."
-        )
-    data_options(recipe)
-    nothing = torch.zeros(1, len(FINDINGS))
-    make_loss(recipe, np.full(len(FINDINGS), 0.5))(nothing, nothing)
 
 
 # ---- the loop
@@ -215,12 +184,12 @@ class Training:
         A row an epoch that is over: ``epoch``, ``train_loss``, ``val_loss`` (cross-entropy,
         whatever the loss), ``val_auroc`` (mean over findings), ``learning_rate``, ``seconds``.
     step : int
-        The step of the epoch that comes next.
+        The batch of the epoch that comes next.
 
     Notes
     -----
-    No random state is kept, since none is used once the weights are drawn: what happens to a film
-    depends on seed, epoch and film alone.
+    No random state is kept: what happens to a film depends on seed, epoch and film alone, and what
+    a network drops on seed, epoch, batch and process.
     """
 
     def __init__(
@@ -235,10 +204,10 @@ class Training:
         gpu = fabric.device.type == "cuda"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            if recipe.weights is None:
-                model = CheXNet(arch=recipe.arch, growth_rate=recipe.growth_rate)
-            else:
-                model = CheXNet.from_imagenet(recipe.weights, arch=recipe.arch)
+            model = start.network_of(recipe, data["train"].findings)
+        if recipe.weights:
+            origin = {key: model.provenance[key] for key in ("file", "sha256")}
+            self.metadata = {**metadata, "began_with": json.dumps(origin)}
         if gpu if recipe.channels_last == "auto" else recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # images follow at the first convolution
         if recipe.sync_batchnorm and gpu and fabric.world_size > 1:
@@ -249,29 +218,14 @@ class Training:
         self.network = fabric.strategy.setup_module(self.model)
         if gpu if recipe.compile == "auto" else recipe.compile:
             self.network = torch.compile(self.network)
-        self.loss = make_loss(recipe, data["train"].labels.mean(0))
+        self.loss = make_loss(recipe, np.nanmean(data["train"].labels, axis=0))
         where = {"device": fabric.device, "rank": fabric.global_rank, "world": fabric.world_size}
-        self._train = batches_of(recipe, data["train"], train=True, **where)
-        self._val = batches_of(recipe, data["val"], train=False, **where)
+        self._train = start.batches_of(recipe, data["train"], train=True, **where)
+        self._val = start.batches_of(recipe, data["val"], train=False, **where)
         self._names = data["train"].cache.index["image"].to_numpy()
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-        self.optimizer = kind(
-            self.model.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=gpu,
-        )
+        self.optimizer = start.make_optimizer(recipe, self.model, fused=gpu)
         self._stepping = fabric.setup_optimizers(self.optimizer)
-        self.schedule: Any = None
-        if recipe.schedule == "one-cycle":
-            total = recipe.epochs * len(self._train)
-            self.schedule = OneCycleLR(
-                self.optimizer, recipe.learning_rate, total_steps=total, pct_start=0.2
-            )
-        elif recipe.schedule == "plateau":
-            self.schedule = ReduceLROnPlateau(
-                self.optimizer, factor=0.1, patience=recipe.plateau_patience
-            )
+        self.schedule = start.make_schedule(recipe, self.optimizer, batches=len(self._train))
         self.history: list[dict[str, float]] = []
         self.step = 0
         self._total = torch.zeros((), device=fabric.device)  # of this process's losses in the epoch
@@ -279,7 +233,7 @@ class Training:
 
     @property
     def steps_done(self) -> int:
-        """Steps of all epochs that are over, and of this one."""
+        """Batches of all epochs that are over, and of this one."""
         return len(self.history) * len(self._train) + self.step
 
     @property
@@ -303,45 +257,65 @@ class Training:
         """Train until it is over; a resume point every so many steps, and every epoch."""
         self.resume()
         size, steps = self.recipe.batch_size, self.recipe.epochs * len(self._train)
-        with _bar(progress, total=steps * size, initial=self.steps_done * size) as bar:
+        every = checkpoint_every * self.recipe.accumulate  # a point holds no gradients
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        bar = _bar(progress, total=steps * size, initial=self.steps_done * size)
+        with bar, torch.random.fork_rng(devices):
             while not self.is_over:
                 self._say(bar)
-                began = time.monotonic()
+                began, first = time.monotonic(), self.step
                 batches = self._train.of_epoch(len(self.history))
                 while self.step < len(batches):
                     self.train_step(*batches[self.step])
                     bar.update(size)
-                    if self.step % checkpoint_every == 0 and self.step < len(batches):
+                    if self.step % every == 0 and self.step < len(batches):
                         self.keep_point()
+                speed = (self.step - first) * size / max(time.monotonic() - began, 1e-9)
                 self._say(bar, "validating")
                 self.end_epoch(*self.validate(), began)
                 self.keep_point()
+                if progress and not watched():
+                    self._log(speed)
             self._say(bar, "done")
         self.fabric.logger.finalize("success")
 
+    def _log(self, speed: float) -> None:
+        """Say in a line what an epoch has brought, for a file."""
+        values = {name: value for name, value in self.history[-1].items() if name != "epoch"}
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
+        said = f"epoch {len(self.history)}/{self.recipe.epochs}: {said}, {speed:.1f} films/s"
+        print(said.replace("auroc", "AUROC"), file=sys.stderr, flush=True)
+
     def train_step(self, images: torch.Tensor, labels: torch.Tensor, rows: np.ndarray) -> None:
-        """Go one step on."""
-        with self.fabric.autocast():
-            logits = self.network(images)
-        loss = self.loss(logits.float(), labels)
-        gpu = loss.device.type != "cpu"
-        if (
-            gpu
-        ):  # to look at a number of a GPU is to wait for it: one step later it is there already
-            self.check_finite()
-        self._last = loss.detach(), rows
-        if not gpu:
-            self.check_finite()
-        self._total += loss.detach()
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self._stepping.step()
-        if isinstance(self.schedule, OneCycleLR):
-            self.schedule.step()
+        """Go a batch on, and, where it is the last of those that make a step, the step."""
+        place = [self.recipe.seed, len(self.history), self.step, self.fabric.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+        first = self.step - self.step % self.recipe.accumulate
+        after = min(first + self.recipe.accumulate, len(self._train))
+        if self.step == first:
+            self.optimizer.zero_grad()
+        steps = self.step + 1 == after
+        waits = not steps and self.fabric.world_size > 1
+        with self.network.no_sync() if waits else nullcontext():  # gradients meet once a step
+            with self.fabric.autocast():
+                logits = self.network(images)
+            loss = self.loss(logits.float(), labels)
+            gpu = loss.device.type != "cpu"
+            if gpu:  # to look at a number there is to wait for it: one step later it has come
+                self.check_finite()
+            self._last = loss.detach(), rows
+            if not gpu:
+                self.check_finite()
+            self._total += loss.detach()
+            self.fabric.backward(loss / (after - first))
+        if steps:
+            self._stepping.step()
+            if isinstance(self.schedule, OneCycleLR):
+                self.schedule.step()
         self.step += 1
 
     def validate(self) -> tuple[float, float]:
-        """Return cross-entropy and mean AUROC of all films of all processes, the same on all.
+        """Return cross-entropy and mean AUROC of all processes' known labels, the same on all.
 
         Every process takes the batch statistics of the first: each saw films of its own.
         """
@@ -355,11 +329,9 @@ class Training:
         rows, logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(rows, kind="stable")
         logits, labels = logits[order], labels[order]
-        loss = binary_cross_entropy_with_logits(
-            torch.from_numpy(logits).double(), torch.from_numpy(labels).double()
-        )
+        loss = bce()(torch.from_numpy(logits).double(), torch.from_numpy(labels).double())
         both = (labels > 0).any(0) & (labels == 0).any(0)
-        values = np.asarray(auroc(labels[:, both] > 0, logits[:, both]))
+        values = np.asarray(auroc(labels[:, both], logits[:, both]))
         return float(loss), float(values.mean()) if both.any() else float("nan")
 
     @torch.no_grad()
@@ -386,7 +358,7 @@ class Training:
             "train_loss": sum(totals) / (len(totals) * self.step),
             "val_loss": val_loss,
             "val_auroc": val_auroc,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizer.param_groups[-1]["lr"],  # the head's
             "seconds": round(time.monotonic() - began, 1),
         }
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -479,58 +451,17 @@ class Training:
         bar.refresh()
 
 
-def batches_of(
-    recipe: Recipe,
-    films: Dataset,
-    *,
-    train: bool,
-    device: str | torch.device = "cpu",
-    rank: int = 0,
-    world: int = 1,
-) -> Batches:
-    """Return the batches of a process: images, labels float32 [B, 14], rows of the cache [B].
-
-    Parameters
-    ----------
-    recipe : Recipe
-    films : Dataset
-    train : bool
-        Shuffled, and what does not fill a batch on every process is left out; else every film once.
-    device : str or torch.device
-    rank, world : int
-        The process, and how many there are.
-    """
-    augment = train or recipe.augment_validation
-    batcher = Batcher(
-        films.cache,
-        size=recipe.size,
-        augment=getattr(Augment, recipe.augment)() if augment else None,
-        device=device,
-        seed=recipe.seed,
-    )
-    share = recipe.batch_size // world
-    return Batches(
-        batcher,
-        rows=films.rows,
-        targets=films.labels.astype(np.float32),
-        # Nothing is kept of validation films: larger batches go faster.
-        batch_size=share if train else max(64, share),
-        shuffle=train,
-        rank=rank,
-        world_size=world,
-        drop_last=train,
-        reuse=1 if batcher.device.type == "cpu" else 0,
-    )
+def watched() -> bool:
+    """Return whether somebody may look at a bar; the file of a batch system has a line an epoch."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _bar(shown: bool, **options: Any) -> tqdm:
     """Return a bar of films on the standard error: how far, how fast, the time left."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
-        disable=not shown,
+        disable=not (shown and watched()),
         unit="film",
         dynamic_ncols=True,
-        mininterval=0.1 if watched else 30,  # a batch system's file need not hold every step
         smoothing=0,
         bar_format="{desc} {bar} {n_fmt}/{total_fmt} films "
         "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",

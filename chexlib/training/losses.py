@@ -1,8 +1,9 @@
 """Losses on logits, each the mean over films and findings of one formula.
 
-Throughout, x is a logit, p = sigmoid(x) the probability, y the label, 0 or 1. Every loss is a
-function of ``logits`` and ``labels`` [B, 14] that returns a number; what it needs to know of the
-training labels (shares of positives, error rates) it gets when it is made.
+Throughout, x is a logit, p = sigmoid(x) the probability, y the label, 0 or 1, or NaN where it is
+not known: the mean is over the known ones, and 0 where there is none. Every loss is a function of
+``logits`` and ``labels`` [B, F] that returns a number; what it needs to know of the training labels
+(shares of positives, error rates) it gets when it is made.
 """
 
 from __future__ import annotations
@@ -22,12 +23,27 @@ if TYPE_CHECKING:
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+def over_known(mean: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]) -> Loss:
+    """Return the loss over known labels of a weighted mean of logits, labels and weights [B, F].
+
+    The weights are 1, and 0 where a label is not known; 0 stands for that one. Where all are known
+    nothing changes, to the last bit.
+    """
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = (~labels.isnan()).to(logits)
+        share = known.mean().clamp_min(torch.finfo(known.dtype).tiny)
+        return mean(logits, labels.nan_to_num(0), known) / share
+
+    return loss
+
+
 def bce() -> Loss:
     """Return binary cross-entropy: -[y log p + (1 - y) log(1 - p)].
 
     The loss of CheXNet's 14 findings (arXiv:1711.05225, section 5).
     """
-    return bce_with_logits
+    return over_known(lambda x, y, known: bce_with_logits(x, y, weight=known))
 
 
 def weighted_bce(*, prevalence: ArrayLike) -> Loss:
@@ -38,7 +54,7 @@ def weighted_bce(*, prevalence: ArrayLike) -> Loss:
 
     Parameters
     ----------
-    prevalence : array_like [14]
+    prevalence : array_like [F]
         Share of positive training labels, in (0, 1).
 
     Notes
@@ -48,12 +64,12 @@ def weighted_bce(*, prevalence: ArrayLike) -> Loss:
     """
     share = _shares(prevalence, "a prevalence", strictly=True)
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         positive = share.to(logits)
         weight = torch.where(labels > 0, 1 - positive, positive)
-        return bce_with_logits(logits, labels, weight=weight)
+        return bce_with_logits(logits, labels, weight=weight * known)
 
-    return loss
+    return over_known(loss)
 
 
 def focal(*, gamma: float = 2.0, alpha: float = -1.0) -> Loss:
@@ -77,15 +93,15 @@ def focal(*, gamma: float = 2.0, alpha: float = -1.0) -> Loss:
             f"Expected gamma from 0 up, and alpha from 0 to 1 or -1, got {gamma} and {alpha}."
         )
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         positive = labels > 0
         of_label = torch.where(positive, logits, -logits)
         loss = -(gamma * logsigmoid(-of_label)).exp() * logsigmoid(of_label)
         if alpha != -1:
             loss = loss * (alpha * labels + (1 - alpha) * (1 - labels))
-        return loss.mean()
+        return (loss * known).mean()
 
-    return loss
+    return over_known(loss)
 
 
 def asymmetric(
@@ -113,7 +129,7 @@ def asymmetric(
             f"{gamma_positive}, {gamma_negative} and {clip}."
         )
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         p = logits.sigmoid()
         # log(1 - p) from the logit is exact where p rounds to 1; a clip moves p away from 1.
         shifted = (p - clip).clamp(min=0)
@@ -123,9 +139,9 @@ def asymmetric(
         power = torch.where(easy, 1, shifted) ** gamma_negative
         gains = labels * (gamma_positive * logsigmoid(-logits)).exp() * logsigmoid(logits)
         gains = gains + (1 - labels) * torch.where(easy, 0, power * negative)
-        return -gains.mean()
+        return -(gains * known).mean()
 
-    return loss
+    return over_known(loss)
 
 
 def smoothed_bce(*, smoothing: float = 0.1) -> Loss:
@@ -143,10 +159,11 @@ def smoothed_bce(*, smoothing: float = 0.1) -> Loss:
     if not 0 <= smoothing < 1:
         raise ValueError(f"Expected smoothing from 0 to below 1, got {smoothing}.")
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return bce_with_logits(logits, labels * (1 - smoothing) + smoothing / 2)
+    def loss(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        smooth = labels * (1 - smoothing) + smoothing / 2
+        return bce_with_logits(logits, smooth, weight=known)
 
-    return loss
+    return over_known(loss)
 
 
 def corrected_bce(*, sensitivity: ArrayLike, specificity: ArrayLike) -> Loss:
@@ -159,7 +176,7 @@ def corrected_bce(*, sensitivity: ArrayLike, specificity: ArrayLike) -> Loss:
 
     Parameters
     ----------
-    sensitivity, specificity : array_like [14]
+    sensitivity, specificity : array_like [F]
         Of the training labels, from 0 to 1, with sensitivity + specificity > 1.
 
     References
@@ -175,15 +192,15 @@ def corrected_bce(*, sensitivity: ArrayLike, specificity: ArrayLike) -> Loss:
             f"nothing, got {(s + t).tolist()}."
         )
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         sens, spec = s.to(logits), t.to(logits)
         log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
         # log r and log(1 - r) of logarithms: finite even where p rounds to 0 or 1.
         log_r = torch.logaddexp(sens.log() + log_p, (1 - spec).log() + log_q)
         log_not_r = torch.logaddexp((1 - sens).log() + log_p, spec.log() + log_q)
-        return -torch.where(labels > 0, log_r, log_not_r).mean()
+        return -(torch.where(labels > 0, log_r, log_not_r) * known).mean()
 
-    return loss
+    return over_known(loss)
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
@@ -203,9 +220,9 @@ def make_loss(recipe: Recipe, prevalence: ArrayLike) -> Loss:
     ----------
     recipe : Recipe
         ``corrected-bce`` without rates takes those of :func:`chexlib.data.phantom.noise_rates`,
-        which are of NIH's labels: films that were given need rates of their own.
-    prevalence : array_like [14]
-        Share of positive training labels of each finding; for the weighted loss.
+        which are of NIH's labels: films of one's own need rates of their own.
+    prevalence : array_like [F]
+        Share of positives among the known training labels of each finding; for the weighted loss.
 
     Raises
     ------
@@ -216,21 +233,24 @@ def make_loss(recipe: Recipe, prevalence: ArrayLike) -> Loss:
     if recipe.loss == "weighted-bce":
         options.setdefault("prevalence", prevalence)
     if recipe.loss == "corrected-bce" and not options:
-        if recipe.dataset == "given":
+        if recipe.dataset in ("own", "given"):
             raise ValueError(
                 "Expected loss_options with sensitivity and specificity of the labels of the films "
-                "that were given, got none. The rates that are known are of NIH's labels."
+                "themselves, got none. The rates that are known are of NIH's labels."
             )
         from chexlib.data.phantom import noise_rates
 
         rates = noise_rates()
         options = {name: rates[name].tolist() for name in ("sensitivity", "specificity")}
+    nothing = torch.zeros(1, len(prevalence))
     try:
-        return LOSSES[recipe.loss](**options)
+        loss = LOSSES[recipe.loss](**options)
+        loss(nothing, nothing)  # as many rates as findings
     except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"Expected options of the loss {recipe.loss!r}, got {sorted(options)}: {error}."
         ) from error
+    return loss
 
 
 def _shares(values: ArrayLike, what: str, *, strictly: bool = False) -> torch.Tensor:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from chexlib.data.dataset import Dataset
 
 from chexlib.data.cache import LARGEST
 
@@ -23,7 +27,7 @@ SAID: dict[Any, str] = {
     bool: "true or false",
     dict: "as a dict",
     str: "as text",
-    "weights": "as imagenet, the path of a file, or null",
+    "weights": "as imagenet, the folder of a run, a file, or null",
 }
 
 
@@ -35,15 +39,27 @@ class Recipe:
     ----------
     name, about : str
         What it is called, and where its values are from.
-    dataset : {"phantom", "chest-xray14", "given"}
-        *given*: what was handed to :func:`chexlib.training.fit`; see :meth:`on_given_data`.
+    dataset : {"phantom", "chest-xray14", "own", "given"}
+        *own*: a file of labels and a folder of films. *given*: what was handed to
+        :func:`chexlib.training.fit`; see :meth:`on_given_data`.
     data_options : dict
         For :func:`chexlib.data.open_dataset`; of the phantom: patients, noise of labels, shortcuts.
+        Of one's own films: ``labels`` and ``images``, their paths, and what else
+        :func:`chexlib.data.own_data` takes; its seed is the recipe's unless it is here.
     cache_size, size : int
         Pixels a side of the image cache, and of the network's input.
-    arch, growth_rate, weights
-        As for :class:`chexlib.models.CheXNet`; weights are None, or ``imagenet`` or a file, as for
-        its ``from_imagenet``.
+    fit : {"squash", "pad"}
+        How a film that is no square becomes one.
+    arch, growth_rate
+        As for :class:`chexlib.models.CheXNet`.
+    weights : str, optional
+        From where training starts, instead of random weights: ``imagenet`` or a file of ImageNet's
+        weights (see ``CheXNet.from_imagenet``), the folder of a run, or any file of
+        :func:`chexlib.models.load_checkpoint`. The head is random but for findings that both have.
+    freeze : bool
+        The head alone learns; the body, with the statistics of its normalisation, stays as it was.
+    body_rate : float
+        Learning rate of the body as a share of the head's.
     loss, loss_options
         As for :func:`chexlib.training.make_loss`.
     augment : {"none", "chexnet", "inception", "positioning"}
@@ -51,13 +67,16 @@ class Recipe:
     augment_validation : bool
         Validation films are augmented as training films are. No reason to; one repository did.
     batch_size : int
-        Films a step, over all processes.
-    optimizer, learning_rate, weight_decay
-        Adam with betas 0.9 and 0.999; ``adamw`` decouples the decay.
+        Films that go through the network together, over all processes.
+    accumulate : int
+        Batches whose gradients, averaged, make a step; at the end of an epoch, those that are left.
+    optimizer, learning_rate, weight_decay, momentum
+        ``adam`` with betas ``momentum`` and 0.999; ``adamw`` decouples the decay; ``sgd``.
     schedule : {"constant", "plateau", "one-cycle"}
         *plateau*: a tenth when the validation loss has not fallen for more than
         ``plateau_patience`` epochs. *one-cycle*: up to the learning rate in the first fifth of all
-        steps, then down to nothing (Smith and Topin, arXiv:1708.07120).
+        steps, then down to nothing, while the momentum goes from 0.95 to 0.85 and back (Smith and
+        Topin, arXiv:1708.07120).
     epochs : int
         At most.
     patience : int, optional
@@ -82,13 +101,16 @@ class Recipe:
 
     name: str
     about: str = ""
-    dataset: Literal["phantom", "chest-xray14", "given"] = "phantom"
+    dataset: Literal["phantom", "chest-xray14", "own", "given"] = "phantom"
     data_options: dict[str, Any] = field(default_factory=dict)
     cache_size: int = 256
     size: int = 224
-    arch: Literal["densenet121", "densenet169", "densenet201"] = "densenet121"
+    fit: Literal["squash", "pad"] = "squash"
+    arch: str = "densenet121"
     growth_rate: int | None = None
     weights: str | None = None
+    freeze: bool = False
+    body_rate: float = 1.0
     loss: Literal["bce", "weighted-bce", "focal", "asymmetric", "smoothed-bce", "corrected-bce"] = (
         "bce"
     )
@@ -96,9 +118,11 @@ class Recipe:
     augment: Literal["none", "chexnet", "inception", "positioning"] = "chexnet"
     augment_validation: bool = False
     batch_size: int = 16
-    optimizer: Literal["adam", "adamw"] = "adam"
+    accumulate: int = 1
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    momentum: float = 0.9
     schedule: Literal["constant", "plateau", "one-cycle"] = "plateau"
     plateau_patience: int = 0
     epochs: int = 10
@@ -129,16 +153,24 @@ class Recipe:
                 fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
             if not fits and not (value is None and NoneType in options):
                 raise ValueError(f"Expected {name} {said}, got {value!r}.")
-        if self.weights is not None and self.growth_rate not in (None, 32):
-            raise ValueError(
-                "Expected ImageNet weights with the architecture's own growth rate, got weights="
-                f"{self.weights!r} with growth_rate={self.growth_rate}. Leave one of them out."
-            )
-        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
-            raise ValueError(
-                "Expected a learning rate above 0 and weight decay from 0 up, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
+        # A value that another one makes meaningless is refused, not passed over.
+        own = self.dataset in ("own", "given")
+        cycles = self.schedule == "one-cycle"
+        narrow = self.growth_rate not in (None, 32)
+        for said, fits in {
+            "learning_rate above 0": 0 < self.learning_rate < math.inf,
+            "weight_decay from 0 up": 0 <= self.weight_decay < math.inf,
+            "body_rate above 0": 0 < self.body_rate < math.inf,
+            "body_rate 1 with freeze": self.body_rate == 1 or not self.freeze,
+            "freeze with weights to start from": self.weights or not self.freeze,
+            "momentum from 0 to below 1": 0 <= self.momentum < 1,
+            "momentum 0.9 with one-cycle, which moves it": self.momentum == 0.9 or not cycles,
+            "growth_rate null with ImageNet's weights": not (narrow and self.weights == "imagenet"),
+            "fit=squash of films that are squares": self.fit == "squash" or own,
+        }.items():
+            if not fits:
+                name = re.match(r"\w+", said)[0]
+                raise ValueError(f"Expected {said}, got {name}={getattr(self, name)!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as plain Python, for JSON."""
@@ -207,12 +239,19 @@ class Recipe:
         unknown = set(changed) - set(known)
         if unknown:
             raise ValueError(f"Expected names among {', '.join(known)}, got {sorted(unknown)}.")
+        if changed.get("dataset") == "own":
+            changed.setdefault("about", f"The values of {self.name}, on films of one's own.")
         return replace(self, **changed)
 
 
 def data_options(recipe: Recipe) -> dict[str, Any]:
-    """Return the options of :func:`chexlib.data.open_dataset` that a recipe's JSON stands for."""
+    """Return the options of :func:`chexlib.data.open_dataset` that a recipe's JSON stands for.
+
+    Of one's own films, those of :func:`chexlib.data.own_data`.
+    """
     options = {"size": recipe.cache_size, **recipe.data_options}
+    if recipe.dataset == "own":
+        options = {"fit": recipe.fit, "seed": recipe.seed, **options}
     if isinstance(options.get("shortcut"), dict):
         from chexlib.data.phantom import Shortcut
 
@@ -224,6 +263,40 @@ def data_options(recipe: Recipe) -> dict[str, Any]:
                 f"{options['shortcut']}: {error}."
             ) from error
     return options
+
+
+def open_data(
+    recipe: Recipe, *, progress: Callable[..., object] = lambda *_: None
+) -> dict[str, Dataset]:
+    """Open the films that a recipe names: ``train``, ``val`` and ``test``.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    progress : callable, optional
+        Called with what is done, and the numbers of films done, of all, and of rejected ones:
+        while films are simulated, or decoded, where nobody has asked for them before.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for :func:`chexlib.data.open_dataset` and :func:`chexlib.data.own_data`.
+    """
+    from chexlib.data import open_dataset, own_data
+
+    options = data_options(recipe)
+    if recipe.dataset != "own":
+        each = {
+            split: partial(progress, f"simulated, {split}") for split in ("train", "val", "test")
+        }
+        return {s: open_dataset(recipe.dataset, s, progress=each[s], **options) for s in each}
+    try:
+        data = own_data(**options, progress=partial(progress, "decoded"))
+    except TypeError as error:
+        raise ValueError(f"Expected options of own_data, got {options}: {error}.") from error
+    for split, films in data.items():
+        object.__setattr__(films, "opened", {"name": "own", "split": split, **options})
+    return data
 
 
 _ALL = (

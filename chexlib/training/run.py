@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import platform
+import shlex
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ from chexlib.text import estimate_text
 from chexlib.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from chexlib.data.dataset import Dataset
     from chexlib.models import CheXNet
@@ -83,10 +84,10 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """``image`` and 14 columns of probabilities of the test films."""
+        """``image`` and a column a finding, of probabilities of the test films."""
         from chexlib.data import read_predictions
 
-        return read_predictions(self.folder / "predictions.csv")
+        return read_predictions(self.folder / "predictions.csv", findings=None)
 
     def model(self) -> CheXNet:
         """Return the network with the weights that were kept, in eval mode."""
@@ -94,7 +95,8 @@ class Run:
 
     def __repr__(self) -> str:
         """Name the recipe, whether its films were given and, where it is finished, its AUROC."""
-        name = self.recipe.name + (" on given data" if self.recipe.dataset == "given" else "")
+        name, data = self.recipe.name, self.recipe.dataset
+        name += f" on {data} data" if data in ("own", "given") else ""
         if not (self.folder / "metrics.json").is_file():
             return f"Run({name}, not finished)"
         mean = self.metrics["truth" if "truth" in self.metrics else "labels"]["mean_auroc"]
@@ -180,7 +182,7 @@ def begin_run(
                 f"Expected the films that the run in {folder} began with, got others "
                 f"({before['data']} then, {hashes} now). Take another folder."
             )
-        if before["threads"] != threads:
+        if first and before["threads"] != threads:
             log.warning(
                 "The run began with %s threads and goes on with %s: its weights will differ in "
                 "the last bits from those of an uninterrupted run.",
@@ -216,7 +218,8 @@ def data_hash(films: Dataset) -> str:
     pixels = films.cache.index["crc32"].to_numpy(np.int64)[films.rows]
     labels = films.labels
     labels = np.packbits(labels) if labels.dtype == bool else np.ascontiguousarray(labels)
-    for part in ("\n".join(films.films["image"]).encode(), pixels, labels):
+    names = "" if films.findings == FINDINGS else "\n".join(films.findings)
+    for part in ("\n".join(films.films["image"]).encode(), pixels, labels, names.encode()):
         digest.update(part)
     return digest.hexdigest()
 
@@ -228,7 +231,9 @@ def _command(recipe: Recipe) -> str:
         data = ", data=data" if recipe.dataset == "given" else ""
         return f"chexlib.training.fit(Recipe(**config), folder{data}); config is `recipe` here"
     changed = recipe.differences(base)
-    text = [f"--set '{key}={json.dumps(value)}'" for key, (_, value) in changed.items()]
+    text = [
+        f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, (_, value) in changed.items()
+    ]
     return " ".join([f"chexlib train --recipe {recipe.name}", *text])
 
 
@@ -328,15 +333,21 @@ def read_point(path: Path, recipe: Recipe, state: Mapping[str, torch.Tensor]) ->
 
 
 def auroc_with_intervals(
-    labels: np.ndarray, scores: np.ndarray, patients: np.ndarray
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
+    *,
+    findings: Sequence[str] = FINDINGS,
 ) -> dict[str, Any]:
     """Return AUROC of each finding and their mean, with 95% intervals by patient.
 
     Parameters
     ----------
-    labels : bool array [N, 14]
-    scores : array [N, 14]
+    labels : bool array [N, F], or of floats
+        NaN where nothing is known.
+    scores : array [N, F]
     patients : array [N]
+    findings : sequence of str
 
     Returns
     -------
@@ -348,7 +359,8 @@ def auroc_with_intervals(
     mean, names = found.mean(), ("estimate", "low", "high")
     whole = map(float, (mean.estimate, *mean.interval()))
     each = dict(zip(names, (found.estimate, *found.interval()), strict=True))
-    table = pd.DataFrame({**each, "positives": labels.sum(0)}, index=list(FINDINGS))
+    positives = (labels > 0).sum(0)
+    table = pd.DataFrame({**each, "positives": positives}, index=list(findings))
     return {"mean_auroc": dict(zip(names, whole, strict=True)), "auroc": table.to_dict("index")}
 
 
@@ -378,34 +390,38 @@ def judge(
     """
     model, val, films = load_checkpoint(folder / "best.safetensors"), data["val"], data["test"]
     options = {"size": recipe.size, "ten_crop": recipe.ten_crop, "device": device, "step": step}
-    table = choose_thresholds(val.labels, predict(model, val, **options))
+    findings = {"findings": films.findings}
+    table = choose_thresholds(val.labels, predict(model, val, **options), **findings)
     write_csv(folder / "thresholds.csv", table, float_format="%.6g")
     scores = predict(model, films, **options)
-    predictions = pd.DataFrame(scores, columns=list(FINDINGS))
+    predictions = pd.DataFrame(scores, columns=list(films.findings))
     predictions.insert(0, "Image Index", films.films["image"].to_numpy())
     write_csv(folder / "predictions.csv", predictions, float_format="%.6g")
     judged = films.labels if films.truth is None else films.truth
-    write_csv(folder / "labels.csv", nih_table(films.films, judged))
+    write_csv(folder / "labels.csv", labels_table(films, judged))
     metrics: dict[str, Any] = {
         "films": len(films),
         "patients": int(films.films["patient"].nunique()),
-        "labels": auroc_with_intervals(films.labels, scores, films.patients),
+        "labels": auroc_with_intervals(films.labels, scores, films.patients, **findings),
     }
     if films.truth is not None:
-        metrics["truth"] = auroc_with_intervals(films.truth, scores, films.patients)
+        metrics["truth"] = auroc_with_intervals(films.truth, scores, films.patients, **findings)
     write_json(folder / "metrics.json", metrics)
 
 
-def nih_table(films: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-    """Return films and labels in the format of NIH's label file, for ``chexlib evaluate``.
+def labels_table(films: Dataset, labels: np.ndarray) -> pd.DataFrame:
+    """Return films and labels as ``chexlib evaluate`` reads them.
+
+    In the format of NIH's label file where all is there that it has; else with a column a finding,
+    empty where nothing is known, after ``image``, ``patient`` and what else there is of the films.
 
     Parameters
     ----------
-    films : DataFrame
-        The columns of :func:`chexlib.data.load_labels`.
-    labels : bool array [N, 14]
+    films : Dataset
+    labels : bool array [N, F], or of floats
+        NaN where nothing is known.
     """
-    text = ["|".join(np.array(FINDINGS)[row]) or NO_FINDING for row in labels]
+    frame, names = films.films, list(films.findings)
     titles = {
         "image": "Image Index",
         "findings": "Finding Labels",
@@ -419,4 +435,9 @@ def nih_table(films: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
         "spacing_x": "OriginalImagePixelSpacing[x",
         "spacing_y": "y]",
     }
-    return films.assign(findings=text)[list(titles)].rename(columns=titles)
+    nihs = films.findings == FINDINGS and labels.dtype == bool
+    if not nihs or set(titles) - {"findings"} - set(frame):
+        known = pd.DataFrame(labels.astype(float), frame.index, names).astype("Int64")
+        return frame.drop(columns=[*names, "no_finding"], errors="ignore").join(known)
+    text = ["|".join(np.array(names)[row]) or NO_FINDING for row in labels]
+    return frame.assign(findings=text)[list(titles)].rename(columns=titles)

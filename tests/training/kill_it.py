@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from small import ONE_CYCLE, PLATEAU, datasets
+from small import ACCUMULATED, ONE_CYCLE, PLATEAU, datasets
 
 from chexlib.training import fit, loop, run
 
@@ -88,7 +88,7 @@ def main():
     folder, rng = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
     found = []
     while (total := sum(len(places) for _, places in found)) < 20:
-        asked = (ONE_CYCLE, PLATEAU)[len(found) % 2]
+        asked = (ONE_CYCLE, PLATEAU, ACCUMULATED)[len(found) % 3]
         name = f"{asked.schedule} {len(found)}"
         found.append((name, killed(asked, folder / name, 20 - total, rng)))
     print(json.dumps(dict(found)))

@@ -3,8 +3,8 @@
 ``plain`` is a user's call. ``watched`` tells what each process has before and after it takes the
 first one's batch statistics, and which of them judges.
 ``frozen`` trains with the statistics that batch normalisation has for testing, so that films do
-not depend on their batch. ``endless`` trains until it is ended, and touches a file named after its
-process at every step.
+not depend on their batch; ``accumulated`` does so in steps of several batches. ``endless`` trains
+until it is ended, and touches a file named after its process at every step.
 """
 
 import os
@@ -15,7 +15,7 @@ import torch
 from small import films, recipe
 
 from chexlib.models import CheXNet
-from chexlib.training import fit, loop
+from chexlib.training import fit, loop, start
 from chexlib.training.loop import Training
 
 VALIDATION = 129  # two batches in one process of two, one in the other
@@ -74,10 +74,11 @@ def main():
     if mode == "endless":
         asked = recipe(epochs=100_000)
         tell_that_it_trains(folder)
-    if mode == "frozen":
-        loop.CheXNet = frozen
+    if mode in ("frozen", "accumulated"):
+        start.CheXNet = frozen
         # Adam divides a gradient by its size: what is rounding in one becomes a step of any sign.
-        asked = recipe(epochs=1, learning_rate=1e-4, weight_decay=0.0)
+        count = 4 if mode == "accumulated" else 1
+        asked = recipe(epochs=1, learning_rate=1e-4, weight_decay=0.0, accumulate=count)
     fit(asked, folder, data=data())
 
 

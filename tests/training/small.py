@@ -76,3 +76,11 @@ PLATEAU = recipe(
     patience=2,
     epochs=5,
 )
+# Steps of four batches, and of the two that are left.
+ACCUMULATED = recipe(
+    schedule="constant",
+    optimizer="sgd",
+    learning_rate=0.05,
+    momentum=0.8,
+    accumulate=4,
+)

@@ -61,7 +61,8 @@ def test_warnings_that_mean_something_come_through():
     assert warnings.filters == filters
 
 
-def test_the_bar_says_how_far_how_fast_and_how_good(tmp_path, capsys):
+def test_the_bar_says_how_far_how_fast_and_how_good(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "watched", lambda: True)
     fit(recipe(), tmp_path, data=datasets(), progress=True)
     shown = capsys.readouterr().err
     for words in ("epoch 1/2", "epoch 2/2", "validating", "films/s", "val loss", "AUROC 0."):
@@ -235,7 +236,7 @@ def test_a_run_on_ones_own_films_says_so(tmp_path, name):
     assert fit(run.recipe, tmp_path).folder == tmp_path  # opened, as what it is
     with pytest.raises(ValueError, match="dataset: 'given' there"):
         fit(asked, tmp_path)
-    with pytest.raises(ValueError, match="Other films are given to fit"):
+    with pytest.raises(ValueError, match="Other films are opened by own_data, and given to fit"):
         fit(run.recipe, tmp_path / "other")
 
 
@@ -264,7 +265,11 @@ def test_rates_of_nihs_labels_are_not_taken_for_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("values", "options", "says"),
     [
-        ({"weights": "imagenett", "growth_rate": None}, {}, "weights as imagenet, a file, or null"),
+        (
+            {"weights": "imagenett", "growth_rate": None},
+            {},
+            "weights as imagenet, the folder of a run, a file, or null",
+        ),
         ({"loss": "focal", "loss_options": {"gama": 1}}, {}, "options of the loss 'focal'"),
         ({"loss_options": {"gamma": 1}}, {}, "options of the loss 'bce'"),
         ({"loss": "focal", "loss_options": {"gamma": "much"}}, {}, "options of the loss"),
@@ -272,6 +277,8 @@ def test_rates_of_nihs_labels_are_not_taken_for_ones_own(tmp_path):
         ({"data_options": {"noise": {"sort": "measured"}}}, {}, "options of the phantom"),
         ({"data_options": {"patients": 5}}, {}, "options of the phantom"),
         ({"data_options": {"shortcut": {"cue": "marker"}}}, {}, "a shortcut of finding"),
+        ({"arch": "vgg11", "growth_rate": None}, {}, "architecture among"),
+        ({"arch": "resnet18"}, {}, "growth"),
         ({}, {"devices": 1_000_000}, "devices as .* from 1 to .*, as this machine has"),
         ({}, {"devices": 3}, "that 3 processes can share, got 8"),
     ],

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from torchvision.ops import sigmoid_focal_loss
 
 from chexlib.data.phantom import noise_rates
@@ -158,6 +159,53 @@ def test_extreme_logits_are_finite(name, kind):
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_not_known_adds_nothing(name):
+    draw = torch.Generator().manual_seed(2)
+    x = (torch.randn(4, F, generator=draw, dtype=torch.float64) * 3).requires_grad_()
+    y = (torch.rand(4, F, generator=draw) < 0.4).double()
+    known = torch.rand(4, F, generator=draw) < 0.6
+    known[2] = False  # a film of which nothing is known
+    # Each label by itself: what it costs, by the loss of all, which other tests hold to a formula.
+    alone = torch.full((4, F), torch.nan, dtype=torch.float64)
+    costs = torch.zeros(4, F, dtype=torch.float64)
+    for place in np.ndindex(4, F):
+        one = alone.clone()
+        one[place] = y[place]
+        costs[place] = EVERY[name](x, one).detach()
+    assert float(costs.mean()) == pytest.approx(float(EVERY[name](x, y)), rel=1e-9)
+    loss = EVERY[name](x, torch.where(known, y, torch.nan))
+    assert float(loss) == pytest.approx(float(costs[known].mean()), rel=1e-9)
+    loss.backward()
+    assert bool((x.grad[~known] == 0).all())
+    assert bool((x.grad[known] != 0).any())
+    nothing = EVERY[name](x, alone)
+    x.grad = None
+    nothing.backward()
+    assert float(nothing) == 0
+    assert bool((x.grad == 0).all())
+
+
+@pytest.mark.parametrize("shape", [(8, 14), (7, 3), (1, 1)])
+def test_where_all_is_known_no_bit_changes(shape):
+    draw = torch.Generator().manual_seed(3)
+    x, y = torch.randn(shape, generator=draw) * 4, (torch.rand(shape, generator=draw) < 0.5).float()
+    weight = torch.where(y > 0, 0.75, 0.25)
+    pairs = {
+        bce(): lambda x: binary_cross_entropy_with_logits(x, y),
+        weighted_bce(prevalence=np.full(shape[1], 0.25)): lambda x: (
+            binary_cross_entropy_with_logits(x, y, weight=weight)
+        ),
+        focal(gamma=0): lambda x: -logsigmoid(torch.where(y > 0, x, -x)).mean(),
+    }
+    for ours, plain in pairs.items():
+        one, other = (x.clone().requires_grad_() for _ in range(2))
+        ours(one, y).backward()
+        plain(other).backward()
+        assert ours(x, y).equal(plain(x))
+        assert one.grad.equal(other.grad)
 
 
 def test_weighted_bce_is_undone():

@@ -95,7 +95,17 @@ def test_every_value_can_be_given():
         ("epochs=2.5", "epochs as a whole number"),
         ("batch_size=true", "batch_size as a whole number"),
         ("loss=hinge", "loss among"),
-        ("learning_rate=0", "a learning rate above 0"),
+        ("learning_rate=0", "learning_rate above 0"),
+        ("weight_decay=-1", "weight_decay from 0 up"),
+        ("body_rate=0", "body_rate above 0"),
+        ("momentum=1", "momentum from 0 to below 1"),
+        ("momentum=0.5", "momentum 0.9 with one-cycle"),
+        ("accumulate=0", "accumulate as a whole number from 1 up"),
+        ("optimizer=lion", "optimizer among"),
+        ("freeze=true", "freeze with weights to start from"),
+        ("freeze=1", "freeze true or false"),
+        ("fit=pad", "fit=squash of films that are squares"),
+        ("fit=crop", "fit among"),
         ("learning_rate=fast", "learning_rate as a number"),
         ("seed=-1", "seed as a whole number from 0 up"),
         ("cache_size=100000", "cache_size as a whole number from 1 to 2048, got 100000"),
@@ -104,14 +114,21 @@ def test_every_value_can_be_given():
         ("growth_rate=0", "growth_rate as a whole number from 1 up"),
         ("loss_options=3", "loss_options as a dict"),
         ("ten_crop=maybe", "ten_crop true or false"),
-        ("weights=3", "weights as imagenet, the path of a file, or null"),
-        ("weights=imagenet", "ImageNet weights with the architecture's own growth rate"),
+        ("weights=3", "weights as imagenet, the folder of a run, a file, or null"),
+        ("weights=imagenet", "growth_rate null with ImageNet's weights"),
         ("name=3", "name as text"),
     ],
 )
 def test_what_does_not_fit_is_refused(value, message):
     with pytest.raises(ValueError, match=f"Expected .*{message}"):
         RECIPES["phantom-cpu"].with_values([value])
+
+
+def test_a_frozen_body_has_no_rate_of_its_own():
+    frozen = {"weights": "imagenet", "growth_rate": None, "freeze": True}
+    assert RECIPES["phantom-cpu"].with_values(**frozen).freeze
+    with pytest.raises(ValueError, match="Expected body_rate 1 with freeze, got body_rate=0.1"):
+        RECIPES["phantom-cpu"].with_values(**frozen, body_rate=0.1)
 
 
 @pytest.mark.parametrize(
