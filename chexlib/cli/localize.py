@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,12 +33,15 @@ def localize(
     source: Annotated[
         str,
         typer.Argument(
-            help="[cyan]phantom[/], or where NIH's films are: a folder or archives in any of its "
-            "layouts. Only films with boxes are read."
+            help="[cyan]phantom[/], or where the films are: a folder or archives, NIH's in any of "
+            "its layouts. Only films with boxes are read."
         ),
     ],
     *,
     checkpoint: Checkpoint,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of your own boxes, one a row. Default: NIH's.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +63,10 @@ def localize(
     """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
 
     Of NIH's films those 880 that one radiologist drew boxes on, of the labelled findings only. All
-    are in the official test set: a checkpoint trained on other splits has seen some. Written are
+    are in the official test set: a checkpoint trained on other splits has seen some. Boxes of your
+    own have the columns [cyan]image[/] or [cyan]path, finding, x, y, width, height[/], in pixels of
+    the film from its left top corner, and if wanted [cyan]patient[/]; those of findings that the
+    network has not are left out. Written are
     [cyan]localization.csv[/] (the table), [cyan]cases.csv[/] (a row a film, finding and source of
     maps) and [cyan]about.json[/]; films that cannot be read are left out, and listed in
     [cyan]rejected.csv[/]. [bold]Not for clinical use.[/]
@@ -67,6 +74,8 @@ def localize(
     [bold]Examples[/]
 
     [cyan]chexlib localize /data/chest-xray14/images --checkpoint model.safetensors[/]
+
+    [cyan]chexlib localize films --boxes boxes.csv --checkpoint runs/mine[/]
 
     [cyan]chexlib localize phantom --checkpoint model.safetensors[/]
     """
@@ -82,16 +91,19 @@ def localize(
         raise ValueError(f"Expected a method among {known}, got {method!r}.")
     if patients is not None and source != "phantom":
         raise ValueError("Expected --patients with the phantom only. Leave it out.")
+    if boxes is not None and source == "phantom":
+        raise ValueError("Expected --boxes with films of your own only. Leave it out.")
     folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
     listed = folder / "rejected.csv"
     files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
-    keep_what_is_there([*files, listed], force=force, inputs=[checkpoint])
+    keep_what_is_there([*files, listed], force=force, inputs=[checkpoint, boxes or checkpoint])
     model = load_checkpoint(checkpoint)
     preparation = Preparation.of(model, size=size)
-    sizes = {"size": preparation.size, "cache_size": preparation.cache_size}
+    sizes = {name: value for name, value in asdict(preparation).items() if name != "ten_crop"}
+    of = {"boxes": boxes, "findings": model.findings, "n_patients": patients}
     asked = {"method": method, "resamples": resamples, "seed": seed}
     with bars(leave=False) as bar:
-        films = interpret.open_boxed(source, **sizes, n_patients=patients, progress=bar)
+        films = interpret.open_boxed(source, **sizes, **of, progress=bar)
         rows, cases = interpret.localize(model, films, **asked, batch_size=batch_size, progress=bar)
     about = {
         "notice": NOTICE,

@@ -32,11 +32,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from chexlib.files import brief
 from chexlib.inference import Preparation
 from chexlib.interpret.attribution import case_maps
 from chexlib.interpret.heatmap import CUTS, LEVELS, HeatMap, heat_boxes, iobb, iou, truth_mask
@@ -45,7 +47,6 @@ from chexlib.metrics.resampling import RESAMPLES, Bootstrap, Resamples, wilson_i
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -450,8 +451,11 @@ class BoxedFilms:
 def open_boxed(
     source: str | Path,
     *,
+    boxes: str | Path | None = None,
+    findings: Sequence[str] | None = None,
     size: int,
     cache_size: int | None = None,
+    fit: str = "squash",
     n_patients: int | None = None,
     progress: Progress | None = None,
 ) -> BoxedFilms:
@@ -460,11 +464,16 @@ def open_boxed(
     Parameters
     ----------
     source : "phantom" or path
-        The simulated films of the test split; or where NIH's films are, in any layout that
-        :func:`chexlib.data.find_radiographs` knows. Only those with boxes are read, at most 880:
-        no cache is needed.
-    size, cache_size : int
-        Pixels a side for the network, and those that a film is shrunk to first, as
+        The simulated films of the test split; or where films are, in any layout that
+        :func:`chexlib.data.find_radiographs` knows. Only those with boxes are read: no cache is
+        needed.
+    boxes : path, optional
+        As for :func:`chexlib.data.read_boxes`; :func:`chexlib.data.match_films` finds the films.
+        By default NIH's.
+    findings : sequence of str, optional
+        What the network knows. Boxes of other findings are left out, and ``about`` says so.
+    size, cache_size, fit
+        Pixels a side for the network, those that a film is shrunk to first, and how, as
         :class:`chexlib.inference.Preparation` has them; the second is like the first by default.
     n_patients : int, optional
         Simulated ones.
@@ -478,28 +487,33 @@ def open_boxed(
     Raises
     ------
     ValueError
-        If none of the films has a box, or none of these can be read.
+        If none of the films has a box, none of these can be read, or a box leaves its film.
     """
     preparation = Preparation(size if cache_size is None else cache_size, size)
     tell = progress or (lambda *_: None)
     if source == "phantom":
-        return _phantom(preparation, n_patients, tell)
-    from chexlib.data import find_radiographs, load_boxes
+        return _phantom(preparation, n_patients, findings, tell)
+    from chexlib.data import find_radiographs, load_boxes, match_films, read_boxes
     from chexlib.data.sources import read_all
     from chexlib.files import cores
 
-    boxes = load_boxes()
+    whose = Path(boxes).name if boxes else "NIH"
+    drawn, left = _known(read_boxes(boxes) if boxes else load_boxes(), findings)
     films = find_radiographs(source)
-    boxed = set(boxes["image"])
-    places = [i for i, name in enumerate(films.names) if name in boxed]
+    code, wanted = pd.factorize(drawn["image"])
+    names, paths = (np.array(x, dtype=object) for x in (films.names, films.paths))
+    place = pd.Index(names).get_indexer(wanted)
+    place = match_films(np.where(place < 0, wanted, paths[place]), paths, strict=False)
+    places = np.unique(place[place >= 0]).tolist()
     if not places:
         raise ValueError(
-            f"Expected some of NIH's {len(boxed)} films with boxes in {source}, found none among "
-            f"{len(films.names):,} films. They are in the official test set: "
-            "chexlib fetch images"
+            f"Expected some of the {len(wanted)} films with boxes of {whose} in {source}, such as "
+            f"{brief(wanted[0])}, found none among {len(names):,} films. Give the folder that "
+            "holds them; those of NIH are brought by: chexlib fetch images"
         )
-    found = []
-    for part in read_all(films, places, size=preparation.cache_size, workers=max(2, cores())):
+    drawn = drawn.assign(image=np.where(place < 0, None, names[place])[code])
+    found, how = [], {"size": preparation.cache_size, "fit": fit, "workers": max(2, cores())}
+    for part in read_all(films, places, **how):
         found += part
         tell("reading films", len(found), len(places))
     found.sort(key=lambda one: one.position)
@@ -510,20 +524,64 @@ def open_boxed(
             f"{len(bad):,}, such as {bad[0].reason}"
         )
     names = [films.names[one.position] for one in good]
-    # The first part of NIH's file names is the patient.
-    cases = find_cases(boxes, names, [int(name.split("_")[0]) for name in names])
+    patients = [films.patients[one.position] for one in good]
+    if boxes:
+        drawn = _as_seen(drawn, names, np.array([one.shape[::-1] for one in good]), fit)
+        said = drawn.groupby("image")["patient"].first() if "patient" in drawn else {}
+        patients = [said.get(name) or f"film {name}" for name in names]
+    cases = find_cases(drawn, names, patients)
     others = set(range(len(films.names))) - set(places)
     return BoxedFilms(
         preparation.batcher(np.stack([one.pixels for one in good])),
         cases,
-        f"NIH: {len(names)} of {len(boxed)} films with boxes, {len(cases)} cases",
+        f"{whose}: {len(names)} of {len(wanted)} films with boxes, {len(cases)} cases{left}",
         read=len(good),
         rejected=[(films.names[b.position], films.origins[b.position], b.reason) for b in bad],
         ignored=[*films.ignored, *((films.names[i], "without boxes") for i in sorted(others))],
     )
 
 
-def _phantom(preparation: Preparation, n_patients: int | None, tell: Progress) -> BoxedFilms:
+def _known(boxes: pd.DataFrame, findings: Sequence[str] | None) -> tuple[pd.DataFrame, str]:
+    """Return the boxes of findings that a network knows, and a text on those left out."""
+    names = boxes["finding"].unique()
+    other = [name for name in names if findings is not None and name not in findings]
+    if len(other) == len(names):
+        raise ValueError(
+            f"Expected boxes of a finding that the network knows, {brief(list(findings or ()))}, "
+            f"got boxes of {brief(other)}. Rename the findings of the boxes."
+        )
+    left = f"; left out, unknown to the network: {', '.join(other)}" if other else ""
+    return boxes[~boxes["finding"].isin(other)], left
+
+
+def _as_seen(
+    boxes: pd.DataFrame, names: Sequence[str], sizes: NDArray[np.int64], fit: str
+) -> pd.DataFrame:
+    """Return boxes of films, widths and heights [N, 2], in the pixels of the squares they become.
+
+    Those of films that could not be read are left out.
+    """
+    boxes = boxes[boxes["image"].isin(names)]
+    film = pd.Index(names).get_indexer(boxes["image"])
+    side, start, length = sizes[film], boxes[["x", "y"]], boxes[["width", "height"]].to_numpy()
+    out = (start + length >= side + 1).any(axis=1).to_numpy()
+    if out.any():
+        k = int(np.argmax(out))
+        raise ValueError(
+            f"Expected boxes inside {names[film[k]]}, {side[k, 0]} x {side[k, 1]} pixels, got one "
+            f"at {start.iloc[k].tolist()} with sides {length[k].tolist()}. Give x, y, width and "
+            "height in pixels of the film."
+        )
+    if fit == "pad":  # as chexlib.data.radiographs.resized puts the film between bars
+        square = np.broadcast_to(side.max(axis=1, keepdims=True), side.shape)
+        start, side = start + (square - side) // 2, square
+    pixels = np.hstack([start, length]) * NIH_SIZE / np.tile(side, 2)
+    return boxes.assign(**dict(zip(("x", "y", "width", "height"), pixels.T, strict=True)))
+
+
+def _phantom(
+    preparation: Preparation, n_patients: int | None, known: Sequence[str] | None, tell: Progress
+) -> BoxedFilms:
     from chexlib.data import open_dataset
 
     data = open_dataset(
@@ -533,9 +591,10 @@ def _phantom(preparation: Preparation, n_patients: int | None, tell: Progress) -
         n_patients=n_patients,
         progress=lambda done, total, _bad: tell("simulating films", done, total),
     )
-    cases = find_cases(data.boxes, data.films["image"].tolist(), data.patients)
+    boxes, left = _known(data.boxes, known)
+    cases = find_cases(boxes, data.films["image"].tolist(), data.patients)
     cases["film"] = data.rows[cases["film"]]
-    about = f"phantom, test: {len(data):,} simulated films, {len(cases):,} cases"
+    about = f"phantom, test: {len(data):,} simulated films, {len(cases):,} cases{left}"
     return BoxedFilms(preparation.batcher(data.cache), cases, about, read=len(data))
 
 
