@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import unicodedata
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from chexlib.files import inert, legible, original, write_csv
 from chexlib.findings import FINDINGS, normalise
 from chexlib.inference import read_thresholds
 from chexlib.models import CheXNet, save_checkpoint
-from chexlib.training.run import nih_table
+from chexlib.training.run import labels_table
 
 ACTING = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\uff1d")
 NAMES = ["=1+1.png", "+1.png", "-1.png", "@sum.png", "\t=1.png", "'=1.png", "''.png", "a=1.png"]
@@ -37,7 +38,10 @@ def test_predictions_and_labels_of_acting_names(tmp_path):
     frame.insert(0, "Image Index", names)
     write_csv(tmp_path / "predictions.csv", frame)
     films = load_labels().head(len(names)).assign(image=names)
-    write_csv(tmp_path / "labels.csv", nih_table(films, p > 0.9))
+    write_csv(
+        tmp_path / "labels.csv",
+        labels_table(SimpleNamespace(films=films, findings=FINDINGS), p > 0.9),
+    )
     found, labels = (
         read_predictions(tmp_path / "predictions.csv"),
         load_labels(tmp_path / "labels.csv"),
