@@ -4,6 +4,8 @@
   an entry point ``myst_nb.mime_renderers``, turns a figure into HTML that draws itself.
 - JavaScript. ``plotly.min.js`` and MathJax come from installed packages, not from another host,
   and reach only the pages that use them.
+- Figures. While the book is built, :mod:`chexlib.plots.formats` stores them as SVG.
+- Weight. What the theme brings along and no page uses is left out of the site.
 - Numbers. A chapter has the number of its file, ``08_roc`` is chapter 8, whatever stands before it.
 - Buttons. What leads to the public repository is on once ``repository: url:`` is set.
 
@@ -14,13 +16,19 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import runpy
+import shutil
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from matplotlib.colors import to_rgb
 from sphinx.errors import ExtensionError
+
+from chexlib.plots.formats import COLOURS, page_svg, palette_png
 
 if TYPE_CHECKING:
     from myst_nb.core.render import MimeData, NbElementRenderer
@@ -40,22 +48,92 @@ SCRIPTS = {
 # A page opened as a file may not read the others, from which a search result quotes its lines.
 SEARCH = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;'
 
+# What the site does without: source maps, the theme in other languages, fonts of icons it lacks.
+UNUSED = (
+    *("_static/**/*.map", "_static/locales", "_static/sphinx-thebe.*", "_static/**/*macros.html"),
+    *("_static/**/*.ttf", "_static/**/fa-brands*", "_static/**/fa-regular*"),
+)
+# One of the two thousand icons that the theme's script holds: name, size, other names, outline.
+ICON = re.compile(
+    r'(?:"([\w-]+)"|(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
+)
+# What axe finds in the pages of Sphinx and the theme: the second and third viewport, corners of
+# tables that are heads of nothing, a sidebar that is no landmark.
+MENDED = (
+    (re.compile(r'<meta name="viewport" content="[^"]*scale=1" ?/>'), ""),
+    (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
+    (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),
+)
+# What other sites show beside a link to the book, and what draws it.
+CARD, COVER = "_static/card.png", "book/images/make_cover.py"
+
+# Plotly writes a colour as rgb() where it stands; on a page it gives way to the page's own.
+COLOURING = "".join(
+    f'html[data-theme="{theme}"] .plotly-figure [style*="{what}: rgb({rgb})"]'
+    f"{{{what}: {pair[page]} !important}}"
+    for colour, pair in COLOURS.items()
+    for rgb in [", ".join(f"{255 * part:.0f}" for part in to_rgb(colour))]
+    for what in ("fill", "stroke", "background")
+    for page, theme in enumerate(("light", "dark"))
+    if pair[page] != colour
+)
+
 # Drawn once it has a width: inside a closed tab or a hidden solution it has none.
+# A control carries out the step that Plotly's own would; what it selects is read aloud.
 FIGURE = """\
+<style>{colouring}</style>
+<div class="plotly-controls">{controls}<span class="visually-hidden" role="status"></span></div>
 <div class="plotly-figure" role="img" aria-label="{alt}" style="height: {height}px"></div>
 <script>
 {{
   const figure = document.currentScript.previousElementSibling;
+  const controls = figure.previousElementSibling;
   const content = {content};
   const draw = ([entry]) => {{
     if (!entry.contentRect.width) return;
     if (figure.data) Plotly.Plots.resize(figure);
     else Plotly.newPlot(figure, content);
   }};
+  const say = () => {{
+    const said = figure.data.filter((t) => t.meta && t.visible).flatMap((t) => t.meta.map(
+      (name, k) => `${{name}} ${{t.text[t.selectedpoints[k]].replaceAll("<br>", " ")}}`));
+    controls.lastChild.textContent = said.join(", ");
+  }};
+  controls.querySelectorAll("select, input").forEach((control, k) => {{
+    const shown = control.parentElement.querySelector("output");
+    control.oninput = () => {{
+      const {{label, method, args}} = content.steps[k][control.value];
+      if (shown) control.ariaValueText = shown.textContent = label;
+      Plotly[method](figure, ...args).then(say);
+    }};
+  }});
   addEventListener("DOMContentLoaded", () => new ResizeObserver(draw).observe(figure));
 }}
 </script>
 """
+
+
+def _controls(layout: dict[str, Any]) -> tuple[str, list[list[dict]]]:
+    """Take Plotly's menus and sliders, which need a mouse, out of a layout; return native ones."""
+    controls, steps = [], []
+    for menu in layout.pop("updatemenus", ()):
+        options = "".join(
+            f"<option value={k}{' selected' * (k == menu.get('active', 0))}>"
+            f"{html.escape(button['label'])}</option>"
+            for k, button in enumerate(menu["buttons"])
+        )
+        name = html.escape(menu.get("name", "show"))
+        controls.append(f"<label>{name} <select>{options}</select></label>")
+        steps.append(menu["buttons"])
+    for slider in layout.pop("sliders", ()):
+        at, labels = slider.get("active", 0), [step["label"] for step in slider["steps"]]
+        name = html.escape(slider.get("currentvalue", {}).get("prefix", "value").strip())
+        controls.append(
+            f'<label>{name} <output>{labels[at]}</output> <input type="range" value="{at}"'
+            f' max="{len(labels) - 1}" aria-valuetext="{html.escape(labels[at])}"></label>'
+        )
+        steps.append(slider["steps"])
+    return "".join(controls), steps
 
 
 def figure_html(figure: dict[str, Any], *, alt: str) -> str:
@@ -70,21 +148,26 @@ def figure_html(figure: dict[str, Any], *, alt: str) -> str:
 
     Examples
     --------
-    >>> print(figure_html({"data": [], "layout": {"height": 300}}, alt="Nothing")[:81])
-    <div class="plotly-figure" role="img" aria-label="Nothing" style="height: 300px">
+    >>> page = figure_html({"data": [], "layout": {"height": 300}}, alt="Nothing")
+    >>> print(page.splitlines()[2])
+    <div class="plotly-figure" role="img" aria-label="Nothing" style="height: 300px"></div>
     """
     layout = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT, **figure["layout"]}
     height = layout.pop("height", 420)
+    controls, steps = _controls(layout)
     layout.pop("width", None)  # a fixed width would not fit a phone
     content = {
         "data": figure["data"],
         "layout": layout,
         "frames": figure.get("frames", []),
-        "config": {"displaylogo": False, "showSendToCloud": False},  # charts stay here
+        "steps": steps,
+        "config": {"displayModeBar": False},  # buttons inside of what is read as one picture
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     text = text.replace("</", "<\\/")  # a label must not close the script element
-    return FIGURE.format(alt=html.escape(alt), height=height, content=text)
+    alt = html.escape(alt)
+    parts = {"controls": controls, "colouring": COLOURING}
+    return FIGURE.format(alt=alt, height=height, content=text, **parts)
 
 
 class PlotlyRenderer:
@@ -125,9 +208,13 @@ def set_options(_app: Sphinx, config: Config) -> None:
                 "Install the extra: pip install 'chexlib[book]'"
             )
         config.html_static_path.append(str(Path(spec.submodule_search_locations[0], path)))
+    os.environ["CHEXLIB_FIGURES"] = "svg"  # the notebooks' kernels inherit it
     config.mathjax_path = "tex-svg-full.js"
     theme = config.html_theme_options
     theme["logo"] = {"text": config.html_title, "alt_text": ""}
+    theme["use_download_button"] = (
+        False  # the notebooks, with their pictures, are in the repository
+    )
     theme["navbar_persistent"] = []  # a second search box: executablebooks/sphinx-book-theme#986
     if theme.get("repository_url"):
         for button in ("repository", "issues", "edit_page"):
@@ -153,20 +240,63 @@ def number_chapters(_app: Sphinx, env: BuildEnvironment) -> list[str]:
     return []
 
 
-def set_scripts(app: Sphinx, pagename: str, _template: str, context: dict, _doctree: Any) -> None:
-    """Leave out Thebe, which the book does not use and Sphinx declares twice; fit the search."""
+def set_page(app: Sphinx, pagename: str, _template: str, context: dict, _doctree: Any) -> None:
+    """Leave out Thebe, and MathJax where no formula is; fit search and buttons; name the card."""
+    formulas = 'class="math' in context.get("body", "")
+    unused = "thebe" if formulas else "thebe|mathjax|tex-svg"
     context["script_files"][:] = [
         script
         for script in context["script_files"]
-        if "thebe" not in f"{script.filename} {script.attributes.get('body')}"
+        if not re.search(
+            unused, f"{script.filename} {script.attributes.get('body')}", re.IGNORECASE
+        )
     ]
     if pagename == "search":
         app.add_js_file(None, body=SEARCH)
+    if context.get("page_source_suffix") != ".ipynb":  # Colab and Binder would show the source
+        context["header_buttons"][:] = [
+            button for button in context["header_buttons"] if button["label"] != "launch-buttons"
+        ]
+    if Path(app.srcdir, COVER).exists():
+        address = app.config.html_baseurl
+        card = f"{address.rstrip('/')}/{CARD}" if address else context["pathto"](CARD, 1)
+        tag = f'<meta property="og:image" content="{card}" />'
+        context["metatags"] = context.get("metatags", "") + tag
+
+
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    """Draw the card, take out of the site what no page uses, and mend what the theme writes."""
+    os.environ.pop("CHEXLIB_FIGURES", None)
+    if exception or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    if Path(app.srcdir, COVER).exists():
+        runpy.run_path(str(Path(app.srcdir, COVER)))["card"](site / CARD)
+        (site / CARD).write_bytes(palette_png((site / CARD).read_bytes()))
+    for path in {path for pattern in UNUSED for path in site.glob(pattern)}:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in site.glob("_images/*.svg"):
+        path.write_text(page_svg(path.read_text(encoding="utf-8")), encoding="utf-8")
+    pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    for path, text in pages.items():
+        for pattern, mended in MENDED:
+            text = pattern.sub(mended, text)  # noqa: PLW2901
+        path.write_text(text, encoding="utf-8")
+    scripts = site / "_static/scripts"
+    known = "".join(path.read_text(encoding="utf-8") for path in scripts.glob("*theme.js"))
+    used = set(re.findall(r"fa-([a-z0-9-]+)", known + "".join(pages.values())))
+    icons = scripts / "fontawesome.js"
+
+    def kept(icon: re.Match) -> str:
+        return icon[0] if used & {icon[1] or icon[2], *re.findall(r"[\w-]+", icon[3])} else ""
+
+    icons.write_text(ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.connect("config-inited", set_options)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx numbered them
-    app.connect("html-page-context", set_scripts)
+    app.connect("html-page-context", set_page, priority=900)  # after the theme
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import re
 import shutil
 import threading
@@ -10,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
+from PIL import Image
 from playwright.sync_api import Error
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -32,7 +35,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
 PATIENCE = 300_000  # milliseconds until a page counts as hung, on however busy a machine
 DESKTOP = {"width": 1280, "height": 900}
+TABLET = {"width": 768, "height": 1024}
 PHONE = {"width": 390, "height": 844}
+GROUNDS = {"light": (255, 255, 255), "dark": (18, 18, 18)}  # of a page, and so of its figures
+MEGABYTE = 1_000_000
 
 # Everything that draws itself has done so: mathematics, and the Plotly figures in sight.
 DRAWN = """async () => {
@@ -50,6 +56,11 @@ SPILLED = """() => {
     .filter((e) => e.getBoundingClientRect().right > width + 1 && !boxed(e.parentElement))
     .map((e) => e.outerHTML.slice(0, 120));
 }"""
+
+# Lines of code that end outside of their box.
+CUT = """() => [...document.querySelectorAll(".bd-article .cell_input pre")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.innerText.split("\\n").sort((a, b) => b.length - a.length)[0])"""
 
 pytestmark = pytest.mark.skipif(
     not (SITE / "index.html").exists(), reason="no site in _build/html: run `make book`"
@@ -140,6 +151,26 @@ def server():
         httpd.shutdown()
 
 
+def violations(page):
+    """What axe finds wrong with a page, one line an element."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {element['target']} {element['html'][:150]}"
+        for rule in found
+        for element in rule["nodes"]
+    ]
+
+
+def grounds(page):
+    """The colours of the upper left corners of a page's figures, as one sees them."""
+    seen = set()
+    for figure in page.locator(".bd-article img, .plotly-figure").all():
+        figure.scroll_into_view_if_needed()
+        picture = Image.open(io.BytesIO(figure.screenshot(animations="disabled")))
+        seen.add(picture.convert("RGB").getpixel((2, 2)))
+    return seen
+
+
 def save(page, name, kind):
     SHOTS.mkdir(parents=True, exist_ok=True)
     path = SHOTS / f"{Path(name).name}_{kind}.png"
@@ -205,6 +236,17 @@ def test_page_is_complete(visit, name):
     assert page.locator(".math").count() == page.locator(".math mjx-container").count()
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert page.locator("h1").count() >= 1
+    assert page.evaluate(CUT) == []
+    assert violations(page) == []
+
+
+@pytest.mark.browser
+@each_page
+def test_page_fits_a_tablet(visit, name):
+    page = visit(f"{name}.html", viewport=TABLET)
+    save(page, name, "tablet")
+    assert page.evaluate(SPILLED) == []
+    assert page.evaluate(CUT) == []
 
 
 @pytest.mark.browser
@@ -224,11 +266,53 @@ def test_page_in_the_dark(visit, name):
     page = visit(f"{name}.html", scheme="dark")
     save(page, name, "dark")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    grounds = page.evaluate(
-        "() => [...document.querySelectorAll('.bd-article img, .plotly-figure')]"
-        ".map((e) => getComputedStyle(e).backgroundColor)"
-    )
-    assert set(grounds) <= {"rgb(251, 250, 247)"}  # chexlib.plots.PANEL
+    assert violations(page) == []
+    assert grounds(page) <= {GROUNDS["dark"]}
+
+
+@pytest.mark.browser
+def test_a_figure_takes_the_colours_of_the_page(visit):
+    page = visit("book/09_thresholds.html")
+    assert grounds(page) == {GROUNDS["light"]}
+    for _ in range(2):  # from what the system says to light, and to dark
+        page.locator("button.theme-switch-button:visible").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert grounds(page) == {GROUNDS["dark"]}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_a_picture_opens_by_keyboard(visit, viewport):
+    page = visit("book/05_images.html", viewport=viewport)
+    button = page.get_by_role("button", name="Enlarge Fig. 5.1", exact=True)
+    small = page.locator(".enlargeable img").first.bounding_box()
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    large = dialog.locator("img").bounding_box()
+    assert large["width"] > 1.2 * small["width"]
+    assert large["width"] >= 730  # its words are as large as those of the page
+    assert dialog.locator("img").get_attribute("alt")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert button.evaluate("b => b === document.activeElement")
+    page.locator(".enlargeable img").first.click()
+    assert dialog.is_visible()
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
+@pytest.mark.browser
+def test_a_table_that_goes_on_says_so(visit):
+    page = visit("book/01_dataset.html", viewport=PHONE)
+    more = page.locator(".output.text_html.more")
+    assert more.count() > 0
+    table = more.first.element_handle()
+    table.scroll_into_view_if_needed()
+    assert "gradient" in table.evaluate("e => getComputedStyle(e).maskImage")
+    table.evaluate("e => e.scrollTo({left: e.scrollWidth, behavior: 'instant'})")
+    page.wait_for_function("e => !e.classList.contains('more')", arg=table)
 
 
 @pytest.mark.browser
@@ -266,23 +350,35 @@ def test_search_quotes_lines_when_served(visit, server):
 
 
 @pytest.mark.browser
-def test_the_threshold_explorer_answers(visit):
+def test_the_threshold_explorer_answers_the_keyboard(visit):
     page = visit("book/09_thresholds.html")
     figure = page.locator(".plotly-figure")
     figure.scroll_into_view_if_needed()
+    page.evaluate(DRAWN)
     chosen = "f => f.data.filter((t) => t.visible).map((t) => t.selectedpoints?.[0] ?? -1)"
+    menu, slider = page.get_by_label("finding"), page.get_by_label("threshold", exact=False)
     before = figure.evaluate(chosen)
-    page.locator(".updatemenu-header").click()
-    page.locator(".updatemenu-dropdown-button").filter(has_text="Hernia").click()
-    assert figure.evaluate("f => f.data.findIndex((t) => t.visible)") > 0
+    menu.focus()
+    page.keyboard.type("Hern")
+    page.wait_for_function(
+        "f => f.data.findIndex((t) => t.visible) > 0", arg=figure.element_handle()
+    )
     assert figure.evaluate(chosen) == before  # the menu leaves the threshold alone
-    rail = page.locator(".slider-rail-touch-rect")
-    box = rail.bounding_box()
-    # The locator waits until the page stands still: formulas are set while one reads.
-    rail.click(position={"x": 0.2 * box["width"], "y": box["height"] / 2})
+    page.keyboard.press("Tab")
+    assert slider.evaluate("s => s === document.activeElement")
+    assert slider.evaluate("s => getComputedStyle(s).outlineStyle") == "solid"
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    moved = "([f, to]) => f.data.some((t) => t.visible && t.selectedpoints?.[0] === to)"
+    page.wait_for_function(moved, arg=[figure.element_handle(), before[2] - 3])
     after = figure.evaluate(chosen)
     assert len(set(after[2:])) == 1  # points, cells and figures stand at one threshold
-    assert -1 < after[2] < before[2]
+    assert (
+        slider.get_attribute("aria-valuetext")
+        == page.locator(".plotly-controls output").inner_text()
+    )
+    said = page.locator(".plotly-controls [role=status]").inner_text()
+    assert re.fullmatch(r"sensitivity [01]\.\d\d \(.*specificity .*ppv .*", said)
     save(page, "explorer", "moved")
 
 
@@ -345,6 +441,45 @@ def test_only_pages_that_draw_with_plotly_load_it():
     for path in (SITE / "book").glob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert ("plotly.min.js" in text) == ('class="plotly-figure"' in text), path.name
+
+
+def test_only_pages_with_formulas_load_mathjax():
+    for path in (SITE / "book").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert ("tex-svg-full.js" in text) == ('class="math' in text), path.name
+
+
+def test_the_head_of_a_page_says_what_it_is_once():
+    for name in PAGES:
+        head = BeautifulSoup(
+            (SITE / f"{name}.html").read_text(encoding="utf-8"), "html.parser"
+        ).head
+        assert len(head.select('meta[name="viewport"]')) == 1
+        assert len(head.select_one('meta[name="description"]')["content"]) > 60
+        card = head.select_one('meta[property="og:image"]')["content"]
+        assert Image.open((SITE / f"{name}.html").parent / card).size == (1200, 630)
+
+
+def test_the_site_is_light():
+    """Bytes on disk, without MathJax and Plotly for a page, which few pages need."""
+    large = {"plotly.min.js", "tex-svg-full.js"}
+    for name in PAGES:
+        path = SITE / f"{name}.html"
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        asked = {
+            tag.get("src") or tag["href"] for tag in soup.select("[src], link[rel=stylesheet]")
+        }
+        files = {(path.parent / urlsplit(one).path).resolve() for one in asked}
+        weight = sum(file.stat().st_size for file in {path, *files} if file.name not in large)
+        assert weight < 1.5 * MEGABYTE, (name, weight)
+    files = [path for path in SITE.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 14 * MEGABYTE
+    assert not [path for path in files if path.suffix in (".map", ".ttf")]
+
+
+def test_charts_are_drawn_in_lines():
+    kinds = {path.suffix for path in (SITE / "_images").iterdir()}
+    assert kinds == {".svg"}
 
 
 def test_buttons_that_need_an_address_are_off_without_one():

@@ -1,6 +1,7 @@
 """The Sphinx extension, on a book of two pages built with the book's own settings."""
 
 import json
+import os
 import re
 import shutil
 from html import unescape
@@ -25,6 +26,33 @@ ALT = 'Two bars: "a" and <b>'
 FIGURE = {
     "data": [{"type": "bar", "x": ["</script>", "氣胸"], "y": [1, 2]}],
     "layout": {"width": 900, "height": 321},
+}
+
+
+CONTROLLED = {
+    "data": [{"type": "bar", "x": [1], "y": [2]}],
+    "layout": {
+        "updatemenus": [
+            {
+                "name": "kind",
+                "active": 1,
+                "buttons": [
+                    {"label": "<a>", "method": "restyle", "args": [{"visible": True}]},
+                    {"label": "b", "method": "restyle", "args": [{"visible": False}]},
+                ],
+            }
+        ],
+        "sliders": [
+            {
+                "active": 2,
+                "currentvalue": {"prefix": "height "},
+                "steps": [
+                    {"label": f"0.{k}", "method": "relayout", "args": [{"title": k}]}
+                    for k in range(4)
+                ],
+            }
+        ],
+    },
 }
 
 
@@ -80,6 +108,8 @@ def built(tmp_path_factory):
 def built_with_address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     small_book(folder, address=ADDRESS, cells=[nb.new_markdown_cell("# A notebook")])
+    kernel = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n\n"
+    (folder / "book/front.md").write_text(f"{kernel}# Front\n\nText that runs.\n")
     result = build(folder)
     assert result.exit_code == 0, result.output
     return folder
@@ -119,6 +149,23 @@ def test_no_thebe_and_no_second_search_box(built):
     assert front.select(".bd-sidebar-primary .search-button-field")
 
 
+def test_the_site_brings_what_its_pages_use_and_no_more(built):
+    static = built / "_build/html/_static"
+    for pattern in sphinxext.UNUSED:
+        assert not list((built / "_build/html").glob(pattern))
+    icons = (static / "scripts/fontawesome.js").read_text(encoding="utf-8")
+    assert len(icons) < 100_000
+    used = {m for tag in page(built, "front").select("i, span") for m in tag.get("class", ())}
+    used = {name.removeprefix("fa-") for name in used if name.startswith("fa-")} - {"solid", "lg"}
+    assert used >= {"bars", "magnifying-glass"}
+    for name in used:
+        assert re.search(rf'["\']?{name}["\']?[:,\]]', icons), name
+    assert not re.search(r'[,{"]hippo"?:\[', icons)
+    assert len(page(built, "front").select('meta[name="viewport"]')) == 1
+    assert not page(built, "front").select('[src*="tex-svg-full"]')
+    assert "CHEXLIB_FIGURES" not in os.environ  # it is for the notebooks of the build alone
+
+
 def test_without_an_address_nothing_leads_to_one(built):
     for name in ("front", "07_notebook"):
         html = str(page(built, name))
@@ -135,6 +182,12 @@ def test_with_an_address_every_button_is_there(built_with_address):
     ):
         assert wanted in links
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links)
+
+
+def test_a_text_that_runs_is_not_offered_to_those_who_open_notebooks(built_with_address):
+    front = str(page(built_with_address, "front"))
+    assert f"{ADDRESS}/edit/main/book/front.md" in front
+    assert not re.search("mybinder|colab", front)
 
 
 def test_an_undescribed_figure_fails_the_build(tmp_path):
@@ -166,6 +219,33 @@ def test_the_figure_keeps_its_data_and_gives_up_its_width():
     }
     assert FIGURE["layout"]["width"] == 900  # the caller's is untouched
     assert unescape(re.search('aria-label="([^"]*)"', html).group(1)) == ALT
+
+
+def test_menus_and_sliders_are_native_and_carry_out_the_same_steps():
+    html = figure_html(CONTROLLED, alt="x")
+    soup = BeautifulSoup(html, "html.parser")
+    assert [option.text for option in soup.select("label select option")] == ["<a>", "b"]
+    assert soup.select_one("option[selected]").text == "b"
+    assert soup.select_one("label").text.startswith("kind ")
+    slider = soup.select_one('label input[type="range"]')
+    assert (slider["value"], slider["max"], slider["aria-valuetext"]) == ("2", "3", "0.2")
+    assert slider.parent.text.split() == ["height", "0.2"]
+    content = content_of(html)
+    assert content["steps"] == [
+        CONTROLLED["layout"]["updatemenus"][0]["buttons"],
+        CONTROLLED["layout"]["sliders"][0]["steps"],
+    ]
+    assert not {"updatemenus", "sliders"} & set(content["layout"])
+    assert "sliders" in CONTROLLED["layout"]  # the caller's is untouched
+
+
+def test_a_figure_gives_its_ground_to_the_page():
+    for theme, ground in (("light", "#ffffff"), ("dark", "#121212")):
+        rule = (
+            f'html[data-theme="{theme}"] .plotly-figure [style*="background: rgb(251, 250, 247)"]'
+            f"{{background: {ground} !important}}"
+        )
+        assert rule in sphinxext.COLOURING
 
 
 def test_frames_and_colours_of_the_author_stay():

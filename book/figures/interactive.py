@@ -105,15 +105,16 @@ def lines_with_choice(
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
         xaxis={"title": {"text": x_title}, "type": "category", "linecolor": GREY},
         yaxis={"title": {"text": y_title}, "rangemode": "tozero", "gridcolor": "#e3e1db"},
-        updatemenus=[_menu(choices, len(names), first, method="update", y=1.02)],
+        updatemenus=[_menu(choices, len(names), first, name=choose, method="update", y=1.02)],
     )
     return figure
 
 
-def _menu(names: Sequence[str], each: int, first: str, *, method: str, y: float) -> dict:
+def _menu(names: Sequence[str], each: int, first: str, *, name: str, method: str, y: float) -> dict:
     """Return a menu that shows the traces of one name, each as many as the next."""
     seen = {name: [other == name for other in names for _ in range(each)] for name in names}
     return {
+        "name": name.replace("_", " "),
         "buttons": [
             {"label": str(name).replace("_", " "), "method": method, "args": [{"visible": traces}]}
             for name, traces in seen.items()
@@ -181,7 +182,7 @@ def threshold_explorer(
         }
         for k, threshold in enumerate(thresholds)
     ]
-    menu = _menu(names, each, first, method="restyle", y=1.04)
+    menu = _menu(names, each, first, name="finding", method="restyle", y=1.04)
     figure.update_layout(**_layout(steps, at), updatemenus=[menu])
     return figure
 
@@ -199,7 +200,7 @@ def _traces(rows: pd.DataFrame, scores: pd.DataFrame, at: int) -> list[dict]:
         {"x": _small(1 - rows["specificity"], 3), "y": sensitivity} | threshold,
         {"x": sensitivity, "y": ppv} | threshold,
         _placed([(x, y + 6) for x, y, _ in _CELLS], n) | {"customdata": cells},
-        _placed([(105, y - 8) for y in _HEIGHTS], n) | {"text": lines},
+        _placed([(105, y - 8) for y in _HEIGHTS], n) | {"text": lines, "meta": list(_FIGURES)},
     ]
     return [
         trace | ({} if chosen is None else {"selectedpoints": chosen})

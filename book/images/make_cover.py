@@ -1,7 +1,8 @@
 """Draw ``cover.svg``: 810 films, what five radiologists see on them, and what NIH's label says.
 
 Every dot is counted from the table ``reader_votes``. Run it again after any change; the same table
-gives the same file, byte for byte.
+gives the same file, byte for byte. The picture that other sites show beside a link to the book is
+drawn from the same dots when the book is built, by chexlib.sphinxext.
 
     python book/images/make_cover.py
 """
@@ -16,7 +17,7 @@ from chexlib.data import table
 
 OUT = Path(__file__).with_name("cover.svg")
 
-INK, SOFT, PAPER = "#1c2733", "#5a6673", "#fbfaf7"
+INK, SOFT, PAPER = "#1c2733", "#5a6673", "#ffffff"
 MAJORITY = 3
 KINDS = (  # of votes: first and last, fill, what the legend says
     (3, 5, "#0b5a8a", "three or more"),
@@ -24,6 +25,17 @@ KINDS = (  # of votes: first and last, fill, what the legend says
     (0, 0, "#dfe3e6", "none of the five"),
 )
 COLUMNS, STEP, RADIUS = 45, 15, 5.4
+DARK = "".join(  # what changes on a dark page, which the browser tells a picture
+    f'[{what}="{colour}"]{{{what}:{other}}}'
+    for what, colour, other in (
+        ("fill", PAPER, "#121212"),
+        ("fill", INK, "#d7dce1"),
+        ("stroke", INK, "#d7dce1"),
+        ("fill", SOFT, "#9ea5ad"),
+        ("fill", KINDS[0][2], "#4f9fd0"),
+        ("fill", KINDS[2][2], "#363f49"),
+    )
+)
 
 
 def text(x: float, y: float, words: str, size: int, **style: str) -> str:
@@ -52,37 +64,80 @@ def panel(x: float, y: float, votes: pd.DataFrame) -> list[str]:
         ),
         text(x + 136, y + 65, f"NIH’s label says it on {marked}", 23, fill=INK),
     ]
-    fills = []
-    for first, last, fill, _ in KINDS:
-        kind = votes[votes["votes"].between(first, last)]
-        n, labelled = kind["n"].sum(), kind["n_labelled"].sum()
-        fills += [(fill, i < labelled) for i in range(n)]
-    for i, (fill, labelled) in enumerate(fills):
-        row, column = divmod(i, COLUMNS)
+    for column, row, fill, labelled in places(votes):
         out.append(
             dot(x + 6 + STEP * column, y + 94 + STEP * row, fill, labelled=labelled)
         )
     return out
 
 
-def cover() -> str:
-    """Return the picture as SVG."""
+def places(votes: pd.DataFrame) -> list[tuple[int, int, str, bool]]:
+    """Return column, row, fill and whether NIH's label is set, for each film of a finding."""
+    films = []
+    for first, last, fill, _ in KINDS:
+        kind = votes[votes["votes"].between(first, last)]
+        n, labelled = kind["n"].sum(), kind["n_labelled"].sum()
+        films += [(fill, i < labelled) for i in range(n)]
+    return [(i % COLUMNS, i // COLUMNS, *film) for i, film in enumerate(films)]
+
+
+def shown() -> list[pd.DataFrame]:
+    """Return the votes on the two findings that are shown."""
     votes = table("reader_votes")
-    shown = [
+    return [
         votes[votes["finding"] == name] for name in ("Pneumonia", "Pneumothorax")
     ]
-    total = shown[0]["n"].sum()
+
+
+def card(path: Path) -> None:
+    """Write the picture beside a link: the two findings side by side, 1,200 by 630 pixels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((12, 6.3), facecolor=PAPER)
+    title = f"Five radiologists read the same {shown()[0]['n'].sum()} chest films"
+    figure.text(0.045, 0.88, title, fontsize=28, weight="bold", color=INK)
+    for votes, left in zip(shown(), (0.045, 0.525), strict=True):
+        seen = votes["n"][votes["votes"] >= MAJORITY].sum()
+        head = f"{votes['finding'].iloc[0]}: {seen}"
+        figure.text(
+            left, 0.745, head, fontsize=26, weight="bold", color=KINDS[0][2]
+        )
+        figure.text(
+            left, 0.685, "seen by three or more of the five", fontsize=17, color=INK
+        )
+        ax = figure.add_axes((left, 0.13, 0.43, 0.53))
+        x, y, fills, labelled = zip(*places(votes), strict=True)
+        rings = [
+            INK if one else fill for one, fill in zip(labelled, fills, strict=True)
+        ]
+        ax.scatter(x, y, c=fills, s=32, edgecolors=rings, linewidths=1.6)
+        ax.set(xlim=(-0.6, COLUMNS - 0.4), ylim=(max(y) + 0.6, -0.6))
+        ax.set_axis_off()
+    figure.text(
+        0.045, 0.055, "The CheXNet book", fontsize=20, weight="bold", color=INK
+    )
+    figure.text(
+        0.525, 0.055, "ringed: NIH’s label says it", fontsize=17, color=SOFT
+    )
+    figure.savefig(path, dpi=100)
+
+
+def cover() -> str:
+    """Return the picture as SVG."""
+    findings = shown()
+    total = findings[0]["n"].sum()
     width, height = 760, 1010
     told = "; ".join(
         f"{one['finding'].iloc[0]}: a majority on {one['n'][one['votes'] >= MAJORITY].sum()}, "
         f"NIH’s label on {one['n_labelled'].sum()}"
-        for one in shown
+        for one in findings
     )
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
         ' aria-labelledby="t d" font-family="Inter, \'Helvetica Neue\', Arial, sans-serif">',
         f'<title id="t">What five radiologists see on {total} chest films</title>',
         f'<desc id="d">Two fields of {total} dots, one a film. {told}.</desc>',
+        f"<style>@media (prefers-color-scheme: dark){{{DARK}}}</style>",
         f'<rect width="{width}" height="{height}" rx="18" fill="{PAPER}"/>',
         text(
             44,
@@ -102,7 +157,7 @@ def cover() -> str:
         dot(50, 129, PAPER, labelled=True),
         text(64, 136, "NIH’s label says it", 22, fill=SOFT),
     ]
-    for i, one in enumerate(shown):
+    for i, one in enumerate(findings):
         out += panel(44, 196 + 400 * i, one)
     out += [
         text(

@@ -192,7 +192,9 @@ def overlay(
     ramp = _layer(np.linspace(0, 1, 256), (0, 1), ALPHA)
     opacity = ramp[:, 3:]
     on_grey = ListedColormap((1 - opacity) * 0.5 + opacity * ramp[:, :3], name="on grey")
-    shown = ax.imshow(heat, cmap=on_grey, vmin=limits[0], vmax=limits[1])
+    # Without interpolation, since an SVG mixes images that have one, whether they are seen or not.
+    bounds = {"vmin": limits[0], "vmax": limits[1]}
+    shown = ax.imshow(heat, cmap=on_grey, interpolation="none", **bounds)
     shown.set_visible(False)
     return shown
 

@@ -1,19 +1,19 @@
 """The house style of every figure, and the few kinds of figure that chapters share.
 
-Figures are drawn on a light panel of their own, so that one picture is legible on a light page, on
-a dark page and in print. Colours come from :mod:`chexlib.findings` or the palette here, which is
-safe for colour-blind readers (Okabe and Ito 2008); what colour says, a marker, a line style or a
-label says again. Text inside figures is English, since a reader's machine may lack other fonts.
+Figures are drawn on a light panel of their own. On the site, :mod:`chexlib.plots.formats` turns the
+panel, the text and the controls into the colours of the page. Colours come from
+:mod:`chexlib.findings` or the palette here, which is safe for colour-blind readers (Okabe and Ito
+2008); what colour says, a marker, a line style or a label says again. Text inside figures is
+English, since a reader's machine may lack other fonts.
 """
 
 from __future__ import annotations
 
-import io
-import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from chexlib.plots import formats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PANEL = "#fbfaf7"
 INK = "#2b2b2b"
-GREY = "#8a8a8a"
+GREY = "#737373"  # 4.5:1 on the panel: it is a colour of text as well
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -70,68 +70,7 @@ def use_style() -> None:
             "lines.linewidth": 2,
         },
     )
-    _keep_figures_small()
-
-
-def _keep_figures_small() -> None:
-    """Store the figures of this notebook with a palette, films as JPEG; do nothing elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if shell is None or not hasattr(shell, "kernel"):
-        return
-    import matplotlib.pyplot as plt
-    from IPython.core.pylabtools import print_figure
-    from matplotlib.figure import Figure
-
-    plt.switch_backend(plt.get_backend())  # otherwise the first figure would install its own
-
-    def stored(figure: Figure, *, photographs: bool) -> bytes | None:
-        # `chexlib.plots.images.film` marks the axes that show radiographs.
-        if photographs != any(ax.get_label() == "film" for ax in figure.axes):
-            return None
-        png = print_figure(figure, fmt="png", bbox_inches="tight")
-        return _photograph(png) if photographs else palette_png(png)
-
-    for kind, photographs in (("image/png", False), ("image/jpeg", True)):
-        keep = partial(stored, photographs=photographs)
-        shell.display_formatter.formatters[kind].for_type(Figure, keep)
-
-
-def palette_png(png: bytes) -> bytes:
-    """Return a PNG of at most 256 colours: about a third of the size, and no difference to see.
-
-    Parameters
-    ----------
-    png : bytes
-        An opaque picture; a chart has few colours, a photograph many.
-
-    Returns
-    -------
-    bytes
-        The smaller of the two.
-    """
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    # The ground, the most frequent colour, is kept as it is: it has to match the page.
-    ground = max(few.getcolors())[1]
-    palette = few.getpalette()
-    palette[3 * ground : 3 * ground + 3] = max(picture.getcolors(picture.width * picture.height))[1]
-    few.putpalette(palette)
-    out = io.BytesIO()
-    few.save(out, "png", optimize=True)
-    return min(out.getvalue(), png, key=len)
-
-
-def _photograph(png: bytes) -> bytes:
-    """Return a picture as JPEG: a figure made of radiographs is a fifth as large, and as sharp."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.save(out, "jpeg", quality=82, subsampling=0, optimize=True)
-    return out.getvalue()
+    formats.register()
 
 
 def panels(

@@ -1,19 +1,12 @@
 """The house style draws what it is given, and refuses what cannot be drawn."""
 
-import base64
-import io
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
-from PIL import Image
 
 from chexlib import plots
-from chexlib.plots.style import palette_png
 
 
 @pytest.fixture(autouse=True)
@@ -21,22 +14,6 @@ def _style():
     with mpl.rc_context():
         plots.use_style()
         yield
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.1 contrast ratio."""
-
-    def luminance(colour):
-        channel = np.asarray(mpl.colors.to_rgb(colour))
-        linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
-        return linear @ [0.2126, 0.7152, 0.0722]
-
-    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def test_text_is_legible_on_the_panel():
-    assert contrast(plots.INK, plots.PANEL) > 7
 
 
 def test_figures_are_small_and_opaque():
@@ -114,58 +91,3 @@ def test_panels_leave_no_frame_empty():
     assert figure.axes == axes
     assert len(axes) == 5
     assert list(figure.get_size_inches()) == [6, 4]
-
-
-@pytest.fixture
-def chart():
-    fig, ax = plt.subplots(dpi=96, subplot_kw={"facecolor": "#fbfaf7"})
-    for line in range(6):
-        ax.plot(np.arange(10) * line, label=f"line {line}")
-    ax.legend()
-    out = io.BytesIO()
-    fig.savefig(out, facecolor="#fbfaf7")
-    return out.getvalue()
-
-
-def test_a_chart_shrinks_and_looks_the_same(chart):
-    small = palette_png(chart)
-    assert len(small) < 0.5 * len(chart)
-    before, after = (
-        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (chart, small)
-    )
-    assert abs(before - after).max() <= 10
-    assert (after[0, 0] == before[0, 0]).all()  # the ground matches the page to the last bit
-
-
-def test_what_would_grow_is_kept():
-    noise = np.random.default_rng(0).integers(0, 2, (4, 4)).astype(bool)
-    out = io.BytesIO()
-    Image.fromarray(noise).save(out, "png", optimize=True)
-    assert palette_png(out.getvalue()) == out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("drawn", "kind", "begins"),
-    [
-        ("ax.plot([0, 1])", "image/png", b"\x89PNG"),
-        ("film(ax, np.zeros((32, 32), np.uint8))", "image/jpeg", b"\xff\xd8\xff"),
-    ],
-)
-def test_a_notebook_stores_palettes_and_films_as_jpeg(drawn, kind, begins):
-    code = (
-        "import matplotlib.pyplot as plt\n"
-        "import numpy as np\n"
-        "from chexlib import plots\n"
-        "from chexlib.plots.images import film\n"
-        "plots.use_style()\n"
-        "fig, ax = plt.subplots()\n"
-        f"_ = {drawn}\n"
-        "plt.show()"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3").execute()
-    (output,) = notebook.cells[0].outputs
-    stored = base64.b64decode(output["data"][kind])
-    assert [name for name in output["data"] if name.startswith("image/")] == [kind]
-    assert stored.startswith(begins)
-    assert kind == "image/jpeg" or Image.open(io.BytesIO(stored)).mode == "P"
