@@ -141,27 +141,42 @@ def explain_film(
     names = tuple(model.findings[row] for row in rows)
     found = attribute(model, images, rows, method=method, **options)
     maps = replace(found, values=found.values[0].cpu().numpy())
-    side = np.minimum(pixels.shape, _BOX_SIDE)
-    scale = np.tile((np.array(pixels.shape) / side)[::-1], 2)
-    drawn = maps.pixels(tuple(side.tolist())).clip(0)
+    # A film that was padded lies in the middle of a square: the bars beside it are no part of it.
+    film = np.array(pixels.shape)
+    whole = np.full(2, film.max()) if preparation.fit == "pad" else film
+    start = (whole - film) // 2
+    side = np.minimum(whole, _BOX_SIDE)
+    scale = whole / side
+    points = [(np.arange(n) + 0.5) * s for n, s in zip(side, scale, strict=True)]
+    drawn = np.where(_within(points, start, film), maps.pixels(tuple(side.tolist())), 0).clip(0)
+    boxes = [heat_boxes(d, cut=cut) * np.tile(scale[::-1], 2) for d in drawn]
     # Between cells a map is interpolated: it is hottest in the middle of a cell.
-    down, across = maps.places(pixels.shape)
-    cells = [np.unravel_index(one.argmax(), one.shape) for one in maps.values]
+    places = maps.places(tuple(whole.tolist()))
+    seen_cells = np.where(_within(places, start, film), maps.values, -np.inf)
+    cells = [np.unravel_index(one.argmax(), one.shape) for one in seen_cells]
+    peaks = [[p[c] for p, c in zip(places, cell, strict=True)] - start for cell in cells]
+    (top, left), (height, width) = start, film
     return Explanation(
         findings=names,
         probabilities=dict(zip(model.findings, logits.sigmoid().tolist(), strict=True)),
         logits=dict(zip(model.findings, logits.tolist(), strict=True)),
         map_logits=dict(zip(model.findings, seen.tolist(), strict=True)),
         maps=maps,
-        heat=maps.pixels(pixels.shape),
-        boxes={n: heat_boxes(d, cut=cut) * scale for n, d in zip(names, drawn, strict=True)},
-        peaks={
-            n: (float(across[j]), float(down[i])) for n, (i, j) in zip(names, cells, strict=True)
-        },
+        heat=maps.pixels(tuple(whole.tolist()))[:, top : top + height, left : left + width],
+        boxes={n: b - [left, top, 0, 0] for n, b in zip(names, boxes, strict=True)},
+        peaks={n: (float(x), float(y)) for n, (y, x) in zip(names, peaks, strict=True)},
         method=method,
         cut=cut,
         preparation=preparation,
     )
+
+
+def _within(
+    points: Sequence[NDArray[np.float64]], start: NDArray[np.int64], film: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which places [m, n], of points down and across, lie on a film within a square."""
+    sides = zip(points, start, film, strict=True)
+    return np.logical_and.outer(*((first <= p) & (p < first + n) for p, first, n in sides))
 
 
 def secondary_capture(

@@ -94,6 +94,27 @@ class TestExplainFilm:
             explain_film(small, film, **options)
 
 
+def test_a_padded_film_has_its_map_and_not_that_of_the_bars(small, monkeypatch):
+    film = np.random.default_rng(3).integers(0, 256, (90, 201), dtype=np.uint8)
+    square = np.pad(film, ((55, 56), (0, 0)))
+    recipe = {"size": 96, "cache_size": 96}
+    monkeypatch.setattr(small, "provenance", {"metadata": {"recipe": json.dumps(recipe)}})
+    whole = explain_film(small, square, 14)
+    recipe["fit"] = "pad"
+    monkeypatch.setattr(small, "provenance", {"metadata": {"recipe": json.dumps(recipe)}})
+    found = explain_film(small, film, 14)
+    assert found.logits == whole.logits
+    np.testing.assert_array_equal(found.heat, whole.heat[:, 55:145])
+    for name, (x, y) in found.peaks.items():
+        assert 0 <= x < 201
+        assert 0 <= y < 90
+        assert found.heat[found.findings.index(name), int(y), int(x)] > found.heat.min()
+        for left, top, width, height in found.boxes[name]:
+            assert min(left, top) >= 0
+            assert left + width <= 201
+            assert top + height <= 90
+
+
 class TestSecondaryCapture:
     PICTURE = RNG.integers(0, 256, (33, 41, 3), dtype=np.uint8)
     SOURCE = package_file("data_store", "data", "RG1_UNCR.dcm")
