@@ -125,7 +125,7 @@ def name_points(
     """
     for name in names:
         place = (x[name], y[name])
-        ax.annotate(name.replace("_", " "), place, xytext=offset, textcoords="offset points")
+        ax.annotate(INFO[name].english, place, xytext=offset, textcoords="offset points")
 
 
 def expected_forest(ax: Axes, rows: DataFrame, findings: Sequence[str]) -> None:
@@ -142,7 +142,8 @@ def expected_forest(ax: Axes, rows: DataFrame, findings: Sequence[str]) -> None:
     for series, view in enumerate(("PA", "AP")):
         part = rows[rows["view"] == view].set_index("finding").loc[list(findings)]
         figures = part[["ppv", "ppv_low", "ppv_high"]].T.to_numpy()
-        forest(ax, findings, *figures, label=f"{view}, observed", series=series, n_series=2)
+        names = [INFO[name].english for name in findings]
+        forest(ax, names, *figures, label=f"{view}, observed", series=series, n_series=2)
         height = [place + 0.5 * (series - 0.5) for place in range(len(part))]
         label = "expected" if series else None
         ax.plot(part["ppv_expected"], height, "x", color=INK, markersize=8, label=label)

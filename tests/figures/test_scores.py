@@ -47,7 +47,7 @@ def test_forest_marks_what_was_expected_and_points_get_the_names_asked_for():
     _, ax = plt.subplots()
     rows = table("calibration").query("method == 'Platt'").set_index("finding")
     name_points(ax, rows["ece"], rows["brier"], ["Pleural_Thickening"])
-    assert [text.get_text() for text in ax.texts] == ["Pleural Thickening"]
+    assert [text.get_text() for text in ax.texts] == ["Pleural thickening"]
 
 
 @pytest.fixture
