@@ -153,7 +153,9 @@ class TestLegacyFiles:
 
 
 class TestTorchvision:
-    @pytest.mark.parametrize("blocks", [(6, 12, 24, 16), (6, 12, 32, 32), (6, 12, 48, 32)])
+    @pytest.mark.parametrize(
+        "blocks", [(6, 12, 24, 16), (6, 12, 36, 24), (6, 12, 32, 32), (6, 12, 48, 32)]
+    )
     def test_every_depth_and_width(self, tmp_path, make, images, blocks):
         for growth in (3, 12):
             source = make(growth=growth, blocks=blocks)
@@ -804,11 +806,11 @@ class TestBadFiles:
 @pytest.mark.parametrize(
     ("options", "changes", "said"),
     [
-        ({"outputs": 18}, {}, "got 18 with 3"),
-        ({"outputs": 15}, {}, "got 15 with 3"),
+        ({"outputs": 18}, {}, "a name for each of the 18 outputs"),
+        ({"outputs": 15}, {}, "a name for each of the 15 outputs"),
         ({"channels": 1}, {}, "values of black and white"),
         ({"channels": 4}, {}, r"1 or 3 input channels.*\[8, 4, 7, 7\]"),
-        ({"blocks": (6, 12, 36, 24)}, {}, r"blocks \(6, 12, 36, 24\)"),
+        ({"blocks": (6, 12, 30, 24)}, {}, r"every tensor of densenet1\d\d .*missing"),
         ({}, {"features.conv0.weight": None}, "Expected one DenseNet"),
         ({}, {"ema.features.conv0.weight": torch.ones(3)}, r"got \['', 'ema.'\]"),
         ({}, {"features.conv0.weight": torch.ones(10, 3, 7, 7)}, "of another shape"),
@@ -817,7 +819,12 @@ class TestBadFiles:
             {"classifier.bias": torch.ones(20)},
             r"classifier\.bias \[20\] for \[14\]",
         ),
-        ({}, {"classifier.0.bias": torch.ones(14)}, "Expected one key for classifier"),
+        ({}, {"classifier.0.bias": torch.ones(14)}, r"1 unexpected \['classifier\.0\.bias'\]"),
+        (
+            {},
+            {"features.denseblock1.denselayer1.norm.1.bias": torch.ones(8)},
+            r"one key for features\.denseblock1\.denselayer1\.norm1\.bias",
+        ),
         ({}, {"features.norm5.bias": torch.nan}, r"1 tensors .*norm5\.bias.*diverged"),
         ({}, {"features.norm5.bias": torch.inf}, r"1 tensors .*norm5\.bias.*diverged"),
         ({}, {"features.norm5.running_var": -1.0}, r"negative ones in .*norm5\.running_var"),
