@@ -25,6 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
 from matplotlib.colors import to_rgb
 from sphinx.errors import ExtensionError
 
@@ -42,7 +44,7 @@ TRANSPARENT = "rgba(0,0,0,0)"
 # Package and file of each script that would otherwise be loaded from a content network.
 SCRIPTS = {
     "plotly.min.js": ("plotly", "package_data/plotly.min.js"),
-    "tex-svg-full.js": ("sphinx-mathjax-offline", "static/mathjax/tex-svg-full.js"),
+    "tex-svg.js": ("sphinx-mathjax-offline", "static/mathjax/tex-svg.js"),
 }
 
 # A page opened as a file may not read the others, from which a search result quotes its lines.
@@ -51,19 +53,21 @@ SEARCH = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_S
 # What the site does without: source maps, the theme in other languages, fonts of icons it lacks.
 UNUSED = (
     *("_static/**/*.map", "_static/locales", "_static/sphinx-thebe.*", "_static/**/*macros.html"),
-    *("_static/**/*.ttf", "_static/**/fa-brands*", "_static/**/fa-regular*"),
+    *("_static/**/fa-brands*", "_static/**/fa-regular*"),
 )
 # One of the two thousand icons that the theme's script holds: name, size, other names, outline.
 ICON = re.compile(
     r'(?:"([\w-]+)"|(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
 )
-# What axe finds in the pages of Sphinx and the theme: the second and third viewport, corners of
-# tables that are heads of nothing, a sidebar that is no landmark.
+# In the pages of Sphinx and the theme: more than one viewport, a style sheet for nothing, and what
+# axe finds, corners of tables that are heads of nothing and a sidebar that is no landmark.
 MENDED = (
     (re.compile(r'<meta name="viewport" content="[^"]*scale=1" ?/>'), ""),
+    (re.compile(r"<link[^>]*sphinx-thebe\.css[^>]*>"), ""),
     (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
     (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),
 )
+FONT = "vendor/fontawesome/webfonts/fa-solid-900.ttf"  # of icons that style sheets place
 # What other sites show beside a link to the book, and what draws it.
 CARD, COVER = "_static/card.png", "book/images/make_cover.py"
 
@@ -100,7 +104,7 @@ FIGURE = """\
     controls.lastChild.textContent = said.join(", ");
   }};
   controls.querySelectorAll("select, input").forEach((control, k) => {{
-    const shown = control.parentElement.querySelector("output");
+    const shown = control.parentElement.querySelector("span");
     control.oninput = () => {{
       const {{label, method, args}} = content.steps[k][control.value];
       if (shown) control.ariaValueText = shown.textContent = label;
@@ -128,9 +132,10 @@ def _controls(layout: dict[str, Any]) -> tuple[str, list[list[dict]]]:
     for slider in layout.pop("sliders", ()):
         at, labels = slider.get("active", 0), [step["label"] for step in slider["steps"]]
         name = html.escape(slider.get("currentvalue", {}).get("prefix", "value").strip())
+        text = html.escape(labels[at])
         controls.append(
-            f'<label>{name} <output>{labels[at]}</output> <input type="range" value="{at}"'
-            f' max="{len(labels) - 1}" aria-valuetext="{html.escape(labels[at])}"></label>'
+            f'<label>{name} <span aria-hidden="true">{text}</span> <input type="range"'
+            f' value="{at}" max="{len(labels) - 1}" aria-valuetext="{text}"></label>'
         )
         steps.append(slider["steps"])
     return "".join(controls), steps
@@ -209,7 +214,7 @@ def set_options(_app: Sphinx, config: Config) -> None:
             )
         config.html_static_path.append(str(Path(spec.submodule_search_locations[0], path)))
     os.environ["CHEXLIB_FIGURES"] = "svg"  # the notebooks' kernels inherit it
-    config.mathjax_path = "tex-svg-full.js"
+    config.mathjax_path = "tex-svg.js"
     theme = config.html_theme_options
     theme["logo"] = {"text": config.html_title, "alt_text": ""}
     theme["use_download_button"] = (
@@ -282,15 +287,30 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         for pattern, mended in MENDED:
             text = pattern.sub(mended, text)  # noqa: PLW2901
         path.write_text(text, encoding="utf-8")
-    scripts = site / "_static/scripts"
-    known = "".join(path.read_text(encoding="utf-8") for path in scripts.glob("*theme.js"))
-    used = set(re.findall(r"fa-([a-z0-9-]+)", known + "".join(pages.values())))
-    icons = scripts / "fontawesome.js"
+    _keep_icons(site / "_static", "".join(pages.values()))
+
+
+def _keep_icons(static: Path, pages: str) -> None:
+    """Take the icons that no page shows out of the theme's script, style sheet and font."""
+    icons = static / "scripts/fontawesome.js"
+    known = [path.read_text(encoding="utf-8") for path in icons.parent.glob("*theme.js")]
+    used = set(re.findall(r"fa-([a-z0-9-]+)", pages + "".join(known)))
 
     def kept(icon: re.Match) -> str:
         return icon[0] if used & {icon[1] or icon[2], *re.findall(r"[\w-]+", icon[3])} else ""
 
     icons.write_text(ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
+    sheet = static / "styles/pydata-sphinx-theme.css"
+    rules = re.sub(r"(\.fa-[\w-]+:before,?)+\{content:[^}]*\}", "", sheet.read_text("utf-8"))
+    sheet.write_text(rules.replace('.woff2) format("woff2")', '.woff) format("woff")'), "utf-8")
+    font = TTFont(static / FONT)
+    font.flavor = "woff"
+    subset = Subsetter()
+    subset.populate(unicodes=[ord(sign) for sign in rules if "\ue000" <= sign <= "\uf8ff"])
+    subset.subset(font)
+    font.save((static / FONT).with_suffix(".woff"))
+    for other in (".ttf", ".woff2"):
+        (static / FONT).with_suffix(other).unlink()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

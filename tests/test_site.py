@@ -356,7 +356,10 @@ def test_the_threshold_explorer_answers_the_keyboard(visit):
     figure.scroll_into_view_if_needed()
     page.evaluate(DRAWN)
     chosen = "f => f.data.filter((t) => t.visible).map((t) => t.selectedpoints?.[0] ?? -1)"
-    menu, slider = page.get_by_label("finding"), page.get_by_label("threshold", exact=False)
+    menu, slider = (
+        page.get_by_role("combobox", name="finding"),
+        page.get_by_role("slider", name="threshold"),
+    )
     before = figure.evaluate(chosen)
     menu.focus()
     page.keyboard.type("Hern")
@@ -375,7 +378,7 @@ def test_the_threshold_explorer_answers_the_keyboard(visit):
     assert len(set(after[2:])) == 1  # points, cells and figures stand at one threshold
     assert (
         slider.get_attribute("aria-valuetext")
-        == page.locator(".plotly-controls output").inner_text()
+        == page.locator(".plotly-controls label span").inner_text()
     )
     said = page.locator(".plotly-controls [role=status]").inner_text()
     assert re.fullmatch(r"sensitivity [01]\.\d\d \(.*specificity .*ppv .*", said)
@@ -446,7 +449,7 @@ def test_only_pages_that_draw_with_plotly_load_it():
 def test_only_pages_with_formulas_load_mathjax():
     for path in (SITE / "book").glob("*.html"):
         text = path.read_text(encoding="utf-8")
-        assert ("tex-svg-full.js" in text) == ('class="math' in text), path.name
+        assert ("tex-svg.js" in text) == ('class="math' in text), path.name
 
 
 def test_the_head_of_a_page_says_what_it_is_once():
@@ -462,7 +465,7 @@ def test_the_head_of_a_page_says_what_it_is_once():
 
 def test_the_site_is_light():
     """Bytes on disk, without MathJax and Plotly for a page, which few pages need."""
-    large = {"plotly.min.js", "tex-svg-full.js"}
+    large = {"plotly.min.js", "tex-svg.js"}
     for name in PAGES:
         path = SITE / f"{name}.html"
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")

@@ -13,6 +13,7 @@ import nbformat.v4 as nb
 import pytest
 from bs4 import BeautifulSoup
 from click.testing import CliRunner
+from fontTools.ttLib import TTFont
 from jupyter_book.cli.main import main as jupyter_book
 from nbformat import write
 from sphinx.errors import ExtensionError
@@ -135,7 +136,7 @@ def test_scripts_come_from_the_site_and_only_where_used(built):
     def scripts(name):
         return " ".join(tag["src"] for tag in page(built, name).select("script[src]"))
 
-    for script in ("plotly.min.js", "tex-svg-full.js"):
+    for script in ("plotly.min.js", "tex-svg.js"):
         assert script in scripts("07_notebook")
         assert (built / "_build/html/_static" / script).stat().st_size > 1_000_000
     assert "plotly.min.js" not in scripts("front")
@@ -161,8 +162,17 @@ def test_the_site_brings_what_its_pages_use_and_no_more(built):
     for name in used:
         assert re.search(rf'["\']?{name}["\']?[:,\]]', icons), name
     assert not re.search(r'[,{"]hippo"?:\[', icons)
+    sheet = (static / "styles/pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    drawn = TTFont((static / sphinxext.FONT).with_suffix(".woff")).getBestCmap()
+    placed = {ord(sign) for sign in re.findall(r"pst-icon-[\w-]+: ?\"(.)\"", sheet)}
+    assert len(placed) > 5
+    assert placed - set(drawn) <= {0xF09B, 0xF296}  # GitHub's and GitLab's, of another font
+    assert len(drawn) < 100
     assert len(page(built, "front").select('meta[name="viewport"]')) == 1
-    assert not page(built, "front").select('[src*="tex-svg-full"]')
+    assert not page(built, "front").select('[src*="tex-svg"]')
+    for tag in page(built, "front").select("link[rel=stylesheet], script[src]"):
+        address = (tag.get("href") or tag["src"]).partition("?")[0]
+        assert (built / "_build/html/book" / address).is_file(), address
     assert "CHEXLIB_FIGURES" not in os.environ  # it is for the notebooks of the build alone
 
 

@@ -94,6 +94,7 @@ def page_svg(svg: str) -> str:
     svg = re.sub(r"data:image/png;base64,([^\"]+)", _embedded, svg)
     svg = re.sub(r"<!--.*?-->|<!DOCTYPE[^>]*>", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"| font-family: [^;"]*;|(?<=<g) id="[^"]*"', "", svg)
     svg = re.sub(r"(?<![\d.])([1-9]\d*\.\d)\d+", r"\1", svg)  # a tenth of a point is enough
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"\s*([A-Za-z])\s+", r"\1", path[0]), svg)
     return re.sub(r"<style.*?</style>", _style, svg, count=1, flags=re.DOTALL)
@@ -106,23 +107,24 @@ def _embedded(found: re.Match) -> str:
     png = base64.b64decode(found[1])
     picture = Image.open(io.BytesIO(png))
     if picture.mode != "RGBA" or picture.getextrema()[3][0] == 255:  # opaque
-        png = min(palette_png(png), _photograph(png, quality=70), key=len)
+        png = min(palette_png(png), _photograph(png, quality=50), key=len)
     kind = "png" if png.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(png).decode()}"
 
 
 def _style(found: re.Match) -> str:
-    """Add the colours of both pages to the style sheet that matplotlib writes."""
+    """Add the page's font and the colours of both pages to matplotlib's style sheet."""
+    drawn = found.string[found.end() :]
 
     def rules(page: int) -> str:
         return "".join(
             f'[style*="{what}: {colour}"]{{{what}:{pair[page]} !important}}'
             for colour, pair in COLOURS.items()
             for what in ("fill", "stroke")
-            if pair[page] != colour
+            if pair[page] != colour and f"{what}: {colour}" in drawn
         )
 
-    font = f"text{{font-family:{FONTS} !important}}"
+    font = f"text{{font-family:{FONTS}}}"
     dark = f"@media (prefers-color-scheme:dark){{{rules(1)}}}"
     return found[0].replace("</style>", f"{font}{rules(0)}{dark}</style>")
 
