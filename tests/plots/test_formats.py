@@ -96,7 +96,8 @@ def test_a_chart_on_the_site_has_the_colours_of_both_pages():
     for colour, pair in list(COLOURS.items())[:4]:
         assert f": {colour}" in svg.split("</style>")[1]
         for page, rules in enumerate((light, dark)):
-            changed = f'[style*="fill: {colour}"]{{fill:{pair[page]} !important}}' in rules
+            swap = rf'style\*="(fill|stroke): {colour}"\]{{\1:{pair[page]} !important}}'
+            changed = bool(re.search(swap, rules))
             assert changed == (pair[page] != colour)
 
 
