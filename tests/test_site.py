@@ -57,9 +57,9 @@ SPILLED = """() => {
     .map((e) => e.outerHTML.slice(0, 120));
 }"""
 
-# Lines of code that end outside of their box.
+# Lines of code that end outside of their box, save in cells that are folded.
 CUT = """() => [...document.querySelectorAll(".bd-article .cell_input pre")]
-  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .filter((e) => e.innerText && e.scrollWidth > e.clientWidth + 1)
   .map((e) => e.innerText.split("\\n").sort((a, b) => b.length - a.length)[0])"""
 
 pytestmark = pytest.mark.skipif(
