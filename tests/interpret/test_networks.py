@@ -81,7 +81,7 @@ def test_a_film_is_explained_by_the_networks_own_findings(network, arch):
         ((first + stride * down) * 120 / 96, (first + stride * across) * 160 / 96)
     )
     mean = found.maps.values.mean((1, 2)) + [
-        float(network.classifier.bias[OWN.index(name)]) for name in found.findings
+        float(network.classifier.bias[OWN.index(name)].detach()) for name in found.findings
     ]
     np.testing.assert_allclose(mean, [found.logits[n] for n in found.findings], atol=1e-3)
     assert explain_film(network, film, ["Device"], size=96).findings == ("Device",)
