@@ -55,7 +55,8 @@ def train(
     uncertain: Annotated[str | None, typer.Option(help="What -1 means in --data.")] = None,
     fit: Annotated[str | None, typer.Option(help="squash or pad films to squares.")] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="A run's folder, a file of weights, or imagenet.")
+        str | None,
+        typer.Option("--from", help="A run's folder, a file of weights, imagenet, or phantom."),
     ] = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Only the head learns.")] = False,
     arch: Annotated[str | None, typer.Option(help="A network of torchvision.")] = None,

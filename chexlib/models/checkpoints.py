@@ -68,7 +68,8 @@ def load_checkpoint(path: str | Path, *, findings: Sequence[str] | None = None) 
     Parameters
     ----------
     path : path
-        The file; its name does not matter. Or the folder of a finished run.
+        The file; its name does not matter. Or the folder of a finished run, or ``phantom``: the
+        book's own weights.
     findings : sequence of str, optional
         Names of the outputs, in order, for a file that does not name them. Of outputs that have
         names, which to keep. By default the outputs that a file names, in the order of
@@ -109,7 +110,7 @@ def load_checkpoint(path: str | Path, *, findings: Sequence[str] | None = None) 
     >>> load_checkpoint("resnet.pt", findings=["Rib fracture", "Device"])  # doctest: +SKIP
     CheXNet(resnet50, 2 findings, 23,512,130 parameters)
     """
-    path = Path(path)
+    path = phantom_checkpoint() if str(path) == "phantom" else Path(path)
     if path.is_dir():
         names = ("best.safetensors", "metrics.json")  # the second is written last
         if missing := [name for name in names if not (path / name).is_file()]:

@@ -43,9 +43,10 @@ def check_options(
             f"Expected a batch size that {world} processes can share, got {size}. Take "
             f"{size // world * world or world}: batch_size is that of all processes together."
         )
-    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).exists():
+    named = (None, "imagenet", "phantom")
+    if recipe.weights not in named and not Path(recipe.weights).exists():
         raise ValueError(
-            f"Expected weights as imagenet, the folder of a run, a file, or null, got "
+            f"Expected weights as imagenet, phantom, the folder of a run, a file, or null, got "
             f"{recipe.weights!r}, and found nothing there."
         )
     data_options(recipe)
