@@ -13,18 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import (
-    NOTICE,
-    Checkpoint,
-    Findings,
-    Force,
-    Method,
-    Size,
-    keep_what_is_there,
-    one_line_errors,
-    tell_films,
-    terminal,
-)
+from chexlib.cli import shell
 from chexlib.files import legible, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -34,7 +23,7 @@ if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
 
-@one_line_errors()
+@shell.one_line_errors()
 def explain(
     source: Annotated[
         Path,
@@ -45,7 +34,7 @@ def explain(
         ),
     ],
     *,
-    checkpoint: Checkpoint,
+    checkpoint: shell.Checkpoint,
     finding: Annotated[
         list[str] | None,
         typer.Option(help="A finding; repeat it for several. Default: the three most probable."),
@@ -54,8 +43,8 @@ def explain(
         Path | None,
         typer.Option(help="Folder. Default: the name of INPUT with [cyan]-explained[/], here."),
     ] = None,
-    method: Method = "cam",
-    size: Size = None,
+    method: shell.Method = "cam",
+    size: shell.Size = None,
     cut: Annotated[
         str, typer.Option(help="Where maps are cut for boxes: wang, otsu, or 0 to 254.")
     ] = "180",
@@ -67,8 +56,8 @@ def explain(
             "film is DICOM a structured report of all probabilities.",
         ),
     ] = False,
-    findings: Findings = None,
-    force: Force = False,
+    findings: shell.Findings = None,
+    force: shell.Force = False,
 ) -> None:
     """Show where a network looks in films: overlays, boxes, and a JSON with what they are.
 
@@ -97,11 +86,11 @@ def explain(
     places = [folder if alone else folder / name for name in films.names]
     stems, listed = [Path(name).stem for name in films.names], folder / "rejected.csv"
     summaries = [place / f"{stem}.json" for place, stem in zip(places, stems, strict=True)]
-    keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
+    shell.keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
     model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
     asked = list(dict.fromkeys(model.findings[row] for row in rows_of(finding or None, model)))
     edge = int(cut) if cut.isdecimal() else cut
-    console, bad = terminal(), []
+    console, bad = shell.terminal(), []
     for i, origin, content in (
         film for task in films.tasks(range(len(stems))) for film in task.films
     ):
@@ -119,7 +108,9 @@ def explain(
         files = _files(stems[i], found, dicom=dicom)
         pictures = [places[i] / name for named in files.values() for name in named.values()]
         pictures += [places[i] / f"{stems[i]}-report.dcm"] if dicom else []
-        keep_what_is_there([summaries[i], *pictures], force=force, inputs=[source, checkpoint])
+        shell.keep_what_is_there(
+            [summaries[i], *pictures], force=force, inputs=[source, checkpoint]
+        )
         places[i].mkdir(parents=True, exist_ok=True)
         _write_pictures(places[i], data, pixels, found, files)
         record = _record(films.names[i], data, pixels, found, files)
@@ -139,8 +130,8 @@ def explain(
         folder.mkdir(parents=True, exist_ok=True)
         write_rejected(listed, bad)
         left = {"rejected": len(bad), "listed": listed, "ignored": films.ignored}
-        tell_films(console, read=len(stems) - len(bad), **left)
-    console.print(f"[bold]{NOTICE}[/]")
+        shell.tell_films(console, read=len(stems) - len(bad), **left)
+    console.print(f"[bold]{shell.NOTICE}[/]")
 
 
 def _files(stem: str, found: Explanation, *, dicom: bool) -> dict[str, dict[str, str]]:
@@ -185,10 +176,10 @@ def _write_pictures(
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
             capture = secondary_capture(
                 images.overlay_picture(
-                    pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {NOTICE}"
+                    pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {shell.NOTICE}"
                 ),
                 title=f"{found.method} {name.replace('_', ' ')}",
-                derivation=f"Heat map of a neural network over the film: {said}. {NOTICE}",
+                derivation=f"Heat map of a neural network over the film: {said}. {shell.NOTICE}",
                 source=source,
                 series_uid=series,
                 number=k + 1,
@@ -248,7 +239,7 @@ def _record(
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
     return {
-        "notice": NOTICE,
+        "notice": shell.NOTICE,
         "image": {
             "file": name,
             "sha256": hashlib.sha256(data).hexdigest(),

@@ -8,17 +8,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import (
-    NOTICE,
-    Findings,
-    Force,
-    keep_what_is_there,
-    one_line_errors,
-    terminal,
-)
+from chexlib.cli import shell
 
 
-@one_line_errors()
+@shell.one_line_errors()
 def export(
     checkpoint: Annotated[
         Path,
@@ -32,8 +25,8 @@ def export(
             help="Films of your own on which the file is checked. Default: simulated ones."
         ),
     ] = None,
-    findings: Findings = None,
-    force: Force = False,
+    findings: shell.Findings = None,
+    force: shell.Force = False,
 ) -> None:
     """Write a network as ONNX: grey film in, probabilities and logits out.
 
@@ -51,7 +44,7 @@ def export(
     from chexlib.metrics.thresholds import RULES
     from chexlib.models import load_checkpoint
 
-    keep_what_is_there([out], force=force, inputs=[checkpoint])
+    shell.keep_what_is_there([out], force=force, inputs=[checkpoint])
     model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
     table, chosen = checkpoint / "thresholds.csv", {}
     for rule in RULES if table.is_file() else ():
@@ -60,11 +53,11 @@ def export(
     source = None if films is None else find_radiographs(films)
     out.parent.mkdir(parents=True, exist_ok=True)
     count, difference = export_onnx(model, out, films=source, thresholds=chosen)
-    console = terminal()
+    console = shell.terminal()
     of = "simulated films" if films is None else "films"
     console.print(
         f"[green]ready[/] {escape(str(out))}: {len(model.findings)} findings; on {count} {of} its "
         f"probabilities are PyTorch's to {difference:.0e}",
         soft_wrap=True,
     )
-    console.print(f"[bold]{NOTICE}[/]")
+    console.print(f"[bold]{shell.NOTICE}[/]")

@@ -9,26 +9,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import (
-    MOST_RESAMPLES,
-    NOTICE,
-    Checkpoint,
-    Force,
-    Method,
-    Size,
-    bars,
-    keep_what_is_there,
-    one_line_errors,
-    table,
-    tell_films,
-    terminal,
-)
+from chexlib.cli import shell
 from chexlib.files import write_csv, write_json
 
 SHOWN = ["hit", "overlap", "IoBB > 0.1", "IoU > 0.1", "IoU > 0.3"]
 
 
-@one_line_errors()
+@shell.one_line_errors()
 def localize(
     source: Annotated[
         str,
@@ -38,7 +25,7 @@ def localize(
         ),
     ],
     *,
-    checkpoint: Checkpoint,
+    checkpoint: shell.Checkpoint,
     boxes: Annotated[
         Path | None, typer.Option(help="CSV of your own boxes, one a row. Default: NIH's.")
     ] = None,
@@ -48,17 +35,17 @@ def localize(
             help="Folder. Default: the name of CHECKPOINT with [cyan]-localization[/], here."
         ),
     ] = None,
-    method: Method = "cam",
-    size: Size = None,
+    method: shell.Method = "cam",
+    size: shell.Size = None,
     patients: Annotated[
         int | None, typer.Option(min=1, help="Simulated patients; of the phantom only.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
     resamples: Annotated[
-        int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")
+        int, typer.Option(min=100, max=shell.MOST_RESAMPLES, help="Resamples of patients.")
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
-    force: Force = False,
+    force: shell.Force = False,
 ) -> None:
     """Score heat maps against boxes: the pointing game, IoU, IoBB, with intervals and controls.
 
@@ -96,17 +83,19 @@ def localize(
     folder = out if out is not None else Path(f"{checkpoint.stem}-localization")
     listed = folder / "rejected.csv"
     files = [folder / name for name in ("localization.csv", "cases.csv", "about.json")]
-    keep_what_is_there([*files, listed], force=force, inputs=[checkpoint, boxes or checkpoint])
+    shell.keep_what_is_there(
+        [*files, listed], force=force, inputs=[checkpoint, boxes or checkpoint]
+    )
     model = load_checkpoint(checkpoint)
     preparation = Preparation.of(model, size=size)
     sizes = {name: value for name, value in asdict(preparation).items() if name != "ten_crop"}
     of = {"boxes": boxes, "findings": model.findings, "n_patients": patients}
     asked = {"method": method, "resamples": resamples, "seed": seed}
-    with bars(leave=False) as bar:
+    with shell.bars(leave=False) as bar:
         films = interpret.open_boxed(source, **sizes, **of, progress=bar)
         rows, cases = interpret.localize(model, films, **asked, batch_size=batch_size, progress=bar)
     about = {
-        "notice": NOTICE,
+        "notice": shell.NOTICE,
         "films": films.about,
         "cases": len(films.cases),
         "maps": "of the whole film in one view",
@@ -120,7 +109,7 @@ def localize(
     write_csv(files[1], cases)
     write_json(files[2], about, strict=True)
     write_rejected(listed, films.rejected)
-    console = terminal()
+    console = shell.terminal()
     console.print(escape(films.about), soft_wrap=True)
     group = "mean of findings"
     means = rows[rows["group"] == group].set_index(["source", "metric"])["estimate"]
@@ -128,8 +117,8 @@ def localize(
         [name, *(f"{means[name, metric]:.2f}" for metric in SHOWN)]
         for name in means.index.unique("source")
     ]
-    console.print(table("", *(f">{name}" for name in SHOWN), rows=shown, title=group))
+    console.print(shell.table("", *(f">{name}" for name in SHOWN), rows=shown, title=group))
     console.print(f"[green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
     bad = len(films.rejected)
-    tell_films(console, read=films.read, rejected=bad, listed=listed, ignored=films.ignored)
-    console.print(f"[bold]{NOTICE}[/]")
+    shell.tell_films(console, read=films.read, rejected=bad, listed=listed, ignored=films.ignored)
+    console.print(f"[bold]{shell.NOTICE}[/]")

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import (
-    NOTICE,
-    Checkpoint,
-    Findings,
-    Force,
-    bars,
-    keep_what_is_there,
-    one_line_errors,
-    table,
-    tell_films,
-    terminal,
-)
+from chexlib.cli import shell
 from chexlib.files import legible, write_atomically
 from chexlib.findings import describe
 
@@ -34,7 +23,7 @@ if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
 
-@one_line_errors()
+@shell.one_line_errors()
 def predict(
     source: Annotated[
         Path,
@@ -45,7 +34,7 @@ def predict(
         ),
     ],
     *,
-    checkpoint: Checkpoint,
+    checkpoint: shell.Checkpoint,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +51,7 @@ def predict(
     rule: Annotated[
         str, typer.Option(help="Which thresholds: youden, max_f1 or sensitivity_0.90.")
     ] = "youden",
-    findings: Findings = None,
+    findings: shell.Findings = None,
     identify: Annotated[
         bool,
         typer.Option(
@@ -85,7 +74,7 @@ def predict(
         int | None,
         typer.Option(min=1, help="Processes that read films. Default: the cores, at least 2."),
     ] = None,
-    force: Force = False,
+    force: shell.Force = False,
 ) -> None:
     """Predict a network's findings of films: a table for one, a CSV for several.
 
@@ -121,15 +110,15 @@ def predict(
             made.append(rejected_of(out))
         weights = (checkpoint, checkpoint / "best.safetensors")
         read = (source, *weights, *([thresholds] if thresholds else []))
-        keep_what_is_there(made, force=force, inputs=read)
+        shell.keep_what_is_there(made, force=force, inputs=read)
     place = device_named(device)
     model = load_checkpoint(checkpoint, findings=findings and findings.split(",")).to(place)
     table_of = thresholds or checkpoint / "thresholds.csv"
     chosen = None
     if thresholds or table_of.is_file():
         chosen = read_thresholds(table_of, rule=rule, findings=model.findings)
-    console, how = terminal(), {"batch_size": batch_size, "identify": identify}
-    with bars() as bar:
+    console, how = shell.terminal(), {"batch_size": batch_size, "identify": identify}
+    with shell.bars() as bar:
         how |= {"workers": workers, "progress": partial(bar, "predicted")} if several else {}
         good, bad, scores = _predicted(model, films, out, alone=not several, **how)
     if out is not None:
@@ -139,7 +128,7 @@ def predict(
         console.print(_shown(scores, chosen, title=title))
     if several:
         listed = rejected_of(out)
-        tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
+        shell.tell_films(console, read=good, rejected=bad, listed=listed, ignored=films.ignored)
     if out is not None:
         held = "names of files and probabilities, and nothing of a header"
         if identify:
@@ -150,7 +139,7 @@ def predict(
         if checkpoint.is_dir():
             way = "the run has no thresholds.csv: give --thresholds FILE"
         console.print(f"No thresholds; {way}.", soft_wrap=True)
-    console.print(f"[bold]{NOTICE}[/]")
+    console.print(f"[bold]{shell.NOTICE}[/]")
 
 
 def _predicted(
@@ -192,4 +181,4 @@ def _shown(scores: pd.DataFrame, chosen: np.ndarray | None, *, title: str) -> Ta
             called = ["" if isnan(t) else f"{n:,}" for t, n in zip(chosen, counts, strict=True)]
             columns[">Films at or above"] = called
     rows = zip((describe(name).english for name in scores), *columns.values(), strict=True)
-    return table("Finding", *columns, rows=rows, title=escape(title) or None)
+    return shell.table("Finding", *columns, rows=rows, title=escape(title) or None)
