@@ -89,10 +89,7 @@ def interval_text(
 
 
 def difference_text(
-    rows: pd.DataFrame,
-    columns: Sequence[str] = ("estimate", "low", "high"),
-    *,
-    decimals: int = 2,
+    rows: pd.DataFrame, columns: Sequence[str] = ("estimate", "low", "high"), *, decimals: int = 2
 ) -> pd.Series:
     r"""Return differences as text: ``+0.12 (−0.03 to +0.27)``, without spaces that break.
 

@@ -10,17 +10,7 @@ from typing import Annotated
 
 import typer
 
-from chexlib.cli import (
-    about,
-    cache,
-    evaluate,
-    explain,
-    export,
-    fetch,
-    localize,
-    predict,
-    train,
-)
+from chexlib.cli import about, cache, evaluate, explain, export, fetch, localize, predict, train
 
 __all__ = ["app"]
 

@@ -14,8 +14,7 @@ from chexlib.cli import shell
 @shell.one_line_errors()
 def export(
     checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="The folder of a run, or weights as for predict."),
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, or weights as for predict.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The ONNX file to write.")],
     *,

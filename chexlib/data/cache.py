@@ -23,14 +23,7 @@ import pandas as pd
 
 from chexlib.data.radiographs import FITS
 from chexlib.data.sources import Progress, read_all, write_rejected
-from chexlib.files import (
-    cores,
-    disk_errors,
-    locked,
-    open_own,
-    refuse_unguarded,
-    write_atomically,
-)
+from chexlib.files import cores, disk_errors, locked, open_own, refuse_unguarded, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chexlib.data.decoders import (
-    MAX_PIXELS,
-    RadiographError,
-    decode_stream,
-    require,
-    size_checked,
-)
+from chexlib.data.decoders import MAX_PIXELS, RadiographError, decode_stream, require, size_checked
 
 if TYPE_CHECKING:
     from pydicom import Dataset

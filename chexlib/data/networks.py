@@ -158,12 +158,7 @@ def load_relabelled(path: str | Path | None = None) -> pd.DataFrame:
         ) from error
     rules = {"image": IMAGE, "age": number(0, whole=True), "sex": one_of(SEXES)}
     table = CheckedTable(
-        path,
-        rules,
-        unique="image",
-        rows=112_120 if published else None,
-        frame=films,
-        header=0,
+        path, rules, unique="image", rows=112_120 if published else None, frame=films, header=0
     )
     unknown = said.map(lambda codes: brief(sorted(codes.difference(_CODES))))
     table.refuse(unknown != brief([]), "codes", f"codes of {' '.join(_CODES)}")

@@ -19,11 +19,7 @@ NOTICE = "NOT FOR CLINICAL USE"
 
 
 def structured_report(
-    capture: bytes,
-    probabilities: Mapping[str, float],
-    *,
-    film: bytes,
-    network: str,
+    capture: bytes, probabilities: Mapping[str, float], *, film: bytes, network: str
 ) -> bytes | None:
     """Return a Comprehensive SR of the film that a secondary capture was made from.
 

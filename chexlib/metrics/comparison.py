@@ -373,13 +373,7 @@ def compare_with_reader(
     (1.0, 0.5, 0.5)
     """
     found = sensitivity_at_reader(
-        labels,
-        scores,
-        reader,
-        patient,
-        sample_weight=sample_weight,
-        resamples=resamples,
-        seed=seed,
+        labels, scores, reader, patient, sample_weight=sample_weight, resamples=resamples, seed=seed
     )
     return _from_bootstrap(found[0], found[1], level=level)
 

@@ -231,11 +231,7 @@ def persistence(positive: ArrayLike, pairs: pd.DataFrame, **options: object) -> 
 
 
 def shuffled_persistence(
-    positive: ArrayLike,
-    labels: pd.DataFrame,
-    *,
-    shuffles: int = 200,
-    seed: int = 0,
+    positive: ArrayLike, labels: pd.DataFrame, *, shuffles: int = 200, seed: int = 0
 ) -> pd.DataFrame:
     """Return persistence with the films of each patient put in random order.
 

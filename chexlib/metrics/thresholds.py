@@ -98,11 +98,7 @@ RULES = {"youden": youden, "max_f1": max_f1, "sensitivity_0.90": at_sensitivity(
 
 
 def choose(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    rule: Rule,
-    *,
-    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike, scores: ArrayLike, rule: Rule, *, sample_weight: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
     """Return the threshold that a rule chooses on these films.
 

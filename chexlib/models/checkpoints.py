@@ -14,13 +14,7 @@ from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
 from chexlib.models.architectures import ARCHITECTURES, DENSE
 from chexlib.models.chexnet import IMAGENET_MEAN, IMAGENET_STD, CheXNet, names_of_findings
-from chexlib.models.weights import (
-    CheckpointError,
-    Contents,
-    Named,
-    read_weights,
-    write_safetensors,
-)
+from chexlib.models.weights import CheckpointError, Contents, Named, read_weights, write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

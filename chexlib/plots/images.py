@@ -87,11 +87,7 @@ def films(images: Mapping[str, ArrayLike], *, columns: int = 4, width: float = 8
 
 
 def contact_sheet(
-    *,
-    findings: Sequence[str] = FINDINGS,
-    size: int = 256,
-    columns: int = 4,
-    width: float = 8.6,
+    *, findings: Sequence[str] = FINDINGS, size: int = 256, columns: int = 4, width: float = 8.6
 ) -> Figure:
     """Show simulated patients in pairs: healthy, and the same film with one finding, outlined.
 

@@ -103,10 +103,7 @@ def _mask(weight: np.ndarray, size: int) -> np.ndarray:
 # Side letters, L and R, as strokes in a unit square, x to the right and y downwards.
 LETTERS = {
     1: ([(0, 0), (0, 1), (0.65, 1)],),
-    -1: (
-        [(0, 1), (0, 0), (0.5, 0), (0.65, 0.2), (0.5, 0.45), (0, 0.45)],
-        [(0.3, 0.45), (0.68, 1)],
-    ),
+    -1: ([(0, 1), (0, 0), (0.5, 0), (0.65, 0.2), (0.5, 0.45), (0, 0.45)], [(0.3, 0.45), (0.68, 1)]),
 }
 
 
