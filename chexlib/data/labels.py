@@ -21,7 +21,7 @@ from chexlib.files import brief, original, package_file
 from chexlib.findings import FINDINGS, NO_FINDING, normalise, own_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SEXES, VIEWS = ("M", "F"), ("PA", "AP")
 MAX_NAMES = 1000  # findings of one column; a text that nobody joined has a name a film
@@ -39,9 +39,15 @@ TITLES = {
 _BOX = {name: TITLES[name] for name in ("image", "patient")}
 _BOX |= {"finding": "finding findinglabel label", "x": "x", "y": "y"}
 _BOX |= {"width": "width w", "height": "height h"}
+_COUNT, _PIXELS = number(0, whole=True), number(1, whole=True)
+_SPACING = number(0, above=True)
+# NIH's columns: what they are here, and what each value has to be.
 _NIH = {
-    "Follow-up #": "follow_up", "OriginalImage[Width": "width", "Height]": "height",
-    "OriginalImagePixelSpacing[x": "spacing_x", "y]": "spacing_y",
+    "Image Index": ("image", ANY), "Patient ID": ("patient", _COUNT),
+    "Follow-up #": ("follow_up", _COUNT), "Patient Age": ("age", _COUNT),
+    "Patient Gender": ("sex", one_of(SEXES)), "View Position": ("view", one_of(VIEWS)),
+    "OriginalImage[Width": ("width", _PIXELS), "Height]": ("height", _PIXELS),
+    "OriginalImagePixelSpacing[x": ("spacing_x", _SPACING), "y]": ("spacing_y", _SPACING),
 }  # fmt: skip
 EMPTY = ("", "nan", "na", "n/a", "null")
 OTHER = np.inf
@@ -89,27 +95,11 @@ def load_labels(path: str | Path | None = None) -> pd.DataFrame:
     (112120, 30805, 227)
     """
     published = path is None
-    count, pixels = number(0, whole=True), number(1, whole=True)
-    spacing = number(0, above=True)
-    columns = {
-        "image": ("Image Index", IMAGE if published else ANY),  # others name their films otherwise
-        "patient": ("Patient ID", count),
-        "follow_up": ("Follow-up #", count),
-        "age": ("Patient Age", count),
-        "sex": ("Patient Gender", one_of(SEXES)),
-        "view": ("View Position", one_of(VIEWS)),
-        "width": ("OriginalImage[Width", pixels),
-        "height": ("Height]", pixels),
-        "spacing_x": ("OriginalImagePixelSpacing[x", spacing),
-        "spacing_y": ("y]", spacing),
-    }
-    read = CheckedTable(
-        path or package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz"),
-        {**dict(columns.values()), "Finding Labels": ANY},
-        unique="Image Index",
-        rows=112_120 if published else None,
-    )
-    out = pd.DataFrame({name: read.frame[title] for name, (title, _) in columns.items()})
+    rules = {title: rule for title, (_, rule) in _NIH.items()} | {"Finding Labels": ANY}
+    rules |= {"Image Index": IMAGE} if published else {}  # others name their films otherwise
+    path = path or package_file("torchxrayvision", "data", "Data_Entry_2017_v2020.csv.gz")
+    read = CheckedTable(path, rules, unique="Image Index", rows=112_120 if published else None)
+    out = read.frame[list(_NIH)].set_axis([name for name, _ in _NIH.values()], axis=1)
     out["image"] = out["image"].astype("str").map(original)
     out["sex"] = pd.Categorical(out["sex"], categories=SEXES)
     out["view"] = pd.Categorical(out["view"], categories=VIEWS)
@@ -283,8 +273,9 @@ def read_labels(
         used = {titles[name] for name in found}
     names = tuple(name for name in found if name != "no_finding")
     for title in titles.values():
-        if title in _NIH:
-            out[_NIH[title]] = numbers(frame[title])
+        name, _ = _NIH.get(title, (title, ANY))
+        if title in _NIH and name not in out:
+            out[name] = numbers(frame[title])
         elif title not in used and title not in (*out, *found):
             found[title] = frame[title]
     return pd.DataFrame(out | found), names
@@ -377,14 +368,16 @@ def _joined(
     return found | {"no_finding": np.array([one in ({NO_FINDING}, set()) for one in said])}
 
 
-def _said(text: str, separator: str = "|") -> set[str] | None:
+def _said(
+    text: str, separator: str = "|", name: Callable[[str], str] = own_name
+) -> set[str] | None:
     """Return the findings that a text such as ``Mass|Nodule`` or ``['mass', 'nodule']`` names."""
     if text.strip().lower() in EMPTY:
         return None
     listed = re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)
     parts = listed[1].split(",") if listed else text.split(separator)
-    names = {own_name(part.strip(" '\"")) for part in parts} - {""}
-    names = {NO_FINDING if name.lower() == NO_FINDING.lower() else name for name in names}
+    names = {name(part.strip(" '\"")) for part in parts} - {""}
+    names = {NO_FINDING if one.lower() == NO_FINDING.lower() else one for one in names}
     if NO_FINDING in names and len(names) > 1:
         raise ValueError(f"{NO_FINDING!r} has to stand alone")
     return names
@@ -392,9 +385,7 @@ def _said(text: str, separator: str = "|") -> set[str] | None:
 
 def _positive(text: str) -> list[bool]:
     """Turn a text such as ``Mass|Nodule`` into 14 findings and whether there is none."""
-    names = [name if name == NO_FINDING else normalise(name) for name in text.split("|")]
-    if len(set(names)) < len(names):
+    names = _said(text, name=lambda one: one if one == NO_FINDING else normalise(one))
+    if len(names) <= text.count("|"):
         raise ValueError("no label twice")
-    if NO_FINDING in names and len(names) > 1:
-        raise ValueError(f"{NO_FINDING!r} has to stand alone")
     return [name in names for name in (*FINDINGS, NO_FINDING)]
