@@ -15,7 +15,7 @@ import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, by_finding, quoted, ratio, simulated
 
-from chexlib.data import open_dataset
+from chexlib.data import open_dataset, read_labels
 from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.metrics import (
@@ -59,13 +59,12 @@ def tested(name: str) -> Tested:
     """Return what a run said of the test films."""
     run = _run(name)
     folder = train_runs.finished(run)
-    films = pd.read_csv(folder / "labels.csv")
-    texts = films["Finding Labels"].str.get_dummies("|")
-    labels = texts.reindex(columns=list(FINDINGS), fill_value=0).to_numpy(bool)
+    films, _ = read_labels(folder / "labels.csv", findings=FINDINGS)
     scores = _whole_films(run) if name == WHOLE else pd.read_csv(folder / "predictions.csv")
-    if list(scores["Image Index"]) != list(films["Image Index"]):
+    if list(scores["Image Index"]) != list(films["image"]):
         raise ValueError(f"Expected labels and predictions of the same films in the run {run!r}.")
-    return Tested(labels, scores[list(FINDINGS)].to_numpy(), films["Patient ID"].to_numpy())
+    labels, patients = films[list(FINDINGS)].to_numpy(bool), films["patient"].to_numpy(np.int64)
+    return Tested(labels, scores[list(FINDINGS)].to_numpy(), patients)
 
 
 def _whole_films(name: str) -> pd.DataFrame:

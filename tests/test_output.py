@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexlib.data import load_labels, match_labels, read_predictions
+from chexlib.data import load_labels, match_labels, read_labels, read_predictions
 from chexlib.files import inert, legible, original, write_csv
 from chexlib.findings import FINDINGS, normalise
 from chexlib.inference import read_thresholds
@@ -44,13 +44,13 @@ def test_predictions_and_labels_of_acting_names(tmp_path):
     )
     found, labels = (
         read_predictions(tmp_path / "predictions.csv"),
-        load_labels(tmp_path / "labels.csv"),
+        read_labels(tmp_path / "labels.csv")[0],
     )
     assert found["image"].tolist() == labels["image"].tolist() == names
     np.testing.assert_array_equal(found[list(FINDINGS)], p)
     assert len(match_labels(found, labels)) == len(names)
     for name in ("predictions.csv", "labels.csv"):
-        cells = pd.read_csv(tmp_path / name)["Image Index"]
+        cells = pd.read_csv(tmp_path / name).iloc[:, 0]
         assert not cells.str.startswith(ACTING).any()
     # Other columns are as they were; a file by another program has no marks.
     write_csv(tmp_path / "numbers.csv", pd.DataFrame({"a": [-1.5, None], "b": [True, False]}))

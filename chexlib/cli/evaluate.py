@@ -9,11 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from chexlib.cli.shell import MOST_RESAMPLES, one_line_errors, terminal
-
-__all__ = ["evaluate"]
+from chexlib.cli import shell
 
 
+@shell.one_line_errors()
 def evaluate(
     predictions: Annotated[
         Path,
@@ -55,7 +54,7 @@ def evaluate(
         ),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")
+        int, typer.Option(min=100, max=shell.MOST_RESAMPLES, help="Resamples of patients.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
     force: Annotated[
@@ -78,64 +77,53 @@ def evaluate(
 
     [cyan]chexlib evaluate predictions.csv --readers reads.csv --trained-on train_list.txt[/]
     """
-    with one_line_errors():
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from chexlib import evaluation, report
-        from chexlib.data import (
-            load_labels,
-            match_labels,
-            patients_of,
-            read_labels,
-            read_predictions,
-            read_readers,
+    from chexlib import data, evaluation, report
+    from chexlib.findings import FINDINGS, own_name
+    from chexlib.text import estimate_text
+
+    folder = out if out is not None else Path(f"{predictions.stem}-report")
+    inputs = {"predictions": predictions, "labels": labels, "readers": readers}
+    inputs = {name: path for name, path in (inputs | {"list": trained_on}).items() if path}
+    report.check_folder(folder, force=force, inputs=inputs.values())
+    columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=len(evaluation.STEPS) + 2)
+        step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
+        names, trained = findings.split(",") if findings else None, None
+        options = {"findings": names, "separator": separator, "uncertain": uncertain}
+        if labels:
+            known, own = data.read_labels(labels, **options)
+        else:
+            known, own = data.load_labels(), tuple(map(own_name, names or FINDINGS))
+        films = data.read_predictions(predictions, findings=names if labels else own)
+        if trained_on:
+            trained = data.patients_of(trained_on, known)
+        elif "split" in known:
+            trained = known["patient"][known["split"].str.lower().str.startswith("train")]
+        truth = data.match_labels(films, known, source=str(predictions))
+        found = evaluation.evaluate(
+            films,
+            truth,
+            findings=own,
+            by=by or (),
+            readers=data.read_readers(readers, findings=own) if readers else None,
+            trained_on=trained,
+            resamples=resamples,
+            seed=seed,
+            step=step,
         )
-        from chexlib.findings import FINDINGS, own_name
-        from chexlib.text import estimate_text
-
-        folder = out if out is not None else Path(f"{predictions.stem}-report")
-        inputs = {"predictions": predictions, "labels": labels, "readers": readers}
-        inputs = {name: path for name, path in (inputs | {"list": trained_on}).items() if path}
-        report.check_folder(folder, force=force, inputs=inputs.values())
-        columns = (TextColumn("  {task.description:14}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("reading", total=len(evaluation.STEPS) + 2)
-            step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
-            names, trained = findings.split(",") if findings else None, None
-            options = {"findings": names, "separator": separator, "uncertain": uncertain}
-            if labels:
-                known, own = read_labels(labels, **options)
-            else:
-                known, own = load_labels(), tuple(map(own_name, names or FINDINGS))
-            films = read_predictions(predictions, findings=names if labels else own)
-            if trained_on:
-                trained = patients_of(trained_on, known)
-            elif "split" in known:
-                trained = known["patient"][known["split"].str.lower().str.startswith("train")]
-            truth = match_labels(films, known, source=str(predictions))
-            found = evaluation.evaluate(
-                films,
-                truth,
-                findings=own,
-                by=by or (),
-                readers=read_readers(readers, findings=own) if readers else None,
-                trained_on=trained,
-                resamples=resamples,
-                seed=seed,
-                step=step,
-            )
-            step("writing")
-            settings = {"resamples": resamples, "seed": seed}
-            settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
-            files = report.write_report(
-                found, folder, inputs=inputs, settings=settings, force=force
-            )
-        mean = estimate_text(*found.mean["auroc"], decimals=3)
-        console = terminal()
-        console.print(f"mean AUROC {mean}, {len(films):,} films")
-        for row in found.tables["checks"].itertuples():
-            seen = f"{row.column}: {row.seen}"
-            console.print(f"  [yellow]strange[/] {escape(seen)}", soft_wrap=True)
-        for note in found.notes:
-            console.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
-        console.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)
+        step("writing")
+        settings = {"resamples": resamples, "seed": seed}
+        settings |= {} if labels else {"labels": "NIH, Data_Entry_2017_v2020"}
+        files = report.write_report(found, folder, inputs=inputs, settings=settings, force=force)
+    mean = estimate_text(*found.mean["auroc"], decimals=3)
+    console = shell.terminal()
+    console.print(f"mean AUROC {mean}, {len(films):,} films")
+    for row in found.tables["checks"].itertuples():
+        seen = f"{row.column}: {row.seen}"
+        console.print(f"  [yellow]strange[/] {escape(seen)}", soft_wrap=True)
+    for note in found.notes:
+        console.print(f"  [yellow]not computed[/] {escape(note)}", soft_wrap=True)
+    console.print(f"  [green]ready[/] {escape(str(files[0]))}", soft_wrap=True)

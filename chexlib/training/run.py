@@ -412,8 +412,9 @@ def judge(
 def labels_table(films: Dataset, labels: np.ndarray) -> pd.DataFrame:
     """Return films and labels as ``chexlib evaluate`` reads them.
 
-    In the format of NIH's label file where all is there that it has; else with a column a finding,
-    empty where nothing is known, after ``image``, ``patient`` and what else there is of the films.
+    Findings are in one column of names where all of NIH's 14 are known of every film, so that "No
+    Finding" is as well; else in a column each, empty where nothing is known. What else there is of
+    the films stands before them.
 
     Parameters
     ----------
@@ -421,23 +422,9 @@ def labels_table(films: Dataset, labels: np.ndarray) -> pd.DataFrame:
     labels : bool array [N, F], or of floats
         NaN where nothing is known.
     """
-    frame, names = films.films, list(films.findings)
-    titles = {
-        "image": "Image Index",
-        "findings": "Finding Labels",
-        "follow_up": "Follow-up #",
-        "patient": "Patient ID",
-        "age": "Patient Age",
-        "sex": "Patient Gender",
-        "view": "View Position",
-        "width": "OriginalImage[Width",
-        "height": "Height]",
-        "spacing_x": "OriginalImagePixelSpacing[x",
-        "spacing_y": "y]",
-    }
-    nihs = films.findings == FINDINGS and labels.dtype == bool
-    if not nihs or set(titles) - {"findings"} - set(frame):
-        known = pd.DataFrame(labels.astype(float), frame.index, names).astype("Int64")
-        return frame.drop(columns=[*names, "no_finding"], errors="ignore").join(known)
-    text = ["|".join(np.array(names)[row]) or NO_FINDING for row in labels]
-    return frame.assign(findings=text)[list(titles)].rename(columns=titles)
+    names = list(films.findings)
+    frame = films.films.drop(columns=[*names, "no_finding"], errors="ignore")
+    if films.findings == FINDINGS and labels.dtype == bool:
+        text = ["|".join(np.array(names)[row]) or NO_FINDING for row in labels]
+        return frame.assign(**{"Finding Labels": text})
+    return frame.join(pd.DataFrame(labels.astype(float), frame.index, names).astype("Int64"))
