@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 import chexlib
-from chexlib.data.sources import read_all
-from chexlib.files import cores, write_atomically
+from chexlib.data.sources import read_squares
+from chexlib.files import write_atomically
 from chexlib.inference import Preparation
 from chexlib.models.chexnet import evaluating
 
@@ -98,14 +98,14 @@ def export_onnx(
     preparation = Preparation.of(model)
     batcher = preparation.batcher(_squares(films, preparation))
     images = batcher(np.arange(len(batcher)))
-    names, rows = {"input_names": ["film"], "output_names": ["probability", "logit"]}, {0: "films"}
+    names = {"input_names": ["film"], "output_names": ["probability", "logit"]}
     with evaluating(model), torch.no_grad():
         expected = [part.numpy() for part in _Both(model)(images)]
         program = torch.onnx.export(
             _Both(model).eval(),
             (images[:1].repeat(2, 1, 1, 1),),  # of one, the number of films would be a constant
             **names,
-            dynamic_shapes={"film": {0: torch.export.Dim(rows[0])}},
+            dynamic_shapes={"film": {0: torch.export.Dim("films")}},
             dynamo=True,
             verbose=False,
         )
@@ -140,13 +140,8 @@ def _squares(films: Films | None, preparation: Preparation) -> NDArray[np.uint8]
         made = [render(film, size=512).image for film in films_of(population(4, max_films=1))]
         return np.stack([preparation.shrunk(image) for image in made])
     some = range(min(MOST, len(films.names)))
-    size, fit = preparation.cache_size, preparation.fit
-    tasks = read_all(films, some, size=size, workers=max(2, cores()), fit=fit)
-    read = [film for task in tasks for film in task]
-    good = [film.pixels for film in sorted(read, key=lambda film: film.position) if not film.reason]
-    if not good:
-        raise ValueError(f"Expected a film that can be read, got: {read[0].reason}")
-    return np.stack(good)
+    good, _ = read_squares(films, some, size=preparation.cache_size, fit=preparation.fit)
+    return np.stack([film.pixels for film in good])
 
 
 def _metadata(

@@ -26,7 +26,7 @@ import torch
 
 from chexlib.data.batches import Batcher
 from chexlib.data.cache import LARGEST
-from chexlib.data.checks import CheckedTable
+from chexlib.data.checks import numbers, own_table
 from chexlib.data.predictions import IDENTIFY
 from chexlib.data.radiographs import FITS, resized
 from chexlib.data.sources import CHUNK, read_all, write_rejected
@@ -469,11 +469,8 @@ def read_thresholds(
         If a column is missing, no row is of the rule, a finding is there twice, or a threshold is
         no number or below 0.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a table of thresholds at {path}, found none.")
-    read = CheckedTable(path, {"finding": None, "threshold": None}, advice="Correct it.")
-    names = read.frame["finding"].map(lambda name: own_name(str(name)))
+    read = own_table(path, "thresholds", "Correct it.", columns=("finding", "threshold"))
+    names = read.frame["finding"].map(own_name)
     used = names.isin(list(findings))
     if "rule" in read.frame:
         known = list(dict.fromkeys(read.frame["rule"]))
@@ -486,7 +483,7 @@ def read_thresholds(
             "found none."
         )
     raw = read.frame["threshold"]
-    value = pd.to_numeric(raw, errors="coerce")
-    bad = (value < 0) | (value.isna() & raw.notna()) | names.where(used).duplicated()
+    value = numbers(raw)
+    bad = (value < 0) | (value.isna() & (raw != "")) | names.where(used).duplicated()
     read.refuse(bad & used, "threshold", "one threshold from 0 up for each finding")
     return pd.Series(value[used].to_numpy(float), names[used]).reindex(list(findings)).to_numpy()

@@ -94,7 +94,7 @@ def test_what_is_missing_is_said(folder, tmp_path, monkeypatch):
     films.mkdir()
     (films / "bad.png").write_text("no film")
     result = call("export", folder, tmp_path / "m.onnx", "--films", films)
-    assert "Expected a film that can be read, got: " in result.stderr
+    assert "Expected a film that can be read, got 1: " in result.stderr
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = call("export", folder, tmp_path / "m.onnx")
     assert result.exit_code == 1

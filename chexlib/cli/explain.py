@@ -89,8 +89,8 @@ def explain(
     shell.keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
     model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
     asked = list(dict.fromkeys(model.findings[row] for row in rows_of(finding or None, model)))
-    edge = int(cut) if cut.isdecimal() else cut
-    console, bad = shell.terminal(), []
+    how = {"method": method, "size": size, "cut": int(cut) if cut.isdecimal() else cut}
+    console, bad, read = shell.terminal(), [], [source, checkpoint]
     for i, origin, content in (
         film for task in films.tasks(range(len(stems))) for film in task.films
     ):
@@ -102,20 +102,16 @@ def explain(
                 raise
             bad.append([films.names[i], origin, str(error)])
             continue
-        found = explain_film(
-            model, pixels, asked if finding else 3, method=method, size=size, cut=edge
-        )
+        found = explain_film(model, pixels, asked if finding else 3, **how)
         files = _files(stems[i], found, dicom=dicom)
-        pictures = [places[i] / name for named in files.values() for name in named.values()]
-        pictures += [places[i] / f"{stems[i]}-report.dcm"] if dicom else []
-        shell.keep_what_is_there(
-            [summaries[i], *pictures], force=force, inputs=[source, checkpoint]
-        )
+        made = [places[i] / name for named in files.values() for name in named.values()]
+        made += [places[i] / f"{stems[i]}-report.dcm"] if dicom else []
+        shell.keep_what_is_there([summaries[i], *made], force=force, inputs=read)
         places[i].mkdir(parents=True, exist_ok=True)
         _write_pictures(places[i], data, pixels, found, files)
         record = _record(films.names[i], data, pixels, found, files)
         if dicom and data[128:132] == b"DICM" and find_spec("highdicom"):
-            record["report"] = _write_report(pictures[-1], data, pictures[1], found, model)
+            record["report"] = _write_report(made[-1], data, made[1], found, model)
         record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
         write_json(summaries[i], record, strict=True)
         for name in found.findings:
@@ -146,11 +142,7 @@ def _files(stem: str, found: Explanation, *, dicom: bool) -> dict[str, dict[str,
 
 
 def _write_pictures(
-    folder: Path,
-    data: bytes,
-    pixels: np.ndarray,
-    found: Explanation,
-    files: dict[str, dict[str, str]],
+    folder: Path, data: bytes, pixels: np.ndarray, found: Explanation, files: dict[str, dict]
 ) -> None:
     """Write a figure of each finding, and a secondary capture where it has a name."""
     from dataclasses import replace
@@ -174,15 +166,12 @@ def _write_pictures(
         plt.close(figure)
         if "dicom" in named:
             said = f"{name} {found.probabilities[name]:.3f}, {found.method}"
+            shown = {"boxes": found.boxes[name], "text": f"{said}: {shell.NOTICE}"}
             capture = secondary_capture(
-                images.overlay_picture(
-                    pixels, found.heat[k], boxes=found.boxes[name], text=f"{said}: {shell.NOTICE}"
-                ),
+                images.overlay_picture(pixels, found.heat[k], **shown),
                 title=f"{found.method} {name.replace('_', ' ')}",
                 derivation=f"Heat map of a neural network over the film: {said}. {shell.NOTICE}",
-                source=source,
-                series_uid=series,
-                number=k + 1,
+                **{"source": source, "series_uid": series, "number": k + 1},
             )
             write_atomically(folder / named["dicom"], partial(Path.write_bytes, data=capture))
 
@@ -196,10 +185,9 @@ def _write_report(
     network = f"{model.provenance['file']}, SHA-256 {model.provenance['sha256']}"
     given = {"film": film, "network": network}
     report = structured_report(capture.read_bytes(), found.probabilities, **given)
-    if report is None:
-        return None
-    write_atomically(path, partial(Path.write_bytes, data=report))
-    return path.name
+    if report is not None:
+        write_atomically(path, partial(Path.write_bytes, data=report))
+    return report and path.name
 
 
 def _record(
@@ -210,6 +198,9 @@ def _record(
     from dataclasses import asdict
     from importlib.metadata import version
 
+    import pandas as pd
+
+    corners = ["x", "y", "width", "height"]
     entries = {
         name: {
             "probability": found.probabilities[name],
@@ -221,15 +212,12 @@ def _record(
                 **{of: float(getattr(cells, of)()) for of in ("min", "mean", "max")},
             },
             "hottest": {k: round(v, 1) for k, v in zip("xy", found.peaks[name], strict=True)},
-            "boxes": [
-                dict(zip(("x", "y", "width", "height"), box, strict=True))
-                for box in found.boxes[name].round(1).tolist()
-            ],
+            "boxes": pd.DataFrame(found.boxes[name].round(1), columns=corners).to_dict("records"),
             "files": files[name],
         }
         for name, cells in zip(found.findings, found.maps.values, strict=True)
     }
-    height, width = pixels.shape
+    sides = dict(zip(("height", "width"), pixels.shape, strict=True))
     units = (
         "boxes and places in pixels of the image as read; a cam adds to the logit of its map, mean "
         "of the map + bias = that logit"
@@ -240,12 +228,7 @@ def _record(
     versions = {name: version(name) for name in ("chexlib", "torch", "torchvision", "captum")}
     return {
         "notice": shell.NOTICE,
-        "image": {
-            "file": name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "height": height,
-            "width": width,
-        },
+        "image": {"file": name, "sha256": hashlib.sha256(data).hexdigest(), **sides},
         "method": found.method,
         "preparation": asdict(found.preparation),
         "cut": found.cut,

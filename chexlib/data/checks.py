@@ -154,7 +154,9 @@ class CheckedTable:
         return np.array(results)[codes]
 
 
-def own_table(path: str | Path, what: str, advice: str) -> CheckedTable:
+def own_table(
+    path: str | Path, what: str, advice: str, *, columns: Iterable[str] = ()
+) -> CheckedTable:
     """Read a CSV of one's own as text, as programs and spreadsheets of any country write it.
 
     Values are separated by commas, semicolons or tabs, whichever makes most columns of the header;
@@ -167,6 +169,8 @@ def own_table(path: str | Path, what: str, advice: str) -> CheckedTable:
         What is in it, for errors, such as "labels".
     advice : str
         What an error about a value says at its end.
+    columns : iterable of str
+        That have to be there.
 
     Raises
     ------
@@ -203,7 +207,8 @@ def own_table(path: str | Path, what: str, advice: str) -> CheckedTable:
                 f"{len(row)}. A value that holds this mark, such as a decimal comma, needs quotes."
             )
     raw = pd.DataFrame(rows, columns=[title.strip() for title in header], dtype="str")
-    return CheckedTable(path, {}, frame=raw.loc[:, raw.columns != ""], advice=advice)
+    raw = raw.loc[:, raw.columns != ""]
+    return CheckedTable(path, dict.fromkeys(columns), frame=raw, advice=advice)
 
 
 def numbers(column: pd.Series) -> pd.Series:

@@ -328,17 +328,13 @@ def own_data(
     assert_no_patient_overlap(**parts)
     values = films[list(names)].to_numpy()
     values = values if values.dtype == bool else values.astype(np.float32)
-    few = []
-    for finding in names:
-        count = [one["patient"][one[finding] == 1].nunique() for one in parts.values()]
-        if count[0] < FEW or 0 in count:
-            few.append(f"{finding} {count}")
-    if few:
+    with_it = {f: [p["patient"][p[f] == 1].nunique() for p in parts.values()] for f in names}
+    if few := [f"{f} {count}" for f, count in with_it.items() if count[0] < FEW or 0 in count]:
         log.warning("Few patients of train, val or test have: %s", ", ".join(few))
     data = {}
     for split, one in parts.items():
-        place, own = one.index, one.reset_index(drop=True)
-        data[split] = Dataset("own", split, own, cache, rows[place], values[place], None, names)
+        i, own = one.index, one.reset_index(drop=True)
+        data[split] = Dataset("own", split, own, cache, rows[i], values[i], None, names)
     return data
 
 

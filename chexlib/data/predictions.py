@@ -59,9 +59,8 @@ def read_predictions(
     read = own_table(path, "predictions", "Correct it, or predict again.")
     raw, titles = read.frame, read.titles(lambda title: own_name(title.removeprefix(_PREFIX)))
     others = [name for name in titles if name not in (_IMAGE, *IDENTIFY)]
-    asked = others if findings is None else list(map(own_name, findings))
-    if findings is None:
-        asked = [name for name in others if numbers(raw[titles[name]]).notna().any()]
+    some = (name for name in others if numbers(raw[titles[name]]).notna().any())
+    asked = list(some if findings is None else map(own_name, findings))
     missing = [name for name in (_IMAGE, *asked) if name not in titles]
     unused = [titles[name] for name in others if name not in asked]
     if missing or not asked or (unused and tuple(asked) == FINDINGS):
@@ -80,14 +79,11 @@ def read_predictions(
         title = titles[finding]
         value = numbers(raw[title])
         read.refuse(~np.isfinite(value), title, "a number")
-        low, high, why = value.min(), value.max(), ""
-        if low < 0:
-            why = ", as logits do: give the sigmoid of each, 1 / (1 + exp(-x))"
-        elif 1 < high <= 100:
-            why = ", as per cent do: divide by 100"
+        low, high = value.min(), value.max()
+        why = ", as per cent do: divide by 100" if 1 < high <= 100 else ""
+        why = ", as logits do: give the sigmoid of each, 1 / (1 + exp(-x))" if low < 0 else why
         span = f"the column runs from {low:.3g} to {high:.3g}{why}"
-        expected = f"a probability between 0 and 1 ({span})"
-        read.refuse(~value.between(0, 1), title, expected)
+        read.refuse(~value.between(0, 1), title, f"a probability between 0 and 1 ({span})")
         columns[finding] = value
     out = pd.DataFrame(columns)
     out.attrs["unused"] = unused
@@ -181,19 +177,18 @@ def match_labels(
     if labels["image"].duplicated().any():
         twice = labels["image"][labels["image"].duplicated()].iloc[0]
         raise ValueError(f"Expected each image once in the labels, got {brief(twice)} twice.")
-    place = pd.Index(labels["image"]).get_indexer(predictions["image"])
-    if (place < 0).any():
-        names = predictions.get("path", predictions["image"]).where(place < 0, predictions["image"])
-        place = match_films(names, labels["image"], strict=False)
+    image = predictions["image"]
+    names = image.where(image.isin(labels["image"]), predictions.get("path", image))
+    place = match_films(names, labels["image"], strict=False)
     if (place < 0).any():
         row = int(np.flatnonzero(place < 0)[0])
         raise ValueError(
-            f"Expected images with labels, got {brief(predictions['image'].iloc[row])} in "
+            f"Expected images with labels, got {brief(image.iloc[row])} in "
             f"{source}, row {row + 2}, and {int((place < 0).sum())} without labels in all. Give "
             "the label file that belongs to these images."
         )
     films = labels.iloc[place].reset_index(drop=True)
-    return films.assign(image=predictions["image"].to_numpy())
+    return films.assign(image=image.to_numpy())
 
 
 def match_films(wanted: Iterable[str], names: Iterable[str], *, strict: bool = True) -> np.ndarray:

@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from chexlib.data.checks import CheckedTable, own_table
+from chexlib.data.checks import own_table
 from chexlib.data.radiographs import (
     MAX_BYTES,
     RadiographError,
@@ -35,7 +35,7 @@ from chexlib.data.radiographs import (
     resized,
     what,
 )
-from chexlib.files import legible, processes, write_csv
+from chexlib.files import cores, legible, processes, write_csv
 
 Progress = Callable[[int, int, int], None]  # numbers of films done, of all, of bad ones
 
@@ -296,6 +296,32 @@ def read_all(
         left = [i for i in left if i not in done]
 
 
+def read_squares(
+    films: Films,
+    positions: Sequence[int],
+    *,
+    size: int,
+    fit: str,
+    tell: Callable[[int, int], object] = lambda *_: None,
+) -> tuple[list[Result], list[Result]]:
+    """Return films that can be read, as squares in their order, and those that cannot.
+
+    Raises
+    ------
+    ValueError
+        If none can be read, with the reason of the first.
+    """
+    found: list[Result] = []
+    for part in read_all(films, positions, size=size, fit=fit, workers=max(2, cores())):
+        found += part
+        tell(len(found), len(positions))
+    found.sort(key=lambda film: film.position)
+    good, bad = ([one for one in found if (one.reason is None) == fine] for fine in (True, False))
+    if not good:
+        raise ValueError(f"Expected a film that can be read, got {len(bad):,}: {bad[0].reason}")
+    return good, bad
+
+
 def _one_by_one(
     source: Source, positions: Sequence[int], run: Callable[[Task], list[Result]]
 ) -> Iterator[Result]:
@@ -507,8 +533,8 @@ def _whole_archive(path: str) -> Iterator[tarfile.TarFile]:
 
 
 def _listed(path: Path) -> Films:
-    frame = own_table(path, "films", "").frame
-    read = CheckedTable(path, {"path": None}, frame=frame, advice="Correct the list.")
+    read = own_table(path, "films", "Correct the list.", columns=["path"])
+    frame = read.frame
     for title in [title for title in ("path", "image") if title in frame]:
         read.refuse(frame[title].str.strip() == "", title, "a value")
     places, below = [("", str(path.parent / name)) for name in frame["path"]], f"{path.parent}/"

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -494,8 +494,7 @@ def open_boxed(
     if source == "phantom":
         return _phantom(preparation, n_patients, findings, tell)
     from chexlib.data import find_radiographs, load_boxes, match_films, read_boxes
-    from chexlib.data.sources import read_all
-    from chexlib.files import cores
+    from chexlib.data.sources import read_squares
 
     whose = Path(boxes).name if boxes else "NIH"
     drawn, left = _known(read_boxes(boxes) if boxes else load_boxes(), findings)
@@ -512,17 +511,8 @@ def open_boxed(
             "holds them; those of NIH are brought by: chexlib fetch images"
         )
     drawn = drawn.assign(image=np.where(place < 0, None, names[place])[code])
-    found, how = [], {"size": preparation.cache_size, "fit": fit, "workers": max(2, cores())}
-    for part in read_all(films, places, **how):
-        found += part
-        tell("reading films", len(found), len(places))
-    found.sort(key=lambda one: one.position)
-    good, bad = ([one for one in found if (one.reason is None) == fine] for fine in (True, False))
-    if not good:
-        raise ValueError(
-            f"Expected a film with boxes that can be read in {source}, found none among "
-            f"{len(bad):,}, such as {bad[0].reason}"
-        )
+    how = {"size": preparation.cache_size, "fit": fit, "tell": partial(tell, "reading films")}
+    good, bad = read_squares(films, places, **how)
     names = [films.names[one.position] for one in good]
     patients = [films.patients[one.position] for one in good]
     if boxes:

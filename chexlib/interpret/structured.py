@@ -51,21 +51,19 @@ def structured_report(
     series = UID(str(header.get("SeriesInstanceUID", "")))
     if "SourceImageSequence" not in evidence or not series.is_valid:
         return None
-    of = evidence.SourceImageSequence[0]
+    of, evidence.SeriesInstanceUID = evidence.SourceImageSequence[0], series
     evidence.SOPClassUID = of.ReferencedSOPClassUID
     evidence.SOPInstanceUID = of.ReferencedSOPInstanceUID
-    evidence.SeriesInstanceUID = series
     said = {"name": "chexlib", "version": version("chexlib")}
     algorithm = sr.AlgorithmIdentification(**said, parameters=[network, NOTICE])
+    probability = codes.DCM.Probability
     image = sr.SourceImageForMeasurementGroup(evidence.SOPClassUID, evidence.SOPInstanceUID)
     groups = [
         sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(identifier=name, uid=generate_uid()),
             finding_type=sr.CodedConcept(name, SCHEME, describe(name).english[:64]),
             algorithm_id=algorithm,
-            measurements=[
-                sr.Measurement(codes.DCM.Probability, round(value, 6), codes.UCUM.NoUnits)
-            ],
+            measurements=[sr.Measurement(probability, round(value, 6), codes.UCUM.NoUnits)],
             source_images=[image],
         )
         for name, value in probabilities.items()
@@ -78,15 +76,9 @@ def structured_report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    report = sr.ComprehensiveSR(
-        evidence=[evidence],
-        content=content,
-        series_instance_uid=generate_uid(),
-        series_number=9002,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="chexlib",
-    )
+    uids = {"series_instance_uid": generate_uid(), "sop_instance_uid": generate_uid()}
+    place = {"series_number": 9002, "instance_number": 1, "manufacturer": "chexlib"}
+    report = sr.ComprehensiveSR([evidence], content, **uids, **place)
     report.SeriesDescription = f"Probabilities of a network, {NOTICE}"
     file = io.BytesIO()
     pydicom.dcmwrite(file, report, enforce_file_format=True)

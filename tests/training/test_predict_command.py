@@ -417,7 +417,7 @@ def test_parts_of_another_network_are_refused(run, folder, tmp_path):
             ["film.png", "--rule", "gut"],
             "a rule among ['youden', 'max_f1', 'sensitivity_0.90'] of ",
         ),
-        (["film.png", "--thresholds", "no.csv"], "a table of thresholds at no.csv"),
+        (["film.png", "--thresholds", "no.csv"], "a file of thresholds at no.csv"),
         (["bad.png"], "bad.png"),
     ],
 )
