@@ -41,11 +41,11 @@ class Finding:
 
     name: str
     english: str
-    chinese: str
-    chinese_survey: str
-    meaning: str
-    chronic: bool
-    colour: str
+    chinese: str = ""
+    chinese_survey: str = ""
+    meaning: str = ""
+    chronic: bool = False
+    colour: str = "#595959"
     aliases: tuple[str, ...] = ()
 
 
@@ -137,13 +137,4 @@ def describe(name: str) -> Finding:
     >>> describe("Pleural_Thickening").english, describe("rib_fracture").english
     ('Pleural thickening', 'rib fracture')
     """
-    plain = Finding(
-        name=name,
-        english=name.replace("_", " "),
-        chinese="",
-        chinese_survey="",
-        meaning="",
-        chronic=False,
-        colour="#595959",
-    )
-    return INFO.get(name, plain)
+    return INFO.get(name) or Finding(name=name, english=name.replace("_", " "))
