@@ -53,9 +53,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=100, max=shell.MOST_RESAMPLES, help="Resamples of patients.")
-    ] = 1000,
+    resamples: shell.Resamples = 1000,
     seed: Annotated[int, typer.Option(help="Where the random draws start.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier report, if nothing was added to it.")

@@ -41,9 +41,7 @@ def localize(
         int | None, typer.Option(min=1, help="Simulated patients; of the phantom only.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films at once.")] = 32,
-    resamples: Annotated[
-        int, typer.Option(min=100, max=shell.MOST_RESAMPLES, help="Resamples of patients.")
-    ] = 2000,
+    resamples: shell.Resamples = 2000,
     seed: Annotated[int, typer.Option(help="Of resamples and controls.")] = 0,
     force: shell.Force = False,
 ) -> None:

@@ -51,6 +51,7 @@ Size = Annotated[
     int | None,
     typer.Option(help="Pixels a side for the network. Default: as it was trained, or 224."),
 ]
+Resamples = Annotated[int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace earlier files.")]
 
 

@@ -34,17 +34,9 @@ if TYPE_CHECKING:
     from chexlib.models import CheXNet
 
 FILES = (
-    "environment.json",
-    "best.safetensors",
-    "last.ckpt",
-    "previous.ckpt",
-    "history.csv",
-    "tensorboard",
-    "thresholds.csv",
-    "predictions.csv",
-    "labels.csv",
-    "metrics.json",
-)
+    "environment.json", "best.safetensors", "last.ckpt", "previous.ckpt", "history.csv",
+    "tensorboard", "thresholds.csv", "predictions.csv", "labels.csv", "metrics.json",
+)  # fmt: skip
 """What a run writes, after ``config.json``."""
 
 POINT = {"chexlib", "state_dict", "optimizer", "schedule", "scaler", "history", "step", "totals"}
