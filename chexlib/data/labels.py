@@ -138,25 +138,16 @@ def load_boxes(path: str | Path | None = None) -> pd.DataFrame:
     published = path is None
     path = Path(path or package_file("torchxrayvision", "data", "BBox_List_2017.csv.gz"))
     raw = CheckedTable.read(path)
+    keys, corner, side = ["Image Index", "Finding Label"], number(0), number(0, above=True)
+    rules = {keys[0]: IMAGE, keys[1]: ANY, "x": corner, "y": corner, "w": side, "h": side}
     # The header has the four values under one name, followed by three empty ones.
     if len(raw.columns) >= 6 and raw.columns[2].startswith("Bbox"):
-        raw = raw.set_axis(
-            ["Image Index", "Finding Label", "x", "y", "w", "h", *raw.columns[6:]], axis=1
-        )
-    read = CheckedTable(
-        path,
-        {"Image Index": IMAGE, "Finding Label": ANY}
-        | dict.fromkeys(("x", "y"), number(0))
-        | dict.fromkeys(("w", "h"), number(0, above=True)),
-        unique=["Image Index", "Finding Label"],
-        rows=984 if published else None,
-        frame=raw,
-    )
+        raw = raw.set_axis([*rules, *raw.columns[6:]], axis=1)
+    read = CheckedTable(path, rules, unique=keys, rows=984 if published else None, frame=raw)
     for low, length in (("x", "w"), ("y", "h")):
         # Corners and sides are published rounded: an edge may pass 1024 by less than a pixel.
         read.refuse(raw[low] + raw[length] >= 1025, length, "a box inside 1024 x 1024 pixels")
-    out = raw[["Image Index", "Finding Label", "x", "y", "w", "h"]]
-    out = out.set_axis(["image", "finding", "x", "y", "width", "height"], axis=1)
+    out = raw[list(rules)].set_axis(["image", "finding", "x", "y", "width", "height"], axis=1)
     return out.assign(finding=read.converted("Finding Label", normalise))
 
 
