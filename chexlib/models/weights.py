@@ -341,13 +341,9 @@ class Named:
         self.arch = arch or nearest(given, families[mark])
         self.stem, self.head, _ = signature(self.arch)
         # A linear layer within a Sequential, beside dropout or a sigmoid, is the head all the same.
-        heads = [
-            name.removesuffix(".weight")
-            for name, value in given.items()
-            if name.startswith(self.head.split(".")[0] + ".")
-            and name.endswith(".weight")
-            and value.ndim == 2
-        ]
+        end = re.compile(rf"{self.head.split('.')[0]}\.(?:.*\.)?weight")
+        flat = [name for name, value in given.items() if value.ndim == 2 and end.fullmatch(name)]
+        heads = [name.removesuffix(".weight") for name in flat]
         self.wrapped_head = heads == ["classifier.0"] and self.arch in DENSE
         for key, name in names.items():
             layer, _, part = name.rpartition(".")
