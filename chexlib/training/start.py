@@ -141,7 +141,7 @@ def batches_of(
     rank: int = 0,
     world: int = 1,
 ) -> Batches:
-    """Return the batches of a process: images, labels float32 [B, 14], rows of the cache [B].
+    """Return the batches of a process: images, labels float32 [B, F], rows of the cache [B].
 
     Parameters
     ----------
