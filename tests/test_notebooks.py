@@ -87,7 +87,7 @@ def test_cells_are_short(path):
         lines = [line for line in source.splitlines() if line.strip()]
         assert tags or max(map(len, lines), default=0) <= WIDTH, cell.source
         lines = [line for line in lines if not line.startswith(("import ", "from "))]
-        most = 40 if "say[" in source else 26 if tags else 12
+        most = 40 if tags else 12
         assert len(lines) <= most, cell.source
         assert not cell.source.rstrip().endswith(";"), cell.source
 
