@@ -366,7 +366,7 @@ class TestLocalize:
             (films / name).unlink()
         result = run("localize", films, "--checkpoint", checkpoint, *options, "--force")
         assert result.exit_code == 1
-        assert "found none among 1, such as" in result.output
+        assert "Expected a film that can be read, got 1: " in result.output
 
     @pytest.mark.real_data("nih_sample/images")
     def test_the_boxed_films_of_nih(self, checkpoint, tmp_path):

@@ -271,7 +271,7 @@ def test_a_trained_network_is_for_load_checkpoint(tmp_path, make):
 
 
 def test_load_checkpoint_sends_imagenet_here(saved):
-    with pytest.raises(ValueError, match=r"1000 classes.*CheXNet\.from_imagenet\(path\)"):
+    with pytest.raises(ValueError, match=r"1000 classes.*CheXNet\.from_imagenet\(path, arch="):
         load_checkpoint(saved[1])
 
 

@@ -268,7 +268,7 @@ def test_rates_of_nihs_labels_are_not_taken_for_ones_own(tmp_path):
         (
             {"weights": "imagenett", "growth_rate": None},
             {},
-            "weights as imagenet, the folder of a run, a file, or null",
+            "weights as imagenet, phantom, the folder of a run, a file, or null",
         ),
         ({"loss": "focal", "loss_options": {"gama": 1}}, {}, "options of the loss 'focal'"),
         ({"loss_options": {"gamma": 1}}, {}, "options of the loss 'bce'"),

@@ -484,12 +484,12 @@ def test_thresholds_of_a_report(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a readable CSV"),
+        ("", "a CSV of thresholds"),
         ("finding,value\nMass,1\n", "column 'threshold'"),
         ("finding,threshold\nMass,0.1\nmass,0.2\n", "one threshold .* row 3"),
         ("finding,threshold\nMass,-1\n", "from 0 up .* row 2"),
         ("finding,threshold\nMass,low\n", "from 0 up .*'low'"),
-        ("finding,threshold\nUnknown,0.1\n", "findings in the column"),
+        ("finding,threshold\nUnknown,0.1\n", "findings of .* in the column"),
     ],
 )
 def test_thresholds_that_are_none(tmp_path, text, message):
