@@ -65,6 +65,7 @@ MENDED = (
     (re.compile(r'<meta name="viewport" content="[^"]*scale=1" ?/>'), ""),
     (re.compile(r"<link[^>]*sphinx-thebe\.css[^>]*>"), ""),
     (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
+    (re.compile(r'role="list" (?=class="citation-list")| role="doc-biblioentry"'), ""),
     (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),
 )
 FONT = "vendor/fontawesome/webfonts/fa-solid-900.ttf"  # of icons that style sheets place

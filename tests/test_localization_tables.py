@@ -8,7 +8,7 @@ from tables_localization import shift_equivariance
 
 from chexlib.data import load_boxes, load_chestx_det, table
 from chexlib.findings import FINDINGS
-from chexlib.interpret import CONTROLS, METRICS
+from chexlib.interpret import CONTROLS, METRICS, Grid
 from chexlib.models import CheXNet
 
 
@@ -82,7 +82,8 @@ def test_missing_weights_name_the_command(monkeypatch, tmp_path):
 
 def test_a_cell_is_that_of_the_nearest_centre():
     places = np.array([[0.0, 111.0], [15.5, 50.0]])
-    np.testing.assert_array_equal(tables_localization._cell(places, 3, 32), [[0, 2], [0, 1]])
+    found = tables_localization._cell(places, 3, Grid(14.5, 32))
+    np.testing.assert_array_equal(found, [[0, 2], [0, 1]])
 
 
 def test_published_numbers_carry_the_names_of_ours():
