@@ -27,9 +27,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    findings: Annotated[str | None, typer.Option(help="Which, by commas.")] = None,
-    separator: Annotated[str, typer.Option(help="Between names in a column.")] = "|",
-    uncertain: Annotated[str | None, typer.Option(help="What -1 means in --labels.")] = None,
+    findings: shell.Labelled = None,
+    separator: shell.Separator = "|",
+    uncertain: shell.Uncertain = None,
     by: Annotated[list[str] | None, typer.Option(help="Column of groups; repeatable.")] = None,
     readers: Annotated[
         Path | None,
@@ -89,7 +89,7 @@ def evaluate(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(evaluation.STEPS) + 2)
         step = lambda name: bar.update(task, advance=1, description=name)  # noqa: E731
-        names, trained = findings.split(",") if findings else None, None
+        names, trained = shell.names_in(findings), None
         options = {"findings": names, "separator": separator, "uncertain": uncertain}
         if labels:
             known, own = data.read_labels(labels, **options)

@@ -87,7 +87,7 @@ def explain(
     stems, listed = [Path(name).stem for name in films.names], folder / "rejected.csv"
     summaries = [place / f"{stem}.json" for place, stem in zip(places, stems, strict=True)]
     shell.keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
-    model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
+    model = load_checkpoint(checkpoint, findings=shell.names_in(findings))
     asked = list(dict.fromkeys(model.findings[row] for row in rows_of(finding or None, model)))
     how = {"method": method, "size": size, "cut": int(cut) if cut.isdecimal() else cut}
     console, bad, read = shell.terminal(), [], [source, checkpoint]

@@ -44,7 +44,7 @@ def export(
     from chexlib.models import load_checkpoint
 
     shell.keep_what_is_there([out], force=force, inputs=[checkpoint])
-    model = load_checkpoint(checkpoint, findings=findings and findings.split(","))
+    model = load_checkpoint(checkpoint, findings=shell.names_in(findings))
     table, chosen = checkpoint / "thresholds.csv", {}
     for rule in RULES if table.is_file() else ():
         values = read_thresholds(table, rule=rule, findings=model.findings).tolist()

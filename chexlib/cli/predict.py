@@ -112,7 +112,7 @@ def predict(
         read = (source, *weights, *([thresholds] if thresholds else []))
         shell.keep_what_is_there(made, force=force, inputs=read)
     place = device_named(device)
-    model = load_checkpoint(checkpoint, findings=findings and findings.split(",")).to(place)
+    model = load_checkpoint(checkpoint, findings=shell.names_in(findings)).to(place)
     table_of = thresholds or checkpoint / "thresholds.csv"
     chosen = None
     if thresholds or table_of.is_file():

@@ -51,6 +51,14 @@ Size = Annotated[
     int | None,
     typer.Option(help="Pixels a side for the network. Default: as it was trained, or 224."),
 ]
+Labelled = Annotated[str | None, typer.Option(help="Findings of your labels, by commas.")]
+Separator = Annotated[
+    str | None, typer.Option(help="Between names in one column of your labels. Default: |")
+]
+Uncertain = Annotated[
+    str | None,
+    typer.Option(help="What -1 in your labels means: positive, negative or missing."),
+]
 Resamples = Annotated[int, typer.Option(min=100, max=MOST_RESAMPLES, help="Resamples of patients.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace earlier files.")]
 
@@ -72,6 +80,11 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         terminal(stderr=True).print(escape(self.format(record)), soft_wrap=True)
+
+
+def names_in(text: str | None) -> list[str] | None:
+    """Return names that stand in a text by commas; None for none."""
+    return text.split(",") if text else None
 
 
 def terminal(*, stderr: bool = False) -> Terminal:

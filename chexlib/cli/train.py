@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from chexlib.cli.shell import NOTICE, bars, one_line_errors, table, terminal
+from chexlib.cli.shell import (
+    NOTICE,
+    Labelled,
+    Separator,
+    Uncertain,
+    bars,
+    names_in,
+    one_line_errors,
+    table,
+    terminal,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,9 +60,9 @@ def train(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Labels of your own films, a CSV.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of these films.")] = None,
-    findings: Annotated[str | None, typer.Option(help="Of --data, by commas.")] = None,
-    separator: Annotated[str | None, typer.Option(help="Between names in a column.")] = None,
-    uncertain: Annotated[str | None, typer.Option(help="What -1 means in --data.")] = None,
+    findings: Labelled = None,
+    separator: Separator = None,
+    uncertain: Uncertain = None,
     fit: Annotated[str | None, typer.Option(help="squash or pad films to squares.")] = None,
     start: Annotated[
         str | None,
@@ -111,8 +121,7 @@ def train(
         return
     if recipe not in RECIPES:
         raise ValueError(f"Expected a recipe among {', '.join(RECIPES)}, got {recipe!r}.")
-    names = findings and findings.split(",")
-    own = {"findings": names, "separator": separator, "uncertain": uncertain}
+    own = {"findings": names_in(findings), "separator": separator, "uncertain": uncertain}
     own |= {"labels": data and str(data), "images": images and str(images)}
     own = {name: value for name, value in own.items() if value is not None}
     if own and not (data and images):

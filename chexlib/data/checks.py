@@ -213,4 +213,8 @@ def own_table(
 
 def numbers(column: pd.Series) -> pd.Series:
     """Return the numbers in texts, with a decimal point or comma; NaN where there is none."""
-    return pd.to_numeric(column.str.replace(",", "."), errors="coerce").astype(float)
+    codes, texts = pd.factorize(column)  # few texts stand in many rows
+    found = pd.to_numeric(pd.Series(texts, dtype="str").str.replace(",", "."), errors="coerce")
+    return pd.Series(
+        np.append(found.to_numpy(float), np.nan)[codes], column.index, name=column.name
+    )

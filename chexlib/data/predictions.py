@@ -156,7 +156,7 @@ def match_labels(
     ----------
     predictions : DataFrame
         With a column ``image``, and if wanted ``path``, from :func:`read_predictions`. An image
-        whose name has no label is looked for by its path, else by its name, as
+        whose name has no label is looked for by its path, where it has one, as
         :func:`match_films` does.
     labels : DataFrame
         With a column ``image``, such as :func:`chexlib.data.load_labels`; other films may be there.

@@ -14,7 +14,14 @@ from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS
 from chexlib.models.architectures import ARCHITECTURES, DENSE
 from chexlib.models.chexnet import IMAGENET_MEAN, IMAGENET_STD, CheXNet, names_of_findings
-from chexlib.models.weights import CheckpointError, Contents, Named, read_weights, write_safetensors
+from chexlib.models.weights import (
+    CheckpointError,
+    Contents,
+    ImageNetError,
+    Named,
+    read_weights,
+    write_safetensors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +127,7 @@ def load_checkpoint(path: str | Path, *, findings: Sequence[str] | None = None) 
     found = Named(contents.tensors, path, arch=arch if arch in ARCHITECTURES else None)
     shape = _shape(found, told)
     if found.outputs == 1000:
-        raise CheckpointError(
+        raise ImageNetError(
             f"Expected a network trained on radiographs in {path}, got one of ImageNet's 1000 "
             f"classes. To train from it: CheXNet.from_imagenet(path, arch={found.arch!r})."
         )

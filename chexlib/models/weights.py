@@ -57,6 +57,10 @@ class CheckpointError(ValueError):
         super().__init__(message)
 
 
+class ImageNetError(CheckpointError):
+    """A file holds a network of ImageNet's 1000 classes, from which one can train."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a file of weights holds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from chexlib.data.augment import Augment
 from chexlib.data.batches import Batcher, Batches
 from chexlib.findings import FINDINGS
-from chexlib.models import CheckpointError, CheXNet, load_checkpoint
+from chexlib.models import CheXNet, load_checkpoint
+from chexlib.models.weights import ImageNetError
 from chexlib.training.devices import place_of
 from chexlib.training.losses import make_loss
 from chexlib.training.recipes import data_options
@@ -78,11 +80,8 @@ def network_of(recipe: Recipe, findings: Sequence[str]) -> CheXNet:
     """
     shape, other = {"arch": recipe.arch, "growth_rate": recipe.growth_rate}, None
     if recipe.weights not in (None, "imagenet"):
-        try:
+        with suppress(ImageNetError):  # a file of torchvision's is opened below
             other = load_checkpoint(recipe.weights)
-        except CheckpointError as error:
-            if "ImageNet" not in str(error):  # torchvision's file is opened below
-                raise
     if recipe.weights is None:
         model = CheXNet(**shape, findings=findings)
     elif other is None:
