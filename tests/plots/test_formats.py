@@ -114,11 +114,11 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
 
 
-def test_a_film_on_the_site_is_a_jpeg_of_two_pixels_for_one(noise):
+def test_a_film_on_the_site_has_two_pixels_for_one(noise):
     figure, ax = plt.subplots(figsize=(2, 2))
     film(ax, noise)
     (picture,) = bitmaps(figure)
-    assert picture.format == "JPEG"
+    assert picture.format == "WEBP"
     assert 300 < picture.width <= 384  # of two inches at 96 pixels, twice, with a margin
 
 

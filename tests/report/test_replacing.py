@@ -70,7 +70,7 @@ def test_the_command_replaces_its_own_files_alone(csv):
 
 def evaluation(k):
     """Return figures of no film, told apart by a number; drawing is tested elsewhere."""
-    return Evaluation(None, None, {"ranking": pd.DataFrame({"k": [k]})}, {}, (str(k),))
+    return Evaluation(None, None, 0, {"ranking": pd.DataFrame({"k": [k]})}, {}, (str(k),))
 
 
 @pytest.fixture
