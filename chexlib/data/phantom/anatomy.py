@@ -8,7 +8,7 @@ What a sign may push, pull or swell is in :class:`Plan`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import cv2
@@ -17,18 +17,29 @@ import numpy as np
 from chexlib.data.phantom.film import Film
 from chexlib.data.tables import table
 
-__all__ = ["Canvas", "Plan", "generator", "plan_chest", "profile", "smooth_outline"]
+__all__ = ["Canvas", "Plan", "generator", "plan_chest", "profile", "ramp", "smooth_outline"]
 
 WALL, BASE, MIDDLE = 20, 14, 20  # landmarks of a lung, as data/tables_phantom.py lays them
 LANDMARKS = WALL + BASE + MIDDLE
 SHIFT = 4  # fractional bits of OpenCV's drawing: a sixteenth of a pixel
 TILE, STEP = 1024, 0.08  # textures: pixels, and centimetres a pixel
+# From the tube to the detector, and from the patient to the detector, cm. Standing, the chest's
+# front touches the detector; lying, its back lies on a cassette below a mattress.
+SOURCE, GAP = {"PA": 180.0, "AP": 100.0}, {"PA": 2.0, "AP": 5.0}
+WIDEST = 0.62  # depth at which a thorax is widest, 0 at its front, 1 at its back: our choice
+HEART = 0.3  # depth of the heart's widest part: our choice
 
 
 def generator(film: Film, *words: int | str) -> np.random.Generator:
     """Return a random generator that belongs to this patient and these words alone."""
     parts = [int.from_bytes(w.encode(), "little") if isinstance(w, str) else w for w in words]
     return np.random.Generator(np.random.SFC64([film.seed, film.patient, *parts]))
+
+
+def ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Return 0 before ``start``, 1 after ``end``, and a smooth rise between; either way round."""
+    t = np.clip((x - float(start)) * (1 / float(end - start)), 0, 1)
+    return t * t * (3 - 2 * t)
 
 
 @cache
@@ -64,6 +75,25 @@ class Plan:
     mineral: float = 1.0  # of the bones
 
     @property
+    def lying(self) -> bool:
+        """Whether the patient lies on the back: taken to be so on every AP film."""
+        return self.film.view == "AP"
+
+    def magnified(self, depth: float | np.ndarray) -> float | np.ndarray:
+        """Return how large the shadow of a thing is at a depth in [0, 1] from front to back.
+
+        Beams diverge: what is far from the detector is seen larger.
+        """
+        view = self.film.view
+        far = (1 - depth if self.lying else depth) * self.depth + GAP[view]
+        return SOURCE[view] / (SOURCE[view] - far)
+
+    def seen(self, points: np.ndarray, depth: float | np.ndarray) -> np.ndarray:
+        """Return where points [N, 2] at a depth are seen, on the scale of the chest's outline."""
+        scale = self.magnified(depth) / self.magnified(WIDEST)
+        return points * np.reshape(scale, (-1, 1))
+
+    @property
     def width(self) -> float:
         """Inner width of the thorax, cm."""
         return float(self.wall[1][:, 0].max() - self.wall[-1][:, 0].min())
@@ -97,6 +127,24 @@ class Plan:
             outline[:, 0] += side * outward * share
 
 
+def _with_domes(lung: np.ndarray, side: int, arch: float) -> np.ndarray:
+    """Return a lung whose base is a dome ``arch`` cm high, and which reaches behind the heart.
+
+    Masks of real lungs leave out what the heart hides, and their mean is flatter than any dome.
+    """
+    lung = lung.copy()
+    angle = lung[WALL].copy()
+    t = np.linspace(0, 1, BASE + 1)
+    # Steep at the angle, highest a little inwards of the middle, and still high at the heart.
+    rise = np.where(t < 0.6, np.sin(np.pi / 2 * t / 0.6) ** 0.8, 1 - 1.2 * (t - 0.6) ** 2)
+    base = slice(WALL, WALL + BASE + 1)
+    lung[base] = np.c_[angle[0] + t * (side * 1.2 - angle[0]), angle[1] - arch * rise]
+    middle = lung[WALL + BASE :]
+    reach = 2.4 + 8 * ramp(np.linspace(0, 1, len(middle)), 0.5, 0.95)
+    middle[:, 0] = side * np.clip(side * middle[:, 0], 0.4, reach)
+    return lung
+
+
 def plan_chest(film: Film) -> Plan:
     """Draw the chest of a healthy patient as this film shows it."""
     rng, now = generator(film, "anatomy"), generator(film, "film", film.follow_up)
@@ -109,15 +157,18 @@ def plan_chest(film: Film) -> Plan:
     outline = shape * width * [1, 1]
     outline[:, 1] *= breath
     outline[:, 1] -= 0.5 * (outline[:, 1].min() + outline[:, 1].max())
-    lungs = {-1: outline[:LANDMARKS].copy(), 1: outline[LANDMARKS:].copy()}
+    arch = rng.normal(3.0, 0.5) * (1.15 if portable else 1.0)
+    right, left = outline[:LANDMARKS], outline[LANDMARKS:]
+    # The liver lifts the right dome above the left.
+    lungs = {-1: _with_domes(right, -1, arch + 0.5), 1: _with_domes(left, 1, arch)}
     old = float(np.clip((film.age - 40) / 45, 0, 1))
     ratio = rng.normal(0.425, 0.022) + 0.025 * old
-    return Plan(
+    plan = Plan(
         film=film,
         lungs=lungs,
         wall={side: lung.copy() for side, lung in lungs.items()},
         apex=float(outline[:, 1].min()),
-        heart=ratio * (1.1 if portable else 1.0),
+        heart=ratio,
         heart_tilt=rng.normal(0, 1) - 0.5 * portable,
         knob=rng.normal(1.45, 0.12) + 0.55 * old,
         density=float(np.clip(rng.normal(0.27, 0.015) + 0.02 * portable, 0.2, 0.34)),
@@ -127,6 +178,11 @@ def plan_chest(film: Film) -> Plan:
         breast=0.0 if male else float(np.clip(rng.normal(2.2, 1.0), 0.4, 4.5)),
         mineral=1.0 - 0.3 * old * (0.8 if male else 1.2) + rng.normal(0, 0.05),
     )
+    if portable:  # the ratio above is that of a PA film
+        seen = plan.magnified(HEART) / plan.magnified(WIDEST)
+        erect = Plan(replace(film, view="PA"), lungs, {}, 0, 0, depth=plan.depth)
+        plan.heart *= seen * erect.magnified(WIDEST) / erect.magnified(HEART)
+    return plan
 
 
 def smooth_outline(points: np.ndarray, *, per: int = 6) -> np.ndarray:
@@ -169,25 +225,37 @@ class Canvas:
     Parameters
     ----------
     size : int
-        Pixels of the square maps.
-    field : float
-        Width of the film at the patient, cm.
+        Pixels: the maps have about ``size`` squared, as high and wide as the film.
+    field : (float, float)
+        Width and height of the film at the patient, cm.
     centre : (x, y)
         The point of the chest at the middle of the film, cm.
     angle : float
         Rotation of the patient, degrees, clockwise.
     """
 
-    def __init__(self, size: int, *, field: float, centre: tuple[float, float], angle: float):
-        self.size, self.field = size, field
-        self.scale = size / field  # pixels a centimetre
+    def __init__(
+        self,
+        size: int,
+        *,
+        field: tuple[float, float],
+        centre: tuple[float, float],
+        angle: float,
+    ):
+        self.field = np.array(field)
+        self.scale = float(size / np.sqrt(np.prod(field)))  # pixels a centimetre
+        self.shape = tuple(round(self.scale * float(edge)) for edge in (field[1], field[0]))
         turn = np.deg2rad(angle)
         self._turn = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         self._centre = np.asarray(centre)
-        axis = (np.arange(size, dtype=np.float32) + 0.5) / self.scale - field / 2
+        down, across = (
+            ((np.arange(count) + 0.5) / self.scale - edge / 2).astype(np.float32)
+            for count, edge in zip(self.shape, (field[1], field[0]), strict=True)
+        )
         c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-        self.x = c * axis[None, :] + s * axis[:, None] + np.float32(centre[0])
-        self.y = -s * axis[None, :] + c * axis[:, None] + np.float32(centre[1])
+        self.x = c * across[None, :] + s * down[:, None] + np.float32(centre[0])
+        self.y = -s * across[None, :] + c * down[:, None] + np.float32(centre[1])
+        self.rows = self.y[:, self.shape[1] // 2, None]  # a film is turned by few degrees
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Return fixed-point pixel coordinates int32 [N, 2] of points in cm."""
@@ -197,7 +265,7 @@ class Canvas:
 
     def fill(self, *outlines: np.ndarray, soft: float = 0.0) -> np.ndarray:
         """Return outlines filled, float32 in [0, 1], their edge blurred by ``soft`` cm."""
-        mask = np.zeros((self.size, self.size), np.uint8)
+        mask = np.zeros(self.shape, np.uint8)
         for outline in outlines:
             cv2.fillPoly(mask, [self.pixels(outline)], 255, cv2.LINE_AA, SHIFT)
         mask = mask.astype(np.float32) * np.float32(1 / 255)
@@ -211,7 +279,7 @@ class Canvas:
         A line thinner than a pixel is drawn one pixel wide and fainter, as a detector sees it. Of a
         tube, the inner six tenths are fainter by the share ``hollow``.
         """
-        mask = np.zeros((self.size, self.size), np.uint8)
+        mask = np.zeros(self.shape, np.uint8)
         pixels = width * self.scale
         ink = round(max(1.0, 255 * min(1.0, pixels)))
         points, end = self.pixels(np.concatenate(paths)), 0
@@ -238,11 +306,12 @@ class Canvas:
         """Return a texture with structure between two lengths in cm, mean 0, deviation about 1."""
         shrink = 4 if fine * self.scale > 6 else 1  # what is smooth need not be drawn in full
         tile = _texture(fine, coarse)
-        span = min(round(self.field / STEP), TILE)
-        x, y = (int(v) for v in rng.integers(0, TILE - span + 1, 2))
-        small = (-(-self.size // shrink),) * 2
-        field = cv2.resize(tile[y : y + span, x : x + span], small)
-        return field if shrink == 1 else cv2.resize(field, (self.size, self.size))
+        wide, high = (min(round(edge / STEP), TILE) for edge in self.field)
+        x, y = (int(rng.integers(0, TILE - span + 1)) for span in (wide, high))
+        full = self.shape[::-1]
+        small = [-(-edge // shrink) for edge in full]
+        field = cv2.resize(tile[y : y + high, x : x + wide], small)
+        return field if shrink == 1 else cv2.resize(field, full)
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
         """Return the half-chord of an ellipsoid in [0, 1]: 1 at its centre, 0 outside."""

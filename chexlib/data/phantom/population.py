@@ -178,7 +178,7 @@ def population(
     frame = pd.concat([frame, severities, devices], axis=1)
     frame["width"] = frame["height"] = 1024
     fields = [field_of_view(film) for film in films_of(frame, seed=seed)]
-    frame["spacing_x"] = frame["spacing_y"] = np.array(fields) * 10 / 1024
+    frame[["spacing_x", "spacing_y"]] = np.array(fields) * 10 / 1024
     frame.attrs["seed"] = seed
     return frame
 

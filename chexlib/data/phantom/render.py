@@ -5,7 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from chexlib.data.phantom.anatomy import Canvas, generator, plan_chest, smooth_outline
+from chexlib.data.phantom.anatomy import (
+    WIDEST,
+    Canvas,
+    Plan,
+    generator,
+    plan_chest,
+    smooth_outline,
+)
 from chexlib.data.phantom.body import Chest, paint_chest
 from chexlib.data.phantom.film import DEVICES, Film, Rendering
 from chexlib.data.phantom.signs import SIGNS
@@ -15,20 +22,33 @@ __all__ = ["expose", "field_of_view", "place_devices", "render"]
 NIH_SIZE = 1024
 
 
-def _canvas(film: Film, size: int, width: float) -> Canvas:
+# Films of NIH's adults by width and height in cm, and their shares (its label table, rounded).
+FORMATS = {
+    "PA": ((43, 43, 0.45), (39, 39, 0.1), (42.5, 34.5, 0.2), (34.5, 42.5, 0.25)),
+    "AP": ((42, 34.5, 0.97), (34.5, 42, 0.03)),
+}
+
+
+def _canvas(plan: Plan, size: int) -> Canvas:
+    """Lay the film: its format is the view's, and its size at the patient follows from the beam."""
+    film = plan.film
     rng = generator(film, "position", film.follow_up)
-    portable = film.view == "AP"
+    wide, high, shares = zip(*FORMATS[film.view], strict=True)
+    k = rng.choice(len(shares), p=shares)
+    part = float(np.clip(rng.normal(0.93, 0.03), 0.85, 1.0)) / plan.magnified(WIDEST)
+    field = max(wide[k] * part, 1.06 * plan.width), high[k] * part
+    down = rng.normal(1.0, 0.8) + 0.3 * max(0.0, field[1] - 32)
     return Canvas(
         size,
-        field=width * rng.normal(1.17, 0.045) + 1.0,
-        centre=(rng.normal(0, 0.5 + 0.7 * portable), rng.normal(0.8, 0.7)),
-        angle=float(np.clip(rng.normal(0, 1.0 + 1.2 * portable), -5, 5)),
+        field=field,
+        centre=(rng.normal(0, 0.5 + 0.7 * plan.lying), down),
+        angle=float(np.clip(rng.normal(0, 1.0 + 1.2 * plan.lying), -5, 5)),
     )
 
 
-def field_of_view(film: Film) -> float:
-    """Return the width of a film at the patient, in cm."""
-    return _canvas(film, 32, plan_chest(film).width).field
+def field_of_view(film: Film) -> tuple[float, float]:
+    """Return the width and the height of a film at the patient, in cm."""
+    return tuple(_canvas(plan_chest(film), 32).field.tolist())
 
 
 def _boxes(mask: np.ndarray) -> list[tuple[float, float, float, float]]:
@@ -82,20 +102,27 @@ def render(film: Film, *, size: int = 256) -> Rendering:
     }
     for sign in signs.values():
         sign.shape()
-    chest = paint_chest(plan, _canvas(film, inner, plan.width))
+    chest = paint_chest(plan, _canvas(plan, inner))
     found = {name: sign.paint(chest) for name, sign in signs.items()}
     place_devices(chest)
     image = expose(chest)
-    if inner != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    image = _square(image, size)
     masks = {name: _mask(weight, size) for name, weight in found.items()}
     return Rendering(image, masks, {name: _boxes(mask) for name, mask in masks.items()})
 
 
+def _square(image: np.ndarray, size: int) -> np.ndarray:
+    """Squeeze a film into a square, as NIH did, whatever its format was."""
+    if image.shape == (size, size):
+        return image
+    smaller = min(image.shape) >= size
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=how)
+
+
 def _mask(weight: np.ndarray, size: int) -> np.ndarray:
     """Return where a sign is: at least a third of its strength, and never nowhere."""
-    if len(weight) != size:
-        weight = cv2.resize(weight, (size, size), interpolation=cv2.INTER_AREA)
+    weight = _square(weight, size)
     peak = float(weight.max())
     return weight >= 0.33 * peak if peak > 0 else np.zeros(weight.shape, bool)
 
@@ -123,8 +150,8 @@ def _marker(chest: Chest, rng: np.random.Generator) -> None:
     side = 1 if rng.random() < 0.8 else -1
     canvas = chest.canvas
     height = rng.uniform(1.5, 2.1)
-    down = -0.44 * canvas.field + rng.uniform(0, 2)
-    corner = np.array([side * (0.40 * canvas.field) - 0.4, down])
+    wide, high = canvas.field
+    corner = np.array([side * (0.43 * wide) - 0.4, -0.45 * high + rng.uniform(0, 3)])
     corner = corner + [canvas.x.mean(), canvas.y.mean()]
     strokes = [corner + height * np.array(stroke) * [0.8, 1] for stroke in LETTERS[side]]
     chest.cassette += canvas.stroke(strokes, width=0.36)
@@ -212,43 +239,49 @@ def place_devices(chest: Chest) -> None:
 # Effective linear attenuation at about 120 kVp filtered by a chest, 1/cm (Hubbell and Seltzer
 # 1995, tables of mass attenuation near 60 keV, times density).
 MU_TISSUE, MU_BONE, MU_METAL = 0.20, 0.52, 5.0
-PHOTONS = 9.0e4  # reaching a square centimetre's worth of detector at full exposure
+PHOTONS = 3.0e5  # reaching a square centimetre's worth of detector at full exposure
 
 
 def expose(chest: Chest) -> np.ndarray:
-    """Return the film of a chest, uint8 [S, S], dense bright.
+    """Return the film of a chest, uint8 [H, W], dense bright.
 
-    Beer-Lambert along parallel beams, ``I = I0 exp(-sum(mu_k t_k))``; scatter as a wide blur of
-    the primary; photon noise as a normal deviate of the same variance; a logarithmic detector; a
-    window chosen by quantiles, as the export of a processing station does.
+    Beer-Lambert, ``I = I0 exp(-sum(mu_k t_k))``; scatter as a wide blur of the primary; photon
+    noise as a normal deviate of the same variance; a logarithmic detector. Then a station's work:
+    what is wide is flattened, what is small is raised, and a curve with a toe and a shoulder, as
+    film had one, maps quantiles to greys.
     """
     film, canvas = chest.plan.film, chest.canvas
     rng = generator(film, "exposure", film.follow_up)
-    portable = film.view == "AP"
-    tissue = chest.trunk - chest.air * (1 - chest.density) + chest.solid
-    tissue += chest.vessels * chest.gain
+    portable = chest.plan.lying
+    tissue = chest.trunk + chest.solid + chest.vessels * chest.gain
+    for air, density in zip(chest.air, chest.density, strict=True):
+        tissue -= air * (1 - density)
     np.maximum(tissue, 0, out=tissue)
     through = np.exp(-(MU_TISSUE * tissue + MU_BONE * chest.bone + MU_METAL * chest.metal))
-    ratio = rng.uniform(0.7, 1.1) if portable else rng.uniform(0.32, 0.52)  # scatter to primary
-    signal = through + float(ratio) * canvas.blur(through, 5.0)
+    ratio = rng.uniform(0.5, 0.9) if portable else rng.uniform(0.25, 0.45)  # scatter to primary
+    # What the open beam beside the body brings does not scatter.
+    signal = through + float(ratio) * canvas.blur(np.minimum(through, 0.15), 5.0)
     signal *= np.exp(-4.0 * chest.cassette)
     dose = (0.45 if portable else 1.0) * rng.uniform(0.7, 1.3)
     counts = PHOTONS * dose / canvas.scale**2 * 25
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
     signal += np.sqrt(signal * np.float32(1 / counts)) * noise
     optical = -np.log(np.maximum(signal, np.float32(1e-4)))
-    # Stations sharpen a little: what differs from its surroundings is raised.
-    optical += np.float32(0.35) * (optical - canvas.blur(optical, 1.2))
-    edge, step = canvas.size // 8, max(1, canvas.size // 40)
-    middle = np.sort(optical[edge:-edge:step, edge:-edge:step], axis=None)
-    low, high = float(middle[len(middle) // 50]), float(middle[-len(middle) // 60])
-    spread = high - low
-    low, high = low - rng.uniform(0.18, 0.42) * spread, high + rng.uniform(0.0, 0.1) * spread
-    grey = np.clip((optical - low) * np.float32(1 / (high - low)), 0, 1)
-    gamma, white = rng.uniform(0.85, 1.2), rng.uniform(225, 252)
-    table = np.round(white * np.linspace(0, 1, 1024) ** gamma).astype(np.uint8)
-    image = table[(grey * 1023).astype(np.int16)]
-    return _collimate(image, rng, canvas.scale)
+    wide = canvas.blur(optical, 4.0)
+    flatten, sharpen = rng.uniform(0.1, 0.35), rng.uniform(0.2, 0.5)
+    optical += np.float32(sharpen) * (optical - canvas.blur(optical, 1.2))
+    optical -= np.float32(flatten) * wide
+    rows, columns = (slice(edge // 8, -edge // 8, max(1, edge // 40)) for edge in canvas.shape)
+    middle = np.sort(optical[rows, columns], axis=None)
+    lungs, belly = (float(middle[int(q * len(middle))]) for q in (0.12, 0.85))
+    # The curve's middle lies between lungs and belly; its slope is the film's contrast.
+    centre = lungs + rng.uniform(0.15, 0.55) * (belly - lungs)
+    slope = rng.uniform(2.0, 4.0) / (belly - lungs)
+    black, white = rng.uniform(0, 12), rng.uniform(205, 250)
+    curve = 1 / (1 + np.exp(-np.linspace(-6, 6, 1024)))
+    table = np.round(black + (white - black) * curve).astype(np.uint8)
+    place = np.clip((optical - np.float32(centre)) * np.float32(slope * 1023 / 12) + 511.5, 0, 1023)
+    return _collimate(table[place.astype(np.int16)], rng, canvas.scale)
 
 
 def _collimate(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
@@ -257,6 +290,6 @@ def _collimate(image: np.ndarray, rng: np.random.Generator, scale: float) -> np.
         return image
     widths = np.round(np.clip(rng.normal(0, 0.8, 4), 0, 2.5) * scale).astype(int)
     top, bottom, left, right = widths
-    size = len(image)
-    inside = image[top : size - bottom, left : size - right]
+    high, wide = image.shape
+    inside = image[top : high - bottom, left : wide - right]
     return cv2.copyMakeBorder(inside, *map(int, widths), cv2.BORDER_CONSTANT, value=0)
