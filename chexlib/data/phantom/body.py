@@ -178,14 +178,14 @@ def _paint_vessels(rng: np.random.Generator, plan: Plan, canvas: Canvas) -> np.n
     total = np.zeros(canvas.shape, np.float32)
     trees = zip(*(_vessel_paths(rng, plan, side) for side in SIDES), strict=True)
     for (size, right), (_, left) in trees:
-        total += 2.0 * size * canvas.stroke([*right, *left], width=size)
+        total += 1.8 * size * canvas.stroke([*right, *left], width=size)
     for side in SIDES:  # the arteries at the root: to the upper lobe, and down to the lower one
         x, y = plan.hilum(side)
         root = np.array([[x - side * 1.6, y - 0.2], [x, y], [x + side * 0.5, y + 1.4]])
         root = np.vstack([root, [[x + side * 0.3, y + 3.4]]])
         up = np.array([[x - side * 0.6, y], [x + side * 0.2, y - 1.2], [x + side * 1.0, y - 2.4]])
-        total += 1.3 * canvas.blur(canvas.stroke([root], width=1.3 * plan.vessels), 0.15)
-        total += 0.9 * canvas.blur(canvas.stroke([up], width=0.9 * plan.vessels), 0.15)
+        total += 1.2 * canvas.blur(canvas.stroke([root], width=1.2 * plan.vessels), 0.3)
+        total += 0.8 * canvas.blur(canvas.stroke([up], width=0.8 * plan.vessels), 0.25)
     return total
 
 
@@ -232,15 +232,15 @@ def _spine(plan: Plan, canvas: Canvas) -> np.ndarray:
     lean = 0.15 * np.sin(canvas.rows / 9)
     phase = np.sin((canvas.rows - first) * float(np.pi / pitch)) ** 2  # 0 at mid-body, 1 at a disc
     column = np.abs(canvas.x - lean) * (1 / (1.55 + 0.3 * phase**4))
-    bone = 0.62 * np.sqrt(np.maximum(1 - column**4, 0)) * (1 - 0.62 * phase**6)
+    bone = 0.5 * np.sqrt(np.maximum(1 - column**4, 0)) * (1 - 0.5 * phase**6)
     plates = np.concatenate([heights + 0.38 * pitch, heights - 0.38 * pitch])
     plates = np.stack([np.c_[np.full(len(plates), x), plates] for x in (-1.5, 1.5)], axis=1)
-    bone += 0.16 * canvas.stroke(plates, width=0.16)
+    bone += 0.1 * canvas.stroke(plates, width=0.16)
     pedicles = [*_ticks(heights, -1.1, -0.5, 0.0), *_ticks(heights, 1.1, -0.5, 0.0)]
     bone += 0.26 * canvas.stroke(pedicles, width=0.6, hollow=0.5)
     bone += 0.22 * canvas.stroke(_ticks(heights, 0, 0.4, 1.3), width=0.5)
     across = [np.array([[x, y], [1.9 * x, y - 0.3]]) for y in heights for x in (-1.5, 1.5)]
-    return bone + 0.14 * canvas.stroke(across, width=0.8)
+    return bone + 0.1 * canvas.stroke(across, width=0.8)
 
 
 def _bones(plan: Plan, canvas: Canvas) -> np.ndarray:

@@ -43,7 +43,7 @@ LOBES = {
 def blob(canvas: Canvas, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
     """Return a ragged patch in [0, 1] without an edge, about ``radius`` cm wide to each side."""
     patch = canvas.bump(tuple(centre), (0.75 * radius, 0.75 * radius * rng.uniform(0.7, 1.3)))
-    return ramp(patch * (1 + 0.3 * canvas.texture(rng, 1.4, 6.0)), 0.1, 1.05)
+    return ramp(patch * (1 + 0.16 * canvas.texture(rng, 1.8, 7.0)), 0.05, 1.1)
 
 
 def _bronchogram(chest: Chest, sign: Sign, weight: np.ndarray, count: int) -> None:
@@ -113,7 +113,7 @@ class _Opacity(Sign):
         for side, centre, size, layers in self.patches[: 3 + round(5 * s)]:
             radius = size * (1.4 + 1.2 * s)
             patch = blob(canvas, self.rng, centre, radius) * chest.lungs[side]
-            chest.fill_air(patch, 0.34 + 0.4 * s, layers if s < 0.6 else BOTH)
+            chest.fill_air(patch, 0.3 + 0.42 * s, layers if s < 0.6 else BOTH)
             shown = np.maximum(shown, patch)
         if s > 0.5:
             _bronchogram(chest, self, shown * 0.7, 2)
@@ -194,7 +194,7 @@ class Atelectasis(Sign):
         for _ in range(3):
             start = self.place((0.15, 0.45), (0.7, 0.96))
             long, slope = self.rng.uniform(3.0, 6.5), self.rng.normal(0.12, 0.2)
-            self.bands.append((start, long, slope, self.rng.uniform(0.25, 0.6)))
+            self.bands.append((start, long, slope, self.rng.uniform(0.15, 0.4)))
 
     def shape(self) -> None:
         """Raise the diaphragm and pull the mediastinum over."""
@@ -210,9 +210,9 @@ class Atelectasis(Sign):
         for start, long, slope, width in self.bands[: 1 + round(2 * s)]:
             x = start[0] + side * np.array([0, 0.5, 1]) * long
             y = start[1] - raised * 0.8 + np.array([0, slope * 0.5 + 0.05, slope]) * long
-            band = canvas.stroke([np.c_[x, y]], width=width + 0.3 * s)
+            band = canvas.stroke([np.c_[x, y]], width=width + 0.2 * s)
             shown = np.maximum(shown, canvas.blur(band, 0.14) * chest.lungs[side])
-        chest.fill_air(shown, 0.20 + 0.25 * s)
+        chest.fill_air(shown, 0.20 + 0.22 * s)
         if s > 0.45:
             hilum = plan.hilum(side)
             if self.upper:
@@ -257,5 +257,5 @@ class Fibrosis(Sign):
             patch = np.clip(where, 0, 1) * chest.lungs[side] * self.weights[side]
             shown = np.maximum(shown, patch * (1 - 0.8 * chest.heart))
         chest.fill_air(shown, 0.05 + 0.15 * s)
-        chest.fill_air(shown * (0.6 * net + 0.6 * coarse * (0.3 + s)), 0.25 + 0.4 * s)
+        chest.fill_air(shown * (0.6 * net + 0.6 * coarse * (0.3 + s)), 0.14 + 0.26 * s)
         return shown

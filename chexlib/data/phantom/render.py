@@ -37,11 +37,11 @@ def _canvas(plan: Plan, size: int) -> Canvas:
     k = rng.choice(len(shares), p=shares)
     part = float(np.clip(rng.normal(0.93, 0.03), 0.85, 1.0)) / plan.magnified(WIDEST)
     field = max(wide[k] * part, 1.06 * plan.width), high[k] * part
-    down = rng.normal(1.0, 0.8) + 0.3 * max(0.0, field[1] - 32)
+    down = rng.normal(1.0, 1.1) + 0.3 * max(0.0, field[1] - 32)
     return Canvas(
         size,
         field=field,
-        centre=(rng.normal(0, 0.5 + 0.7 * plan.lying), down),
+        centre=(rng.normal(0, 0.7 + 0.8 * plan.lying), down),
         angle=float(np.clip(rng.normal(0, 1.0 + 1.2 * plan.lying), -5, 5)),
     )
 

@@ -70,7 +70,7 @@ class Effusion(Sign):
         """Spread fluid behind the lung, thicker to the base; vessels in front of it stay seen."""
         _, v = chest.within(side)
         veil = chest.lungs[side] * (0.45 + 0.55 * ramp(v, 0.1, 0.95))
-        chest.fill_air(veil, 0.16 + 0.82 * s, BACK)
+        chest.fill_air(veil, 0.25 + 0.74 * s, BACK)
         # When there is much of it, it goes round the lung: apex and angle.
         rim = chest.lungs[side] * ramp(v, 0.88 - 0.1 * s, 1.05)
         chest.fill_air(rim, 0.5 * s)
@@ -112,10 +112,11 @@ class Pneumothorax(Sign):
         chest.fill_air(chest.lungs[side], 0.15 * s, BACK)
         # In front of the dome the gas reaches below its top: a second, lower edge.
         base = plan.lungs[side][WALL : WALL + BASE]
-        sulcus = np.vstack([base, base[::-1] + [0, 1.0 + 2.0 * s]])
-        below = canvas.fill(sulcus, soft=0.12) * (1 - chest.lungs[side])
+        depth = np.linspace(1, 0, BASE)[:, None] ** 0.7 * [0, 1.0 + 2.5 * s]
+        sulcus = np.vstack([base, (base + depth)[::-1]])
+        below = canvas.fill(sulcus, soft=0.25) * (1 - chest.lungs[side])
         chest.solid -= float(1.2 + 2.2 * s) * below
-        rim = profile(chest.lungs[side], 1.2 * canvas.scale) < 0.9
+        rim = ramp(profile(chest.lungs[side], 2.0 * canvas.scale), 1.0, 0.5)
         edge = rim * ramp(v, reach, reach + 0.2) * chest.lungs[side]
         chest.empty(edge * np.float32(0.9 * s), BACK)
         return np.maximum(gas, 0.8 * below)
@@ -263,7 +264,7 @@ class _Round(Sign):
         """Let the body take the place of lung, so that it adds nothing to a heart before it."""
         path = self.ball(chest)
         chest.displace(path, self.layers)
-        chest.gain = chest.gain * (1 - np.minimum(0.25 * path, 0.6))
+        chest.gain = chest.gain * (1 - np.minimum(path / 15, 1))  # of some 15 cm of lung
         return (path > 0.3 * path.max()) * np.sqrt(path)
 
 
@@ -284,7 +285,7 @@ class Nodule(_Round):
 class Mass(_Round):
     """An opacity of more than 3 cm, here 3.3 to 7.5: a lobulated volume with a soft edge."""
 
-    smallest, largest, lobes, soft = 3.3, 7.5, 0.22, 0.18
+    smallest, largest, lobes, soft = 3.3, 7.5, 0.14, 0.15
 
     def paint(self, chest: Chest) -> np.ndarray:
         """Add the body and, when it is gross, spikes that draw on its surroundings."""
@@ -331,8 +332,8 @@ class Hernia(Sign):
             )
         else:
             gas = inner * (canvas.y < centre[1] + self.level * radius)
-            chest.solid -= np.minimum(1.9 * radius * canvas.blur(gas, 0.06), 7.0)
-            chest.solid += 0.45 * radius * sac
+            chest.solid -= np.minimum(1.3 * radius * canvas.blur(gas, 0.1), 4.5)
+            chest.solid += 0.3 * radius * sac
         chest.solid += 0.4 * wall
         return (sac > 0).astype(np.float32)
 
