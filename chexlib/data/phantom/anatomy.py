@@ -153,7 +153,7 @@ def plan_chest(film: Film) -> Plan:
     shape = mean + np.tensordot(np.clip(rng.normal(0, 0.75, len(modes)), -1.6, 1.6), modes, axes=1)
     width = rng.normal(28.5, 1.3) if male else rng.normal(25.6, 1.2)
     # A breath held less deeply, as in bed, leaves the lungs shorter.
-    breath = (0.95 if portable else 1.1) * now.normal(1, 0.035)
+    breath = (1.0 if portable else 1.16) * now.normal(1, 0.035)
     outline = shape * width * [1, 1]
     outline[:, 1] *= breath
     outline[:, 1] -= 0.5 * (outline[:, 1].min() + outline[:, 1].max())

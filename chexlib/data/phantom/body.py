@@ -72,6 +72,13 @@ class Chest:
             self.air[layer] = np.maximum(left, 0)
             path = np.maximum(-left, 0)
 
+    def tissue(self) -> np.ndarray:
+        """Return the path through soft tissue and fluid, cm."""
+        path = self.trunk + self.solid + self.vessels * self.gain
+        for air, density in zip(self.air, self.density, strict=True):
+            path -= air * (1 - density)
+        return np.maximum(path, 0)
+
     def within(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a lung's coordinates: u from the midline 0 to the wall 1, v from apex 0 to 1."""
         outline = self.plan.wall[side]
@@ -84,11 +91,11 @@ class Chest:
 def _trunk(plan: Plan, canvas: Canvas) -> np.ndarray:
     """Return the path through the trunk: neck, shoulders, chest, abdomen; and the arms."""
     wide, top = plan.width / 2, plan.apex
-    skin = 1.6 + 1.3 * plan.fat
+    skin = 2.2 + 1.4 * plan.fat
     heights = np.array([-30, top - 5.5, top - 3.5, top - 1.5, top + 3, top + 9, 8, 14, 30])
     outer = wide + skin
-    widths = [6.0, 6.4, 8.5, 15.5, wide + 6.5, outer + 2, outer, outer, outer + 1]
-    depths = np.array([12.0, 12.5, 14.5, 16.5, 18.5, 20, 20.5, 21.5, 22]) * (plan.depth / 21)
+    widths = [6.0, 6.4, 8.5, 15.5, wide + 7.5, outer + 2.5, outer, outer, outer + 1]
+    depths = np.array([12.0, 12.5, 14.5, 16.5, 18.5, 20, 21.5, 24, 25]) * (plan.depth / 21)
     depths *= 0.93 + 0.07 * plan.fat
     half, depth = (np.interp(canvas.rows, heights, edge) for edge in (widths, depths))
     r = canvas.x * (1 / half).astype(np.float32)
@@ -113,7 +120,7 @@ def _heart_outline(plan: Plan) -> np.ndarray:
     s, width = plan.heart_shift, plan.width
     base = min(plan.dome(-1), plan.dome(1) - 0.3) + 1.6
     high = plan.hilum(1)[1]
-    right = -(0.37 * plan.heart * width)
+    right = -(0.345 * plan.heart * width)
     left = plan.heart * width + right
     tall = base - high
     tilt = 0.4 * plan.heart_tilt

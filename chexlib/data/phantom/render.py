@@ -35,8 +35,10 @@ def _canvas(plan: Plan, size: int) -> Canvas:
     rng = generator(film, "position", film.follow_up)
     wide, high, shares = zip(*FORMATS[film.view], strict=True)
     k = rng.choice(len(shares), p=shares)
-    part = float(np.clip(rng.normal(0.93, 0.03), 0.85, 1.0)) / plan.magnified(WIDEST)
-    field = max(wide[k] * part, 1.06 * plan.width), high[k] * part
+    part = float(np.clip(rng.normal(0.9, 0.035), 0.82, 1.0)) / plan.magnified(WIDEST)
+    # A film is turned, and the patient placed, so that both lungs are on it.
+    tall = max(np.ptp(lung[:, 1]) for lung in plan.wall.values())
+    field = max(wide[k] * part, 1.06 * plan.width), max(high[k] * part, 1.1 * tall)
     down = rng.normal(1.0, 1.1) + 0.3 * max(0.0, field[1] - 32)
     return Canvas(
         size,
@@ -149,12 +151,12 @@ def _hollow(chest: Chest, path: np.ndarray, width: float, metal: float) -> None:
 def _marker(chest: Chest, rng: np.random.Generator) -> None:
     side = 1 if rng.random() < 0.8 else -1
     canvas = chest.canvas
-    height = rng.uniform(1.5, 2.1)
+    height = rng.uniform(0.9, 1.5)
     wide, high = canvas.field
     corner = np.array([side * (0.43 * wide) - 0.4, -0.45 * high + rng.uniform(0, 3)])
     corner = corner + [canvas.x.mean(), canvas.y.mean()]
     strokes = [corner + height * np.array(stroke) * [0.8, 1] for stroke in LETTERS[side]]
-    chest.cassette += canvas.stroke(strokes, width=0.36)
+    chest.cassette += canvas.stroke(strokes, width=0.24)
 
 
 def _tube(chest: Chest, rng: np.random.Generator) -> None:
@@ -253,11 +255,7 @@ def expose(chest: Chest) -> np.ndarray:
     film, canvas = chest.plan.film, chest.canvas
     rng = generator(film, "exposure", film.follow_up)
     portable = chest.plan.lying
-    tissue = chest.trunk + chest.solid + chest.vessels * chest.gain
-    for air, density in zip(chest.air, chest.density, strict=True):
-        tissue -= air * (1 - density)
-    np.maximum(tissue, 0, out=tissue)
-    through = np.exp(-(MU_TISSUE * tissue + MU_BONE * chest.bone + MU_METAL * chest.metal))
+    through = np.exp(-(MU_TISSUE * chest.tissue() + MU_BONE * chest.bone + MU_METAL * chest.metal))
     ratio = rng.uniform(0.5, 0.9) if portable else rng.uniform(0.25, 0.45)  # scatter to primary
     # What the open beam beside the body brings does not scatter.
     signal = through + float(ratio) * canvas.blur(np.minimum(through, 0.15), 5.0)
@@ -268,16 +266,16 @@ def expose(chest: Chest) -> np.ndarray:
     signal += np.sqrt(signal * np.float32(1 / counts)) * noise
     optical = -np.log(np.maximum(signal, np.float32(1e-4)))
     wide = canvas.blur(optical, 4.0)
-    flatten, sharpen = rng.uniform(0.1, 0.35), rng.uniform(0.2, 0.5)
+    flatten, sharpen = rng.uniform(0.1, 0.35), rng.uniform(0.3, 0.6)
     optical += np.float32(sharpen) * (optical - canvas.blur(optical, 1.2))
     optical -= np.float32(flatten) * wide
     rows, columns = (slice(edge // 8, -edge // 8, max(1, edge // 40)) for edge in canvas.shape)
     middle = np.sort(optical[rows, columns], axis=None)
     lungs, belly = (float(middle[int(q * len(middle))]) for q in (0.12, 0.85))
     # The curve's middle lies between lungs and belly; its slope is the film's contrast.
-    centre = lungs + rng.uniform(0.15, 0.55) * (belly - lungs)
-    slope = rng.uniform(2.0, 4.0) / (belly - lungs)
-    black, white = rng.uniform(0, 12), rng.uniform(205, 250)
+    centre = lungs + rng.uniform(0.2, 0.55) * (belly - lungs)
+    slope = rng.uniform(2.3, 4.3) / (belly - lungs)
+    black, white = rng.uniform(0, 8), rng.uniform(210, 252)
     curve = 1 / (1 + np.exp(-np.linspace(-6, 6, 1024)))
     table = np.round(black + (white - black) * curve).astype(np.uint8)
     place = np.clip((optical - np.float32(centre)) * np.float32(slope * 1023 / 12) + 511.5, 0, 1023)
