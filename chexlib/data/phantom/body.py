@@ -46,6 +46,7 @@ class Chest:
     metal: np.ndarray
     cassette: np.ndarray  # lead on the detector itself, which stops scatter too
     heart: np.ndarray  # where heart and mediastinum are, [0, 1]
+    taken: list[np.ndarray | float] = field(default_factory=lambda: [0.0, 0.0])  # by bodies, cm
     gain: np.ndarray | float = 1.0  # how plainly vessels are seen
     notes: dict = field(default_factory=dict)
 
@@ -66,9 +67,14 @@ class Chest:
         self.gain = self.gain * (1 - weight * np.float32(len(layers) / 2))
 
     def displace(self, path: np.ndarray, layers: tuple[int, ...] = BOTH) -> None:
-        """Take ``path`` cm of lung away, from the first of the layers first."""
+        """Put a body of ``path`` cm into the first of the layers, what is too thick into the next.
+
+        Bodies of one layer lie at one depth: where they meet, the thicker one is all there is, so
+        neither shows its border there.
+        """
         for layer in layers:
-            left = self.air[layer] - path
+            left = self.air[layer] - np.maximum(path - self.taken[layer], 0)
+            self.taken[layer] = np.maximum(self.taken[layer], path)
             self.air[layer] = np.maximum(left, 0)
             path = np.maximum(-left, 0)
 

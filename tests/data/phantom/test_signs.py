@@ -118,7 +118,8 @@ def test_a_nodule_is_at_most_three_centimetres_and_a_mass_is_more():
 def test_effusion_lies_low_and_outside_and_hides_the_angle():
     for p in PATIENTS:
         healthy, sick, mask = pair("Effusion", p, 0.6)
-        assert share_of_height(mask) > 0.5
+        lungs = shown(p, "PA", SIZE, "Emphysema", 0.01).masks["Emphysema"]
+        assert share_of_height(mask) > share_of_height(lungs) + 0.03
         side = -1 if ndimage.center_of_mass(mask)[1] < SIZE / 2 else 1
         film = Film(patient=p, severity={"Effusion": 0.6})
         columns = np.flatnonzero(mask.any(axis=0))
