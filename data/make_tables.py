@@ -19,7 +19,7 @@ from builders import BUILDERS, write_table
 FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.
 CHAPTERS = (
-    *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images"),
+    *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images", "gap"),
     *("training", "noise", "evaluation", "operating_points", "all_findings", "calibration"),
     *(
         "clean_labels",

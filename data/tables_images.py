@@ -15,6 +15,8 @@ from visibility import contrast, detectability, radial_spectrum
 
 from chexlib.data import read_radiograph
 from chexlib.data.phantom import Film, films_of, population, render
+from chexlib.data.phantom.anatomy import generator, plan_chest
+from chexlib.data.phantom.signs import SIGNS
 from chexlib.findings import FINDINGS
 
 SIZES = (1024, 512, 256, 224, 112, 64, 32)
@@ -26,24 +28,36 @@ def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
 
 
+def _calcified(patient: int) -> bool:
+    """Return whether a patient's nodule holds calcium."""
+    film = Film(patient=patient, severity={"Nodule": 0.5})
+    return SIGNS["Nodule"](plan_chest(film), 0.5, generator(film, "Nodule")).calcified
+
+
 @builds("phantom_resolution")
 def resolution() -> Built:
     """Render findings at 1024 px; shrink; ask how plain they are."""
-    patients = range(40)
-    healthy = {p: render(Film(patient=p), size=1024).image for p in patients}
+    patients = [p for p in range(80) if not _calcified(p)][:40]
+    stony = [p for p in range(200) if _calcified(p)][:40]
+    everybody = {*patients, *stony}
+    whole = {p: render(Film(patient=p), size=1024).image for p in everybody}
     kinds = {f"nodule of {cm:g} cm": ("Nodule", (cm - 0.8) / 2) for cm in (1.0, 1.8, 2.8)}
+    kinds["calcified nodule of 1 cm"] = kinds["nodule of 1 cm"]
     kinds["mild edema"] = ("Edema", 0.25)
     kinds["small pneumothorax"] = ("Pneumothorax", 0.3)
     rows = []
     for kind, (finding, severity) in kinds.items():
+        healthy = {p: whole[p] for p in (stony if kind.startswith("calcified") else patients)}
         shown = {
-            p: render(Film(patient=p, severity={finding: severity}), size=1024) for p in patients
+            p: render(Film(patient=p, severity={finding: severity}), size=1024) for p in healthy
         }
         for size in SIZES:
             plain, seen = [], []
-            backgrounds = np.stack([_shrunk(image, size) for image in healthy.values()])
-            for p in patients:
-                present, absent = _shrunk(shown[p].image, size), _shrunk(healthy[p], size)
+            backgrounds = np.stack(
+                [_shrunk(image, size) for image in healthy.values()], dtype=float
+            )
+            for p, image in healthy.items():
+                present, absent = _shrunk(shown[p].image, size), _shrunk(image, size)
                 mask = _shrunk(shown[p].masks[finding], size) >= 0.5
                 if not mask.any():
                     continue

@@ -336,13 +336,14 @@ def noisy_labels(
         one probability per finding, such that as many labels are wrong as with *measured*. *cue*:
         sensitivity of ``rates``, and as many false positives, all of them on films with the cue.
         *faint*: the rates of ``rates``, and the likelier a miss, the lower the severity of usual
-        severities (``severity_<finding>`` of ``films``).
+        severities (``severity_<finding>`` of ``films``); with a ``cue``, its false positives are
+        those of *cue*: a labeller who misses what is faint and names what a device suggests.
     rates : DataFrame, optional
         Columns ``finding``, ``sensitivity``, ``specificity``; :func:`noise_rates` by default.
     scale : float
         Multiplies the error rates, from 0 up; no label is made wrong with more than 95%.
     cue : str, optional
-        A bool column of ``films``, such as ``device_tube``, or ``"AP"``; for *cue*.
+        A bool column of ``films``, such as ``device_tube``, or ``"AP"``; for *cue* and *faint*.
     seed : int
 
     Returns
@@ -363,6 +364,12 @@ def noisy_labels(
     truth = films[list(FINDINGS)].to_numpy(dtype=bool)
     missed = np.minimum(scale * (1 - rates["sensitivity"].to_numpy()), 0.95)
     invented = np.minimum(scale * (1 - rates["specificity"].to_numpy()), 0.95)
+    if kind == "cue" or (kind == "faint" and cue is not None):
+        there = _cue(films, cue)[:, None]
+        # As many as without the cue, on fewer films.
+        among = np.maximum((~truth & there).sum(axis=0), 1)
+        share = np.minimum(invented * (~truth).sum(axis=0) / among, 0.95)
+        invented = np.where(there, share, 0.0)
     wrong = np.where(truth, missed, invented)
     if kind == "symmetric":
         wrong = np.broadcast_to(wrong.mean(axis=0), truth.shape)
@@ -372,12 +379,6 @@ def noisy_labels(
         plain = np.clip((severity - SEVERITY[0]) / (SEVERITY[1] - SEVERITY[0]), 0, 1)
         often = 1 - 2 * (1 - missed) * plain
         wrong = np.where(truth, np.where(missed > 0.5, often, 2 * missed * (1 - plain)), invented)
-    elif kind == "cue":
-        there = _cue(films, cue)[:, None]
-        # As many as without the cue, on fewer films.
-        among = np.maximum((~truth & there).sum(axis=0), 1)
-        share = np.minimum(invented * (~truth).sum(axis=0) / among, 0.95)
-        wrong = np.where(truth, missed, np.where(there, share, 0.0))
     film = films["patient"].to_numpy(np.int64) * 1000 + films["follow_up"].to_numpy(np.int64)
     chance = uniforms(seed, 0, film, np.arange(len(FINDINGS)))
     return pd.DataFrame(truth ^ (chance < wrong), columns=list(FINDINGS), index=films.index)

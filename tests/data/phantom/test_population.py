@@ -223,6 +223,17 @@ class TestNoise:
         assert abs(gap[1]) < 0.05
 
 
+    def test_one_labeller_has_both_habits(self, rich):
+        truth = rich[NAMES].to_numpy()
+        tube = rich["device_tube"].to_numpy()
+        both = noisy_labels(rich, kind="faint", cue="device_tube").to_numpy()
+        faint = noisy_labels(rich, kind="faint").to_numpy()
+        habit = noisy_labels(rich, kind="cue", cue="device_tube").to_numpy()
+        np.testing.assert_array_equal(truth & both, truth & faint)
+        np.testing.assert_array_equal(~truth & both, ~truth & habit)
+        assert not (~truth & both)[~tube].any()
+
+
 class TestOpening:
     @pytest.fixture(autouse=True)
     def _home(self, tmp_path, monkeypatch):
