@@ -125,6 +125,7 @@ def _heart_outline(plan: Plan) -> np.ndarray:
     """
     s, width = plan.heart_shift, plan.width
     base = min(plan.dome(-1), plan.dome(1) - 0.3) + 1.6
+    rest = min(base + 2.0, plan.dome(1) + 1.4)  # the left dome, on which the heart lies
     high = plan.hilum(1)[1]
     right = -(0.345 * plan.heart * width)
     left = plan.heart * width + right
@@ -142,9 +143,9 @@ def _heart_outline(plan: Plan) -> np.ndarray:
                 [right + s, high + 0.58 * tall],
                 [right * 0.88 + s, high + 0.82 * tall],
                 [right * 0.5 + s, base + 1.5],
-                [0.55 * left + s, base + 2.2],
-                [0.90 * left + s, base + 0.9 + tilt],
-                [left + s, base - 0.16 * tall + tilt],
+                [0.55 * left + s, max(base, rest) + 2.2],
+                [0.90 * left + s, rest + 0.7 + tilt],
+                [left + s, rest - 0.16 * tall + tilt],
                 [0.93 * left + s, high + 0.55 * tall + 0.6 * tilt],
                 [0.66 * left + 0.4 + s, high + 0.28 * tall],
                 [3.3 + s, high + 0.02 * tall],
@@ -206,11 +207,12 @@ def _rib_paths(plan: Plan) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the middle lines of posterior and anterior ribs as they are seen, cm."""
     rng = generator(plan.film, "ribs")
     back, front = [], []
-    pitch = 2.25 * plan.width / 28 * rng.normal(1, 0.04)
+    # Ten of them are seen above the diaphragm after a full breath.
+    pitch = 0.096 * np.ptp(plan.wall[-1][:, 1]) * rng.normal(1, 0.03)
     slope = rng.normal(1, 0.12) * (0.8 if plan.lying else 1.0)
     t = np.linspace(0, np.pi / 2, 9)
     sin, cos = np.sin(t), np.cos(t)
-    number = np.arange(10)[:, None]
+    number = np.arange(11)[:, None]
     start = plan.apex - 1.2 + number * pitch
     drop = slope * (2.2 + 0.33 * number)
     for side in SIDES:
@@ -269,7 +271,7 @@ def _bones(plan: Plan, canvas: Canvas) -> np.ndarray:
     walls = [plan.wall[side][2 : WALL + 1] + [0.25 * side, 0] for side in SIDES]
     bone += 0.22 * canvas.stroke(walls, width=0.5)  # where the beam grazes the ribs
     low = max(plan.dome(-1), plan.dome(1))
-    bone *= 1 - 0.7 * ramp(canvas.rows, low, low + 4)  # thin, and lost in the belly's scatter
+    bone *= 1 - 0.7 * ramp(canvas.rows, low + 1.5, low + 6)  # thin, and lost in the belly's scatter
     bone += _spine(plan, canvas)
     portable = plan.lying
     top, wide = plan.apex, plan.width / 2
