@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
+from tables_gap import grey_distance, lung_area, told_apart
 from tables_images import _beyond
 from tables_phantom import _shape
 
 from chexlib.data import data_home, read_radiograph, table
+from chexlib.data.phantom import VERSION
 
 
 def test_lungs_are_learned_from_the_masks_that_are_installed():
@@ -52,6 +55,46 @@ def test_both_kinds_of_films_are_measured_alike():
         one, other = (side[side["what"] == what] for side in sides)
         np.testing.assert_array_equal(one["x"], other["x"])
     assert [(side["what"] == "lost").sum() for side in sides] == [61, 60]
+
+
+def test_the_phantom_is_nearer_to_real_films_than_the_one_before():
+    frame = table("phantom_gap").set_index(["phantom", "statistic", "size"])["estimate"]
+    before, *more = {name for name, *_ in frame.index} - {VERSION, "NIH films"}
+    assert not more
+    for what in ("left-right symmetry", "slope of power", "lung area"):
+        real, now, then = (frame[name, what, 256] for name in ("NIH films", VERSION, before))
+        assert abs(now - real) < abs(then - real), what
+    assert frame[VERSION, "distance of greys", 256] < frame[before, "distance of greys", 256]
+    for size in (32, 64, 224):
+        assert frame[VERSION, "AUROC", size] > 0.9  # they are told apart, and the book says so
+
+
+@pytest.mark.parametrize(
+    ("image", "share"), [(np.full((256, 256), 128, np.uint8), 0), ("lungs", 0.2)]
+)
+def test_lungs_are_the_two_largest_dark_parts(image, share):
+    if isinstance(image, str):
+        image = np.full((256, 256), 200, np.uint8)
+        for x in (85, 170):
+            cv2.ellipse(image, (x, 120), (28, 74), 0, 0, 360, 60, -1)
+        image[:, :20] = 0  # beside the body
+    assert lung_area(image) == pytest.approx(share, abs=0.03)
+
+
+def test_greys_are_as_far_apart_as_they_must_be_moved():
+    one, other = np.zeros((2, 3, 256))
+    one[:, 10] = 1
+    other[:, 35] = 1
+    assert grey_distance(one, other) == pytest.approx(25)
+
+
+def test_a_network_that_sees_nothing_tells_nothing_apart():
+    rng = np.random.default_rng(0)
+    films = rng.integers(0, 255, (60, 32, 32)).astype(np.uint8)
+    is_real = np.repeat([True, False], 30)
+    assert 0.2 < roc_auc_score(is_real, told_apart(films, is_real)) < 0.8
+    films[is_real] //= 2
+    assert roc_auc_score(is_real, told_apart(films, is_real)) > 0.9
 
 
 def test_no_patient_is_on_both_sides_of_a_split_by_patient():

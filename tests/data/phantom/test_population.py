@@ -222,7 +222,6 @@ class TestNoise:
         assert gap[0] > 0.15
         assert abs(gap[1]) < 0.05
 
-
     def test_one_labeller_has_both_habits(self, rich):
         truth = rich[NAMES].to_numpy()
         tube = rich["device_tube"].to_numpy()
