@@ -62,7 +62,7 @@ def quality_table(cache: ImageCache) -> pd.DataFrame:
     symmetry = (films * films[:, :, ::-1]).mean(axis=(1, 2))
     blank = ok & (contrast < 8)
     seen = ok & ~blank
-    inverted = seen & (whole < INVERTED) & (-whole > turned)
+    inverted = seen & (whole < INVERTED) & (-whole > np.maximum(turned, part))
     # What explains a film better counts: a turn, or a cut.
     rotated = seen & ~inverted & (turned > np.maximum(TURNED, whole + AHEAD)) & (turned > part)
     cropped = seen & ~inverted & ~rotated & (part > whole + CUT)
