@@ -139,7 +139,8 @@ def population(
     DataFrame
         The columns of :func:`chexlib.data.load_labels`, where the findings are the truth, then
         ``severity_<finding>`` (0 where it is absent) and ``device_<name>``. ``width`` and
-        ``height`` are 1024, and spacing is that of a 1024 px film.
+        ``height`` are 1024, and spacing is that of a 1024 px film; it differs across and down where
+        the film was no square.
 
     Raises
     ------
