@@ -52,6 +52,7 @@ EMPTY = {
     "phantom_against_films": "value",
     "published_auroc": "citation",
     "reader_comparison": "against estimate",  # no film called: nothing to agree on
+    "reader_spread": "n_called",  # of means
     "reader_model": "estimate",  # by the majority, without interval
     "reader_verdicts": "estimate agreement",
     "threshold_grid": "ppv",
