@@ -29,6 +29,7 @@ CHAPTERS = (
         "spread",
         "cam",
         "localization",
+        "touch",
     ),
 )
 for chapter in CHAPTERS:
@@ -53,7 +54,8 @@ def main() -> int:
             print(f"{name}: left as it is. {error}", file=sys.stderr)
             continue
         command = f"python data/make_tables.py {name}"
-        suffix = provenance.pop("suffix", ".csv")  # a long table asks to be compressed
+        usual = ".json" if isinstance(frame, dict) else ".csv"
+        suffix = provenance.pop("suffix", usual)  # a long table asks to be compressed
         write_table(frame, options.folder / f"{name}{suffix}", command=command, **provenance)
         print(f"{name}: {len(frame)} rows")
     return 1 if missing else 0

@@ -1,0 +1,187 @@
+"""Things to touch, in a browser: moved by keys and by pointer, they show the package's numbers."""
+
+import re
+
+import numpy as np
+import pytest
+from browsing import DESKTOP, PHONE, ROOT, SITE, SPILLED, needs_site, save, violations
+from tables_operating_points import shared
+
+from chexlib.data import table
+from chexlib.metrics import Resamples, operating_point, per_films, ppv_at_prevalence
+from chexlib.metrics.resampling import percentile_ends
+from chexlib.text import interval_text
+
+THINGS = {"thresholds": "book/09_thresholds.html"}
+SCRIPTS = ROOT / "book/_static/touch"
+each_thing = pytest.mark.parametrize("name", THINGS)
+pytestmark = [pytest.mark.browser, needs_site]
+
+
+@pytest.fixture
+def thing(visit):
+    """Open the page of a thing, and return the thing."""
+
+    def open_thing(name, **options):
+        page = visit(THINGS[name], **options)
+        found = page.locator(f".touched.{name}")
+        found.scroll_into_view_if_needed()
+        return found
+
+    return open_thing
+
+
+def move(slider, steps):
+    """Move a slider by its keys."""
+    slider.focus()
+    for _ in range(abs(steps)):
+        slider.press("ArrowRight" if steps > 0 else "ArrowLeft")
+
+
+def move_to(slider, text):
+    """Move a slider by its keys until it says so."""
+    slider.focus()
+    slider.press("Home")
+    for _ in range(int(slider.get_attribute("max"))):
+        if slider.evaluate("s => s.ariaValueText") == text:
+            return
+        slider.press("ArrowRight")
+    assert slider.evaluate("s => s.ariaValueText") == text
+
+
+def words(element):
+    return element.inner_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_scripts_and_data_are_small():
+    assert {path.stem for path in SCRIPTS.glob("*.js")} == {"touch", *THINGS}
+    assert sum(path.stat().st_size for path in SCRIPTS.iterdir()) < 60_000
+    for path in (ROOT / "data/touch").iterdir():
+        assert path.stat().st_size < 400_000
+
+
+@each_thing
+def test_without_scripts_the_picture_stays(browser, name):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{SITE.as_uri()}/{THINGS[name]}")
+    picture = page.locator(f"img.touch.{name}")
+    assert len(picture.get_attribute("alt")) > 60
+    assert picture.evaluate("i => i.naturalWidth") > 100
+    assert page.locator(".touched").count() == 0
+
+
+@each_thing
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
+def test_everybody_can_use_it(thing, name, scheme, viewport):
+    found = thing(name, scheme=scheme, viewport=viewport)
+    page = found.page
+    assert page.locator(f"img.touch.{name}").count() == 0
+    for control in found.locator("input, select, button, [tabindex='0']").all():
+        if not control.is_visible():
+            continue
+        control.focus()
+        assert control.evaluate("c => getComputedStyle(c).outlineStyle") == "solid"
+        target = "c => Math.max(...[c, c.closest('label') ?? c].map((e) => e.clientHeight))"
+        assert control.evaluate(target) >= 40
+    assert violations(page) == []
+    assert page.evaluate(SPILLED) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    save(page, name, scheme)
+
+
+@pytest.fixture
+def explorer(thing):
+    found = thing("thresholds")
+    found.finding = found.get_by_role("combobox", name="Finding")
+    found.threshold = found.get_by_role("slider", name="Threshold")
+    found.prevalence = found.get_by_role("slider", name="Films with the label")
+    found.price = found.get_by_role("slider", name="One miss")
+    return found
+
+
+def grid_row(finding, threshold):
+    grid = table("threshold_grid")
+    return grid[(grid["finding"] == finding) & (grid["threshold"] == threshold)]
+
+
+@pytest.mark.parametrize(("finding", "threshold"), [("Hernia", 0.002), ("Pneumothorax", 0.09)])
+def test_the_explorer_says_what_the_grid_says(explorer, finding, threshold):
+    explorer.finding.focus()
+    explorer.finding.press("P" if finding == "Pneumothorax" else "H")
+    while explorer.finding.evaluate("s => s.value") != finding:
+        explorer.finding.press("ArrowDown")
+    move_to(explorer.threshold, f"{threshold:g}")
+    row = grid_row(finding, threshold)
+    said = words(explorer.get_by_role("status"))
+    for name in ("sensitivity", "specificity"):
+        text = interval_text(row, (name, f"{name}_low", f"{name}_high"), decimals=2)[0]
+        assert f"{name} {text}".replace("\N{NO-BREAK SPACE}", " ").lower() in said.lower()
+    assert f"precision {row['ppv'].iloc[0]:.2f} (" in said
+    n = 22433
+    positives = round(row["prevalence"].iloc[0] * n)
+    cells = row[["tp", "fp"]].assign(fn=positives - row["tp"], tn=n - positives - row["fp"])
+    expected = per_films(cells).iloc[0]
+    shown = dict(
+        re.match(r"([\d,.]+) (.*)", words(one)).groups()[::-1]
+        for one in explorer.get_by_role("listitem").all()
+    )
+    for kind in ("found", "missed", "false alarms"):
+        assert float(shown[kind]) == pytest.approx(expected[kind], abs=0.51), kind
+    alt = explorer.get_by_role("img", name="1,000 films as dots").get_attribute("aria-label")
+    assert sum(map(int, re.findall(r"(\d+) [a-z]", alt.partition(":")[2]))) == 1000
+
+
+def test_the_explorer_ends_in_the_number_of_the_chapter(explorer):
+    costs = (
+        table("miss_costs").set_index(["way", "finding"]).loc[[("1/11 after Platt", "Effusion")]]
+    )
+    chapter = interval_text(costs, decimals=0)[0].replace("\N{NO-BREAK SPACE}", " ")
+    assert f"The chapter measured {chapter}" in words(explorer)
+    move(explorer.price, 1)
+    assert "The chapter measured" not in words(explorer)
+    move(explorer.price, -1)
+    explorer.get_by_role("button", name="Go to").click()
+    at = float(explorer.threshold.evaluate("s => s.ariaValueText"))
+    row = grid_row("Effusion", at).iloc[0]
+    positives = row["prevalence"] * 22433
+    cost = 1000 * (10 * (positives - row["tp"]) + row["fp"]) / 22433
+    assert f"1,000 films cost as much as {cost:.0f} (" in words(explorer)
+
+
+def test_the_explorer_follows_a_finger_on_its_curve(explorer):
+    curve = explorer.get_by_role("img", name="ROC curve")
+    before = explorer.threshold.input_value()
+    box = curve.bounding_box()
+    mouse = explorer.page.mouse
+    mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.1)
+    mouse.up()
+    assert int(explorer.threshold.input_value()) < int(before) - 5
+    assert curve.get_attribute("aria-label").startswith("ROC curve of Pleural effusion. At the thr")
+
+
+@pytest.mark.real_data("reference_predictions/preds.csv", "official_split", "rsna/rsna_to_nih.csv")
+def test_the_explorer_knows_how_sure_it_is_at_another_prevalence(explorer):
+    """Precision and cost at a prevalence of 2%, against resamples of the patients themselves."""
+    films, at, price, share = shared(), 0.05, 50, 0.02
+    y = films.labels["Effusion"].to_numpy(dtype=bool)
+    call = films.scores["Effusion"].to_numpy() >= at
+    draws = Resamples(films.patient, resamples=1000, seed=0)
+    n, rest, tp, fp = draws.sums(np.column_stack([y, ~y, y & call, ~y & call])).T
+    precision = ppv_at_prevalence((tp / n).mean(), 1 - (fp / rest).mean(), share)
+    values = share * tp / n / (share * tp / n + (1 - share) * fp / rest)
+    low, high = percentile_ends(values[:, None])[:, 0]
+    cost = 1000 * (price * share * (1 - tp / n) + (1 - share) * fp / rest)
+    point = operating_point(y, films.scores["Effusion"], at, patient=draws)
+    bill = price * share * (1 - point.sensitivity.estimate)
+    bill = 1000 * (bill + (1 - share) * (1 - point.specificity.estimate))
+    move_to(explorer.threshold, f"{at:g}")
+    move_to(explorer.prevalence, "2%")
+    move_to(explorer.price, f"{price} false alarms")
+    said = words(explorer)
+    shown = re.search(r"precision ([\d.]+) \(([\d.]+) to ([\d.]+)\)", said).groups()
+    assert list(map(float, shown)) == pytest.approx([precision, low, high], abs=0.006)
+    shown = re.search(r"cost as much as ([\d,]+) \(([\d,]+) to ([\d,]+)\)", said).groups()
+    ends = [bill, bill - 1.96 * cost.std(ddof=1), bill + 1.96 * cost.std(ddof=1)]
+    assert [float(one.replace(",", "")) for one in shown] == pytest.approx(ends, abs=0.6)
