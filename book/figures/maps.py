@@ -68,7 +68,7 @@ def cells(
     image, values = np.asarray(image), np.asarray(heat.values)
     overlay(ax, image, np.zeros(image.shape), title=title, truth=truth)
     down, across = heat.places(image.shape)
-    side = heat.grid.stride * image.shape[0] / heat.input_size
+    side = heat.grid.stride * image.shape[0] / heat.extent()[0]
     for i, y in enumerate(down):
         for j, x in enumerate(across):
             corner = (x - side / 2 - 0.5, y - side / 2 - 0.5)
