@@ -141,7 +141,8 @@ def scratch(tmp_path):
         (tmp_path / name).write_text("1\n")
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
-    builder = tools / "jupyter-book"
+    python, builder = tools / "python", tools / "jupyter-book"
+    python.write_text("#!/bin/sh\n")  # runs notebooks ahead
     builder.write_text(
         "#!/bin/sh\n"
         "mkdir -p _build/html _build/.jupyter_cache\n"
@@ -150,6 +151,7 @@ def scratch(tmp_path):
         "echo run >> _build/.jupyter_cache/runs\n"
         "test ! -e broken\n"
     )
+    python.chmod(0o755)
     builder.chmod(0o755)
     (tmp_path / ".venv" / ".ready").touch()
     return tmp_path
