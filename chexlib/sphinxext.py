@@ -56,6 +56,13 @@ MENDED = (
     (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
     (re.compile(r'role="list" (?=class="citation-list")| role="doc-biblioentry"'), ""),
     (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),
+    # The summary of a chapter is read, and set, as the Chinese of Taiwan.
+    (
+        re.compile(r"<section (?=[^>]*>\s*<h2>(<span[^<]*</span>)?繁體中文摘要)"),
+        '<section lang="zh-Hant-TW" ',
+    ),
+    # A narrow cell breaks before an interval and not within it: a word joiner after the dash.
+    (re.compile(r"(<td>[\d.,]+)[\xa0 ](\([\d.,]+\u2013)(?=[\d.,]+\)</td>)"), "\\1 \\2\u2060"),
 )
 FONT = "vendor/fontawesome/webfonts/fa-solid-900.ttf"  # of icons that style sheets place
 # What other sites show beside a link to the book, and what draws it.

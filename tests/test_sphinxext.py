@@ -192,3 +192,17 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(sphinxext, "MATHJAX", ("no_such_package", "x.js"))
     with pytest.raises(ExtensionError, match=r"chexlib\[book\]"):
         sphinxext.set_options(None, SimpleNamespace(html_static_path=[]))
+
+
+def test_a_narrow_cell_breaks_before_an_interval_and_not_within_it():
+    text = "<td>0.46\xa0(0.39–0.53)</td><td>1,204 (–)</td>"
+    for pattern, mended in sphinxext.MENDED:
+        text = pattern.sub(mended, text)
+    assert text == "<td>0.46 (0.39–\u20600.53)</td><td>1,204 (–)</td>"
+
+
+def test_a_chinese_summary_is_marked_as_chinese():
+    text = '<section id="id1">\n<h2><span class="number">6.12. </span>繁體中文摘要</h2>'
+    for pattern, mended in sphinxext.MENDED:
+        text = pattern.sub(mended, text)
+    assert text.startswith('<section lang="zh-Hant-TW" id="id1">')
