@@ -7,16 +7,20 @@ patient.
 from __future__ import annotations
 
 import numpy as np
-from builders import Document, builds
+from builders import FIVE, LABELS, Document, builds, simulated
 from numpy.typing import ArrayLike, NDArray
 from reference_films import provenance
 from tables_operating_points import GRID, RESAMPLES, shared
+from tables_readers import SOURCE, about, five
 
 from chexlib.data import table
+from chexlib.data.phantom import noise_rates
+from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS, INFO
-from chexlib.metrics import Resamples, roc, threshold_sweep
+from chexlib.metrics import Resamples, ppv, roc, threshold_sweep
 from chexlib.metrics.resampling import percentile_ends
 
+SPOILED = {"halved": 0.5, "measured": 1, "raised": 1.5, "doubled": 2}
 CURVE = 60  # points that a curve is drawn with
 
 
@@ -69,6 +73,61 @@ def _thinned(x: NDArray, y: NDArray) -> NDArray:
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
     kept = np.searchsorted(along, np.linspace(0, along[-1], CURVE)).clip(0, len(x) - 1)
     return np.column_stack([x, y])[np.unique(kept)]
+
+
+@builds("touch/noise")
+def noise() -> Document:
+    """Rates of the labels that chapter 7 spoiled, and the AUROC of what was trained on them."""
+    rates, shares = noise_rates().set_index("finding"), table("noise_calibration")
+    shares = shares[(shares["training"] == "true") & (shares["measure"] == "true share")]
+    shares = shares.set_index("finding")["estimate"]
+    scored = table("noise_auroc").set_index(["training", "judge", "finding"])
+    ends, found = ["estimate", "low", "high"], {}
+    for name in FINDINGS:
+        missed, invented = 1 - rates.loc[name, ["sensitivity", "specificity"]].astype(float)
+        runs = [
+            {
+                "times": times,
+                "sensitivity": round(1 - min(times * missed, 0.95), 6),
+                "specificity": round(1 - min(times * invented, 0.95), 6),
+                "truth": small(scored.loc[(training, "truth", name), ends]),
+                "labels": small(scored.loc[(training, "labels", name), ends]),
+            }
+            for training, times in SPOILED.items()
+        ]
+        best = scored.loc[("true", "truth", name), "estimate"]
+        found[name] = {"english": INFO[name].english, "share": round(shares[name], 6)}
+        found[name] |= {"best": round(best, 4), "runs": runs}
+    inputs = [f"{name}.csv" for name in ("noise_auroc", "noise_calibration", "label_quality")]
+    note = "intervals as in noise_auroc; best: AUROC of the network taught the truth"
+    source = "simulated radiographs; label quality as measured in data/label_quality.csv"
+    return {"findings": found}, simulated(source, [table_folder() / one for one in inputs], note)
+
+
+@builds("touch/guess")
+def guess() -> Document:
+    """How many films so many of five readers call, with and without NIH's label.
+
+    ``confirmed`` has a row for each number of votes that one may ask for, 1 to 5: labels, those of
+    them with so many votes, their share and its interval.
+    """
+    films, calls, _ = five()
+    found = {}
+    for name in FINDINGS:
+        label, votes = films[name].to_numpy(dtype=bool), calls[name].sum(axis=1)
+        kept = [ppv(label, votes >= k, patient=films["patient"]) for k in range(1, 6)]
+        found[name] = {
+            "english": INFO[name].english,
+            "labelled": np.bincount(votes[label], minlength=6).tolist(),
+            "others": np.bincount(votes[~label], minlength=6).tolist(),
+            "confirmed": [
+                [one.k, one.n, *small([one.estimate, one.low, one.high])] for one in kept
+            ],
+        }
+    note = "films with 0 to 5 votes; intervals of 95% by patient, Wilson's where films stand alone"
+    return {"patients": int(films["patient"].nunique()), "findings": found}, about(
+        note, [FIVE, LABELS], f"{SOURCE}; NIH's label"
+    )
 
 
 def small(values: ArrayLike, decimals: int = 4) -> list:

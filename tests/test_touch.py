@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from browsing import DESKTOP, PHONE, ROOT, SITE, SPILLED, needs_site, save, violations
 from tables_operating_points import shared
+from tables_readers import five
 
 from chexlib.data import table
-from chexlib.metrics import Resamples, operating_point, per_films, ppv_at_prevalence
+from chexlib.metrics import Resamples, operating_point, per_films, ppv, ppv_at_prevalence
 from chexlib.metrics.resampling import percentile_ends
 from chexlib.text import interval_text
 
-THINGS = {"thresholds": "book/09_thresholds.html"}
+THINGS = {"guess": "book/intro.html", "thresholds": "book/09_thresholds.html"}
 SCRIPTS = ROOT / "book/_static/touch"
 each_thing = pytest.mark.parametrize("name", THINGS)
 pytestmark = [pytest.mark.browser, needs_site]
@@ -54,7 +55,8 @@ def words(element):
 
 
 def test_scripts_and_data_are_small():
-    assert {path.stem for path in SCRIPTS.glob("*.js")} == {"touch", *THINGS}
+    scripts = {path.stem for path in SCRIPTS.glob("*.js")}
+    assert scripts - {"touch", "noise"} == set(THINGS)
     assert sum(path.stat().st_size for path in SCRIPTS.iterdir()) < 60_000
     for path in (ROOT / "data/touch").iterdir():
         assert path.stat().st_size < 400_000
@@ -89,6 +91,88 @@ def test_everybody_can_use_it(thing, name, scheme, viewport):
     save(page, name, scheme)
 
 
+def choose(menu, name):
+    """Choose of a menu by its keys."""
+    menu.focus()
+    menu.press("Home")
+    for _ in range(menu.locator("option").count()):
+        if menu.evaluate("s => s.value") == name:
+            return
+        menu.press("ArrowDown")
+    raise AssertionError(f"no {name} in the menu")
+
+
+@pytest.fixture
+def guess(thing):
+    found = thing("guess")
+    found.guess = found.get_by_role("slider", name="Your guess")
+    found.finding = found.get_by_role("combobox", name="Another finding")
+    return found
+
+
+def votes(finding):
+    rows = table("reader_votes")
+    rows = rows[rows["finding"] == finding].set_index("votes")
+    return rows["n_labelled"], rows["n"] - rows["n_labelled"]
+
+
+def test_a_guess_comes_before_the_answer(guess):
+    assert "63" not in words(guess)
+    assert not guess.finding.is_visible()
+    box = guess.guess.bounding_box()
+    guess.guess.click(position={"x": 0.8 * box["width"], "y": box["height"] / 2})
+    assert 77 <= int(guess.guess.input_value()) <= 83
+    move_to(guess.guess, "90 of 100")
+    guess.get_by_role("button", name="Show").press("Enter")
+    labels = table("label_quality").query("evidence == 'five_readers' and statistic == 'ppv'")
+    row = labels[labels["finding"] == "Pneumothorax"].iloc[0]
+    share, low, high = (f"{100 * row[name]:.0f}" for name in ("estimate", "low", "high"))
+    k, n = int(row["k"]), int(row["n"])
+    said = f"You said 90. A majority sees it on {k} of {n}: {share} of 100 ({low} to {high})."
+    assert said in words(guess)
+    assert f"{90 - round(100 * row['estimate'])} too high" in words(guess)
+    assert f"On {votes('Pneumothorax')[0][0]} of the {n} none" in words(guess)
+    assert guess.finding.evaluate("s => s === document.activeElement")
+    move_to(guess.guess, "60 of 100")
+    assert "lies inside this 95% interval" in words(guess)
+    assert guess.get_by_role("img", name=f"They: {share} of 100.").is_visible()
+
+
+@pytest.mark.parametrize("finding", ["Pneumonia", "Effusion"])
+def test_dots_are_the_votes_of_five_radiologists(guess, finding):
+    guess.get_by_role("button", name="Show").click()
+    choose(guess.finding, {"Effusion": "Pleural effusion"}.get(finding, finding))
+    for group, name in zip(votes(finding), ("with the label", "without it"), strict=True):
+        kinds = (group[3:].sum(), group[1:3].sum(), group[0])
+        alt = guess.get_by_role("img", name=f"{group.sum()} films {name}").get_attribute(
+            "aria-label"
+        )
+        assert tuple(map(int, re.findall(r"\d+", alt)[1:])) == kinds
+        dots = guess.get_by_role("img", name=f"{group.sum()} films {name}").locator("path")
+        drawn = [len(re.findall("M", path.get_attribute("d"))) for path in dots.all()]
+        assert tuple(drawn) == kinds
+    guess.get_by_role("radio", name="3").focus()
+    guess.page.keyboard.press("ArrowRight")
+    more = f"On {votes(finding)[1][4:].sum()} more films at least four see it"
+    assert more in words(guess)
+
+
+@pytest.mark.real_data("google_readers/all_findings_individual_readers.csv")
+def test_what_is_confirmed_carries_its_interval(guess):
+    """Every finding and number of votes, against the package on the reads themselves."""
+    films, calls, _ = five()
+    guess.get_by_role("button", name="Show").click()
+    for finding, least in (("Nodule", 2), ("Hernia", 5)):
+        choose(guess.finding, finding)
+        guess.get_by_role("radio", name=str(least)).check()
+        seen = calls[finding].sum(axis=1) >= least
+        found = ppv(films[finding], seen, patient=films["patient"])
+        share, low, high = (f"{100 * x:.0f}" for x in (found.estimate, found.low, found.high))
+        said = f"see it on {found.k}. That is {share} of 100 ({low} to {high})."
+        assert said in words(guess)
+        assert ("So few labels settle little" in words(guess)) == (found.n < 30)
+
+
 @pytest.fixture
 def explorer(thing):
     found = thing("thresholds")
@@ -106,10 +190,7 @@ def grid_row(finding, threshold):
 
 @pytest.mark.parametrize(("finding", "threshold"), [("Hernia", 0.002), ("Pneumothorax", 0.09)])
 def test_the_explorer_says_what_the_grid_says(explorer, finding, threshold):
-    explorer.finding.focus()
-    explorer.finding.press("P" if finding == "Pneumothorax" else "H")
-    while explorer.finding.evaluate("s => s.value") != finding:
-        explorer.finding.press("ArrowDown")
+    choose(explorer.finding, finding)
     move_to(explorer.threshold, f"{threshold:g}")
     row = grid_row(finding, threshold)
     said = words(explorer.get_by_role("status"))

@@ -23,6 +23,7 @@ const touch = (() => {
   const control = (values, input, build) => {
     const made = {
       index: 0,
+      all: values,
       get value() { return values[made.index]; },
       set(index) { made.index = index; made.show(); },
       moved(index) { made.set(index); input(made.value); },
@@ -118,7 +119,9 @@ const touch = (() => {
     const left = 40, right = 10, top = 10, bottom = 38;
     const scale = ({ ends: [a, b] = [0, 1], log }, from, to) => {
       const f = log ? Math.log : (v) => v;
-      return (v) => from + ((f(v) - f(a)) / (f(b) - f(a))) * (to - from);
+      const place = (v) => from + ((f(v) - f(a)) / (f(b) - f(a))) * (to - from);
+      place.back = (at) => a + ((at - from) / (to - from)) * (b - a); // of a linear axis
+      return place;
     };
     const X = scale(x, left, width - right), Y = scale(y, height - bottom, top);
     const middle = (top + height - bottom) / 2;
@@ -141,8 +144,8 @@ const touch = (() => {
   };
 
   // Numbers as the book writes them.
-  const round = (value, decimals = 2) =>
-    value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  const round = (value, decimals = 2) => value.toLocaleString("en-US",
+    { minimumFractionDigits: decimals, maximumFractionDigits: decimals, roundingMode: "halfEven" });
   const interval = (value, low, high, decimals = 2) =>
     `${round(value, decimals)} (${round(low, decimals)} to ${round(high, decimals)})`.replaceAll(" ", "\u00a0");
   const percent = (share) => `${+(100 * share).toPrecision(2)}%`;
@@ -154,7 +157,7 @@ const touch = (() => {
       const number = picture.closest("figure")?.querySelector(".caption-number")?.textContent.trim();
       const place = html("div", { class: `touched ${name}`, role: "group", "aria-label": `To try: ${number ?? name}` });
       builders[name](place, contents[name]);
-      picture.replaceWith(place);
+      (picture.closest("a") ?? picture).replaceWith(place); // a picture of a given width is a link
     }
   });
   return {
