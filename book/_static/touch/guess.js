@@ -7,7 +7,7 @@ touch.define("guess", (place, { patients, findings }) => {
   const films = (n) => `${n} film${n === 1 ? "" : "s"}`;
   const hundred = (k) => round(100 * k, 0);
 
-  const question = html("p", {}, html("b", {}, `Of 100 films that NIH’s labels call a pneumothorax, on how many do radiologists see one? `), "Five of them read 810 films, each alone. A majority, three or more, counts as yes.");
+  const question = html("p", {}, html("b", {}, `Of 100 films that NIH’s labels call a pneumothorax (air between lung and chest wall), on how many do radiologists see one? `), "Five of them read 810 films, each alone. A majority, three or more, counts as yes.");
   const yours = slider({ label: "Your guess:", values: Array.from({ length: 101 }, (_, k) => k), at: 50, text: (k) => `${k} of 100`, input: () => draw() });
   const show = button("Show what they saw", () => { answered = true; show.hidden = true; after.hidden = found.element.hidden = false; draw(); finding.element.lastChild.focus(); });
   const told = status();
