@@ -6,21 +6,28 @@ patient.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from builders import FIVE, LABELS, Document, builds, simulated
 from numpy.typing import ArrayLike, NDArray
 from reference_films import provenance
 from tables_operating_points import GRID, RESAMPLES, shared
 from tables_readers import SOURCE, about, five
+from tables_reports import OPENI, RATES, counted
 
-from chexlib.data import table
+from chexlib.data import load_reports, table
 from chexlib.data.phantom import noise_rates
+from chexlib.data.reports import CUES, RULES, called, coded, find_mentions
 from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS, INFO
 from chexlib.metrics import Resamples, ppv, roc, threshold_sweep
 from chexlib.metrics.resampling import percentile_ends
+from figures.reports import PHRASES, phrase_reports
 
 SPOILED = {"halved": 0.5, "measured": 1, "raised": 1.5, "doubled": 2}
+SWITCHES = ["sections", "denied", "guessed", "past"]
+STEPS = {"word": 0, "sections": 1, "negation": 3, "uncertainty": 7, "history": 15}
 CURVE = 60  # points that a curve is drawn with
 
 
@@ -128,6 +135,54 @@ def guess() -> Document:
     return {"patients": int(films["patient"].nunique()), "findings": found}, about(
         note, [FIVE, LABELS], f"{SOURCE}; NIH's label"
     )
+
+
+@builds("touch/sentences")
+def sentences() -> Document:
+    """Judge made-up phrases by a miner of reports, and every set of its rules on all reports.
+
+    A set of rules is a number of bits, in the order of ``rules``. ``sets`` has for each of the 16
+    the reports called, those of them that annotators coded, precision and recall with their ends.
+    """
+    said = find_mentions(phrase_reports())
+    phrases = [{"section": section, "text": text, "mentions": []} for section, text in PHRASES]
+    for row in said.to_dict("records"):
+        text = phrases[row["report"]]["text"].lower()
+        flags = {name: _cue(text, name) for name in ("denied", "guessed", "past") if row[name]}
+        start = text.index(row["word"].lower())
+        phrases[row["report"]]["mentions"].append(
+            {"finding": row["finding"], "start": start, "end": start + len(row["word"])} | flags
+        )
+    texts = load_reports()
+    mentions, truth = find_mentions(texts), coded(texts)[list(FINDINGS)].to_numpy()
+    mentions["sections"] = ~mentions["section"].isin(RULES["sections"][0])
+    draws, sets = Resamples(np.arange(len(texts))), {name: [] for name in (*FINDINGS, "all")}
+    for bits in range(2 ** len(SWITCHES)):
+        dropped = [name for k, name in enumerate(SWITCHES) if bits >> k & 1]
+        left = mentions[~mentions[dropped].any(axis=1)]
+        calls = called(left, texts).to_numpy()
+        for k, name in enumerate(sets):
+            row = counted(calls, truth, k, draws)
+            shares = [row[f"{rate}{end}"] for rate in RATES for end in ("", "_low", "_high")]
+            sets[name].append([row["n_called"], row["n_both"], *small(shares)])
+    held = table("reports").query("half == 'held out' and mapping == 'narrow'")
+    held = held.set_index(["rule", "finding"])[["precision", "precision_low", "precision_high"]]
+    chapter = {
+        bits: {name: small(held.loc[(rule, name)]) for name in sets} for rule, bits in STEPS.items()
+    }
+    asked = [*truth.sum(axis=0).tolist(), int(truth.sum())]
+    content = {"rules": SWITCHES, "phrases": phrases, "n": len(texts), "sets": sets}
+    content |= {"coded": dict(zip(sets, asked, strict=True))}
+    return content | {"chapter": chapter}, {
+        **OPENI,
+        "note": "intervals of 95%: Wilson’s, of all findings by report; chapter: the held-out half",
+    }
+
+
+def _cue(text: str, flag: str) -> str:
+    """Return the longest cue of a kind that a text holds."""
+    cues = CUES[flag]["before"] + CUES[flag]["after"]
+    return max((cue for cue in cues if re.search(rf"\b{cue}\b", text)), key=len, default="")
 
 
 def small(values: ArrayLike, decimals: int = 4) -> list:

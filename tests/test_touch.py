@@ -8,12 +8,25 @@ from browsing import DESKTOP, PHONE, ROOT, SITE, SPILLED, needs_site, save, viol
 from tables_operating_points import shared
 from tables_readers import five
 
-from chexlib.data import table
-from chexlib.metrics import Resamples, operating_point, per_films, ppv, ppv_at_prevalence
+from chexlib.data import load_reports, table
+from chexlib.data.reports import called, coded, find_mentions
+from chexlib.metrics import (
+    Resamples,
+    operating_point,
+    per_films,
+    ppv,
+    ppv_at_prevalence,
+    sensitivity,
+)
 from chexlib.metrics.resampling import percentile_ends
 from chexlib.text import interval_text
+from figures.reports import phrase_reports
 
-THINGS = {"guess": "book/intro.html", "thresholds": "book/09_thresholds.html"}
+THINGS = {
+    "guess": "book/intro.html",
+    "sentences": "book/02_reports.html",
+    "thresholds": "book/09_thresholds.html",
+}
 SCRIPTS = ROOT / "book/_static/touch"
 each_thing = pytest.mark.parametrize("name", THINGS)
 pytestmark = [pytest.mark.browser, needs_site]
@@ -171,6 +184,58 @@ def test_what_is_confirmed_carries_its_interval(guess):
         said = f"see it on {found.k}. That is {share} of 100 ({low} to {high})."
         assert said in words(guess)
         assert ("So few labels settle little" in words(guess)) == (found.n < 30)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """All reports, their mentions, what annotators coded; and the same of the made-up phrases."""
+    texts, phrases = load_reports(), phrase_reports()
+    return texts, find_mentions(texts), coded(texts), phrases, find_mentions(phrases)
+
+
+@pytest.mark.parametrize("rule", ["word", "sections", "negation", "uncertainty", "history"])
+def test_switched_on_from_the_top_rules_are_those_of_the_chapter(thing, rule, reports):
+    found, (texts, mentions, truth, phrases, heard) = thing("sentences"), reports
+    on = {"word": 0, "sections": 1, "negation": 2, "uncertainty": 3, "history": 4}[rule]
+    for box in found.get_by_role("checkbox").all()[:on]:
+        box.press("Space")
+    choose(found.get_by_role("combobox", name="Counted for"), "Consolidation")
+    calls = called(mentions, texts, rule=rule)["Consolidation"]
+    counts = f"{calls.sum():,} labels, {(calls & truth['Consolidation']).sum():,} of them coded"
+    status = words(found.get_by_role("status"))
+    assert counts in status
+    for name, figure in (("Precision", ppv), ("recall", sensitivity)):
+        assert f"{name} {figure(calls, truth['Consolidation'])}" in status
+    held = table("reports").query(
+        "half == 'held out' and mapping == 'narrow' and finding == 'Consolidation'"
+    )
+    ends = ("precision", "precision_low", "precision_high")
+    chapter = interval_text(held[held["rule"] == rule], ends, decimals=2)[0]
+    assert f"the precision is {chapter}".replace("\N{NO-BREAK SPACE}", " ") in words(found)
+    given = called(heard, phrases, rule=rule).any(axis=1)
+    shown = ["→" in words(phrase) for phrase in found.get_by_role("listitem").all()]
+    assert shown == given.tolist()
+
+
+def test_any_set_of_rules_can_be_switched(thing, reports):
+    """Denials and the past, without the others: no rule of the chapter."""
+    found, (texts, mentions, truth, *_) = thing("sentences"), reports
+    found.get_by_role("checkbox", name="Drop what is past").click()
+    box = found.get_by_role("checkbox", name="Drop what is denied").bounding_box()
+    found.page.mouse.click(box["x"] + 5, box["y"] + 5)
+    left = mentions[~mentions[["denied", "past"]].any(axis=1)]
+    calls, before = (
+        called(kept, texts)["Pneumothorax"] for kept in (left, mentions[~mentions["past"]])
+    )
+    assert f"{calls.sum()} labels" in words(found.get_by_role("status"))
+    was, now = (ppv(one, truth["Pneumothorax"]).estimate for one in (before, calls))
+    assert f"moved precision from {was:.2f} to {now:.2f}" in words(found)
+    assert "no row for this set" in words(found)
+    phrase = found.get_by_role("listitem").filter(has_text="There is no pneumothorax")
+    assert "denied (“no”)" in words(phrase)
+    choose(found.get_by_role("combobox", name="Counted for"), "All 14 findings")
+    both = called(left, texts)
+    assert f"{both.to_numpy().sum():,} labels" in words(found.get_by_role("status"))
 
 
 @pytest.fixture
