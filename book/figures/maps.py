@@ -156,7 +156,9 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
             title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
             shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)
             ax.title.set_fontsize(10)
-        colour_bar(shown, line, label="added to the logit")
+        bar = colour_bar(shown, line, label="added to the logit")
+        bar.ax.tick_params(labelsize=8)
+        bar.ax.yaxis.label.set_size(8)
     return figure
 
 
