@@ -64,7 +64,9 @@ def thresholds() -> Document:
             "curve": small(_thinned(curve.false_positive_rate, curve.sensitivity)),
         }
     content = {"thresholds": list(GRID), "findings": found}
-    return content, provenance(f"intervals of 95% by patient, {RESAMPLES} resamples")
+    about = provenance(f"intervals of 95% by patient, {RESAMPLES} resamples")
+    about["inputs"] += [table_folder() / f"{one}.csv" for one in ("calibration", "miss_costs")]
+    return content, about
 
 
 def _replicates(y: NDArray, score: NDArray, draws: Resamples) -> tuple[NDArray, NDArray]:
@@ -175,6 +177,7 @@ def sentences() -> Document:
     content |= {"coded": dict(zip(sets, asked, strict=True))}
     return content | {"chapter": chapter}, {
         **OPENI,
+        "inputs": [*OPENI["inputs"], table_folder() / "reports.csv"],
         "note": "intervals of 95%: Wilson’s, of all findings by report; chapter: the held-out half",
     }
 
