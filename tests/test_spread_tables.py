@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 from tables_spread import (
     above,
     apart,
@@ -131,6 +131,16 @@ def test_scores_give_the_rows_of_the_table(found):
     parts = found.xs("Effusion", level="finding")["estimate"]
     most = np.hypot(*(parts[f"standard deviation, {name}"] for name in ("films", "training")))
     assert 0.3 * most < np.std(whole, ddof=1) < 1.3 * most
+
+    times = []  # films labelled or called at the best F1, for each labelled one
+    for _, part in wide.groupby("fold"):
+        precision, recall, cuts = precision_recall_curve(part["y"], part["Effusion"])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        called = part["Effusion"] >= cuts[f1[:-1].argmax()]
+        times.append((called | part["y"]).sum() / part["y"].sum())
+    row = table("calls_at_f1").set_index("finding").loc["Effusion"]
+    given = row[["estimate", "least", "most"]].to_numpy(dtype=float)
+    np.testing.assert_allclose([np.mean(times), min(times), max(times)], given, rtol=1e-3)
 
 
 def test_networks_call_a_share_of_films_at_one_threshold_and_pairs_are_counted_film_by_film():
