@@ -16,12 +16,8 @@ PAGES += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "11_radiologists.ipynb
 PAGES += ("12_for_whom.ipynb", "13_cam.ipynb", "14_localization.ipynb")
 
 
-# Chapters that open with their answer, fold their side tracks and close in Chinese.
-CHAPTERS = ("01_dataset.ipynb", "02_reports.ipynb", "03_label_noise.ipynb", "04_readers.ipynb")
-CHAPTERS += ("05_images.ipynb", "06_training.ipynb", "07_noisy_labels.ipynb", "08_roc.ipynb")
-CHAPTERS += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "11_radiologists.ipynb")
-CHAPTERS += ("12_for_whom.ipynb", "13_cam.ipynb")
-CHAPTERS += ("14_localization.ipynb",)
+# Chapters open with their answer, fold their side tracks and close in Chinese.
+CHAPTERS = tuple(name for name in PAGES if name.endswith(".ipynb"))
 
 
 def text_of(name):
