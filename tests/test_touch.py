@@ -9,6 +9,7 @@ from tables_operating_points import shared
 from tables_readers import five
 
 from chexlib.data import load_reports, table
+from chexlib.data.phantom import noise_rates
 from chexlib.data.reports import called, coded, find_mentions
 from chexlib.metrics import (
     Resamples,
@@ -18,12 +19,14 @@ from chexlib.metrics import (
     ppv_at_prevalence,
     sensitivity,
 )
+from chexlib.metrics.label_noise import label_worth
 from chexlib.metrics.resampling import percentile_ends
 from chexlib.text import interval_text
 from figures.reports import phrase_reports
 
 THINGS = {
     "guess": "book/intro.html",
+    "noise": "book/07_noisy_labels.html",
     "sentences": "book/02_reports.html",
     "thresholds": "book/09_thresholds.html",
 }
@@ -69,7 +72,7 @@ def words(element):
 
 def test_scripts_and_data_are_small():
     scripts = {path.stem for path in SCRIPTS.glob("*.js")}
-    assert scripts - {"touch", "noise"} == set(THINGS)
+    assert scripts == {"touch", *THINGS}
     assert sum(path.stat().st_size for path in SCRIPTS.iterdir()) < 60_000
     for path in (ROOT / "data/touch").iterdir():
         assert path.stat().st_size < 400_000
@@ -236,6 +239,53 @@ def test_any_set_of_rules_can_be_switched(thing, reports):
     choose(found.get_by_role("combobox", name="Counted for"), "All 14 findings")
     both = called(left, texts)
     assert f"{both.to_numpy().sum():,} labels" in words(found.get_by_role("status"))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_dial_starts_at_labels_that_a_network_was_taught(thing, times):
+    found = thing("noise")
+    if times == 2:
+        found.get_by_role("radio", name="× 1", exact=True).focus()
+        for _ in range(2):
+            found.page.keyboard.press("ArrowRight")
+    rates = noise_rates().set_index("finding").loc["Effusion"]
+    s, t = (1 - times * (1 - rates[name]) for name in ("sensitivity", "specificity"))
+    share = table("noise_calibration").query(
+        "training == 'true' and measure == 'true share' and finding == 'Effusion'"
+    )
+    worth = label_worth(max(s, 0.05), t, share["estimate"].iloc[0])
+    said = words(found)
+    assert f"− 1 = {worth['slope']:.2f}:".replace("= -", "= −") in said
+    assert ("turned round." in words(found.get_by_role("status"))) == (times == 2)
+    assert f"is worth {worth['worth']:.2f} of one with the truth" in said
+    scored = table("noise_auroc").query("finding == 'Effusion'").set_index(["training", "judge"])
+    best = scored.loc[("true", "truth"), "estimate"]
+    taught = best if times == 1 else 1 - best
+    assert f"an AUROC of {taught:.2f} by the truth" in said
+    assert f"it would seem to have {0.5 + worth['shrink'] * (taught - 0.5):.2f}." in said
+    name = {1: "measured", 2: "doubled"}[times]
+    for judge, words_for in (("truth", "the truth"), ("labels", "its labels")):
+        row = interval_text(scored.loc[[(name, judge)]], decimals=2)[0]
+        assert f"{row} by {words_for}".replace("\N{NO-BREAK SPACE}", " ") in said
+
+
+def test_the_dial_is_turned_by_keys_and_by_a_finger(thing):
+    found = thing("noise")
+    move_to(found.get_by_role("slider", name="Sensitivity of the labels"), "0.30")
+    move_to(found.get_by_role("slider", name="Specificity of the labels"), "0.74")
+    move_to(found.get_by_role("slider", name="Films with the finding"), "20%")
+    worth = label_worth(0.30, 0.74, 0.2)
+    assert f"− 1 = {worth['slope']:.2f}: the ranking of films survives" in words(found)
+    assert f"is worth {worth['worth']:.2f} of" in words(found)
+    assert "no network was trained at these rates" in words(found)
+    plane = found.get_by_role("img", name="Labels in the ROC plane")
+    box, mouse = plane.bounding_box(), found.page.mouse
+    mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.2 * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"])
+    mouse.up()
+    assert "the ranking is turned round" in words(found.get_by_role("status"))
+    assert "below the diagonal" in plane.get_attribute("aria-label")
 
 
 @pytest.fixture

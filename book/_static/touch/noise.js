@@ -41,7 +41,7 @@ touch.define("noise", (place, { findings }) => {
   const films = svg("svg", { viewBox: "0 0 100 100", role: "img", class: "touch-dots" });
   const dots = [svg("path", { class: "found" }), svg("path", { class: "left-alone" })];
   films.append(...dots);
-  const said = touch.status(), seems = html("p"), worth = html("p"), chapter = html("p");
+  const said = touch.status(), seems = html("p"), worth = html("span"), chapter = html("p");
 
   function draw() {
     const one = findings[finding.value], s = sensitivity.value, t = specificity.value, p = share.value;
@@ -56,19 +56,19 @@ touch.define("noise", (place, { findings }) => {
     const verdict = flat ? "there is nothing to learn." : rise > 0 ? "the ranking of films survives." : "the ranking is turned round.";
     said.textContent = `Sensitivity + specificity − 1 = ${two(rise).replace("-", "−")}: ${verdict}`;
     seems.textContent = `With endless films, a network taught these labels would have an AUROC of ${two(taught)} by the truth; one taught the truth has ${two(one.best)}. By these labels it would seem to have ${two(0.5 + shrink * (taught - 0.5))}.`;
-    worth.textContent = `A film with this label is worth ${two(value)} of a film with the truth: 10,000 do the work of ${round(100 * Math.round(100 * value), 0)}.`;
+    worth.textContent = `A film with this label is worth ${two(value)} of one with the truth.`;
     const many = Math.round(100 * value);
     films.setAttribute("aria-label", `100 films with this label do the work of ${many} with the truth.`);
     dots.forEach((path, k) => path.setAttribute("d", Array.from({ length: 100 }, (_, j) => j)
       .filter((j) => (j < many) === !k).map((j) => `M${5 + 10 * (j % 10)} ${5 + 10 * Math.floor(j / 10)}${k ? "m-1.2 0a1.2 1.2 0 1 0 2.4 0a1.2 1.2 0 1 0 -2.4 0" : "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0 -7.2 0"}`).join("")));
     const here = run(), untouched = s === here.sensitivity && t === here.specificity && p === one.share;
     chapter.replaceChildren(html("b", {}, "The chapter: "), untouched
-      ? `taught such labels on the films of 4,000 simulated people, a network reached ${interval(...here.truth)} by the truth and ${interval(...here.labels)} by its labels.`
+      ? `taught such labels on the films of 4,000 simulated people, far from endless, a network reached ${interval(...here.truth)} by the truth and ${interval(...here.labels)} by its labels.`
       : "no network was trained at these rates. Choose a finding or a multiple to see one that was.");
   }
 
   place.append(finding.element, times.element,
-    html("div", { class: "touch-row" }, plane.element, line.element, html("div", { class: "small" }, films, "100 films, and what they are worth")),
-    said, sensitivity.element, specificity.element, share.element, seems, worth, chapter);
+    html("div", { class: "touch-row" }, plane.element, line.element, html("div", { class: "small" }, films, worth)),
+    said, sensitivity.element, specificity.element, share.element, seems, chapter);
   preset();
 });

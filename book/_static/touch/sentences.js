@@ -60,6 +60,6 @@ touch.define("sentences", (place, { rules, phrases, n, coded, sets, chapter }) =
   }
 
   place.append(html("div", { class: "touch-row" }, html("div", { class: "wide" }, ...switches.map((one) => one.element)), html("div", {}, plot.element)),
-    html("p", {}, "Ten phrases, made up for this book, and the label that each would get:"), list, finding.element, said, moved, told);
+    moved, html("p", {}, "Ten phrases, made up for this book, and the label that each would get:"), list, finding.element, said, told);
   draw();
 });

@@ -12,7 +12,7 @@ touch.define("thresholds", (place, { thresholds, findings }) => {
   const update = () => draw();
   const finding = select({ label: "Finding", values: names, at: names.indexOf("Effusion"), text: (n) => findings[n].english,
     input: () => { prevalences(); draw(); } });
-  const threshold = slider({ label: "Threshold: call a film from a score of", values: thresholds, at: thresholds.indexOf(0.5), input: update });
+  const threshold = slider({ label: "Threshold:", values: thresholds, at: thresholds.indexOf(0.5), input: update });
   const own = () => findings[finding.value].prevalence;
   const prevalence = slider({ label: "Films with the label:", values: [0.5], input: update,
     text: (v) => percent(v) + (v === own() ? ", as here" : "") });
@@ -55,6 +55,8 @@ touch.define("thresholds", (place, { thresholds, findings }) => {
     const width = z * Math.sqrt(Math.max(0, miss * miss * a + alarm * alarm * b + 2 * miss * alarm * both));
     return [value, Math.max(0, value - width), value + width];
   };
+  // Where no film is called, a given prevalence leaves nothing to chance.
+  const told = (bill) => (bill[2] - bill[1] < 0.01 ? round(bill[0], 0) : interval(...bill, 0));
   // Precision at a prevalence, from the false-positive rate over the sensitivity.
   const precision = (ratio) => prevalence.value / (prevalence.value + (1 - prevalence.value) * ratio);
 
@@ -94,8 +96,8 @@ touch.define("thresholds", (place, { thresholds, findings }) => {
 
     const bills = one.rates.map((_, j) => billed(one, j));
     const least = bills.reduce((best, bill, j) => (bill[0] < bills[best][0] ? j : best), 0);
-    const yours = `1,000 films cost as much as ${interval(...bills[k], 0)} false alarms.`;
-    cost.replaceChildren(html("b", {}, "Your threshold: "), yours, least === k ? " No step of the slider is cheaper." : ` The cheapest step of the slider, ${thresholds[least]}: ${interval(...bills[least], 0)}.`);
+    const yours = `1,000 films cost as much as ${told(bills[k])} false alarms.`;
+    cost.replaceChildren(html("b", {}, "Your threshold: "), yours, least === k ? " No step of the slider is cheaper." : ` The cheapest step of the slider, ${thresholds[least]}: ${told(bills[least])}.`);
     // The chapter's rule: 1/(1 + c) on a calibrated score, at the prevalence chosen.
     const cut = 1 / (1 + c), [slope, shift] = one.platt;
     const score = 1 / (1 + Math.exp(-(logit(cut) - logit(p) + logit(one.prevalence) - shift) / slope));
