@@ -30,6 +30,7 @@ CHAPTERS = (
         "cam",
         "localization",
         "touch",
+        "touch_films",
     ),
 )
 for chapter in CHAPTERS:

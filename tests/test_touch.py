@@ -1,16 +1,25 @@
 """Things to touch, in a browser: moved by keys and by pointer, they show the package's numbers."""
 
+import io
 import re
+from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 from browsing import DESKTOP, PHONE, ROOT, SITE, SPILLED, needs_site, save, violations
+from PIL import Image
 from tables_operating_points import shared
 from tables_readers import five
+from tables_touch_films import ACROSS, ROWS, SIZE, marked, moved
+from tables_touch_films import thresholds as cuts
+from visibility import contrast
 
-from chexlib.data import load_reports, table
-from chexlib.data.phantom import noise_rates
+from chexlib.data import Batcher, load_reports, package_file, read_radiograph, table
+from chexlib.data.phantom import Film, noise_rates, render
 from chexlib.data.reports import called, coded, find_mentions
+from chexlib.findings import FINDINGS
+from chexlib.interpret import class_activation_maps
 from chexlib.metrics import (
     Resamples,
     operating_point,
@@ -19,16 +28,24 @@ from chexlib.metrics import (
     ppv_at_prevalence,
     sensitivity,
 )
+from chexlib.metrics.agreement import kappa
 from chexlib.metrics.label_noise import label_worth
 from chexlib.metrics.resampling import percentile_ends
-from chexlib.text import interval_text
+from chexlib.models import load_checkpoint, phantom_checkpoint
+from chexlib.text import estimate_text, interval_text
 from figures.reports import phrase_reports
+from figures.touch import content
 
 THINGS = {
     "guess": "book/intro.html",
     "noise": "book/07_noisy_labels.html",
     "sentences": "book/02_reports.html",
     "thresholds": "book/09_thresholds.html",
+    "ten": "book/04_readers.html",
+    "sick": "book/05_images.html",
+    "window": "book/05_images.html",
+    "lesion": "book/13_cam.html",
+    "marker": "book/14_localization.html",
 }
 SCRIPTS = ROOT / "book/_static/touch"
 each_thing = pytest.mark.parametrize("name", THINGS)
@@ -381,3 +398,244 @@ def test_the_explorer_knows_how_sure_it_is_at_another_prevalence(explorer):
     shown = re.search(r"cost as much as ([\d,]+) \(([\d,]+) to ([\d,]+)\)", said).groups()
     ends = [bill, bill - 1.96 * cost.std(ddof=1), bill + 1.96 * cost.std(ddof=1)]
     assert [float(one.replace(",", "")) for one in shown] == pytest.approx(ends, abs=0.6)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_checkpoint(phantom_checkpoint())
+
+
+def answer(network, image, finding):
+    return float(network.predict_proba(Batcher(image[None])([0]))[0, FINDINGS.index(finding)])
+
+
+def grey(canvas):
+    """What a canvas shows, [H, W, 3], once it has drawn."""
+    canvas.page.wait_for_timeout(300)
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"), float)
+
+
+def peak(found):
+    """Row and column of the strongest cell, from 1, as a film says it."""
+    alt = found.get_by_role("img", name="Simulated film").get_attribute("aria-label")
+    return tuple(map(int, re.search(r"row (\d+), column (\d+)", alt).groups()))
+
+
+@pytest.fixture
+def lesion(thing):
+    found = thing("lesion")
+    found.film = found.get_by_role("img", name="Simulated film")
+    return found
+
+
+def test_a_mass_is_moved_by_keys_and_by_pointer(lesion, network):
+    place = "e => +e.getAttribute('aria-label').match(/place (\\d+)/)[1] - 1"
+    before = lesion.film.evaluate(place)
+    lesion.film.focus()
+    lesion.film.press("ArrowDown")
+    below = lesion.film.evaluate(place)
+    assert below == before + 6  # six places in a row
+    lesion.film.press("ArrowLeft")
+    lesion.film.press("ArrowLeft")  # across the midline
+    assert lesion.film.evaluate(place) == below - 2
+    box = lesion.film.bounding_box()
+    lesion.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)
+    lesion.page.mouse.down()
+    lesion.page.mouse.move(box["x"] + box["width"] * 0.56, box["y"] + box["height"] * 0.65)
+    lesion.page.mouse.up()
+    k = lesion.film.evaluate(place)
+    side, u = (-1 if k % 6 < 3 else 1), ACROSS[k % 6 if k % 6 < 3 else 5 - k % 6]
+    healthy = Film(patient=content("lesion")["patient"])
+    seen = moved(replace(healthy, severity={"Mass": 0.5}), "Mass", side, u, ROWS[k // 6])[SIZE]
+    p, cut = answer(network, seen.image, "Mass"), cuts()["Mass"]
+    said = words(lesion.get_by_role("status"))
+    assert said.startswith(f"Mass: {p:.2f}, {'called' if p >= cut else 'missed'}")
+    assert f"chest has {answer(network, render(healthy, size=SIZE).image, 'Mass'):.2f}" in said
+    maps = class_activation_maps(network, Batcher(seen.image[None])([0]))
+    cam = maps[0, FINDINGS.index("Mass")].detach().numpy()
+    assert peak(lesion) == tuple(1 + i for i in np.unravel_index(cam.argmax(), cam.shape))
+    tried = re.search(r"(\d+) of 42 places tried", words(lesion))
+    assert int(tried[1]) >= 5
+
+
+def test_the_copied_map_is_one_for_all_findings_and_the_own_map_is_not(lesion):
+    def shown(finding):
+        lesion.get_by_role("group", name="The map of").get_by_text(finding).click()
+        return grey(lesion.film)
+
+    own = [shown(finding) for finding in ("Nodule", "Mass")]
+    assert np.abs(own[0] - own[1]).max() > 50
+    lesion.get_by_role("checkbox", name="as the copied").check()
+    copied = [shown(finding) for finding in ("Nodule", "Mass", "Effusion")]
+    assert np.array_equal(copied[0], copied[1])
+    assert np.array_equal(copied[0], copied[2])
+    methods = table("cam_methods").query("metric == 'hit' and finding == 'mean of findings'")
+    row = methods[methods["source"] == "copied"].iloc[0]
+    assert f"in {100 * row['estimate']:.0f}% (" in words(lesion)
+
+
+@pytest.mark.parametrize("finding", ["Nodule", "Mass", "Effusion"])
+def test_every_place_is_counted_beside_the_chapter(lesion, finding):
+    lesion.get_by_role("group", name="Put into").get_by_text(finding.lower()).click()
+    lesion.get_by_role("button", name="Try every place").click()
+    said = words(lesion)
+    n = 16 if finding == "Effusion" else 42
+    assert f"{n} of {n} places tried" in said
+    called, missed = re.search(r"Called at (\d+) .*missed at (\d+) ", said).groups()
+    assert int(called) + int(missed) == n
+    verdicts = table("cam_verdicts").query("finding == @finding").set_index("share")["estimate"]
+    for answer_ in ("called", "missed"):
+        share = 100 * verdicts[f"elsewhere, of {answer_}"]
+        assert f"{float(f'{share:.2g}'):g}% (" in said
+
+
+def test_cells_are_those_of_the_network(lesion, network):
+    """As many cells as its map has, with the greys of the film between their frames."""
+    lesion.get_by_role("group", name="Show").get_by_text("cells").click()
+    cells = network.features(Batcher(np.zeros((1, SIZE, SIZE), np.uint8))([0])).shape[-1]
+    alt = lesion.film.get_attribute("aria-label")
+    assert alt.endswith(f"of {cells}.")
+    lesion.get_by_role("group", name="Show").get_by_text("film alone").click()
+    plain = grey(lesion.film)
+    lesion.get_by_role("group", name="Show").get_by_text("heat map").click()
+    assert np.abs(grey(lesion.film) - plain).max() > 40
+
+
+@pytest.mark.parametrize("run", ["default", "shortcut"])
+def test_the_letter_makes_one_network_jump(thing, network, run):
+    found = thing("marker")
+    names = {"default": "the book's", "shortcut": "trained with the letter"}
+    found.get_by_text(names[run]).click()
+    rows = table("localization_shortcut_films").query("run == @run")
+    letter = found.get_by_role("checkbox", name="letter in the corner")
+    for k in range(len(rows) // 2):
+        found.get_by_role("combobox").select_option(str(k + 1))
+        two = rows.iloc[2 * k : 2 * k + 2].set_index("marker")
+        given = 1 / (1 + np.exp(-two["logit"]))
+        if run == "default":  # the table is of the network and the films that there are
+            for state in ("with", "without"):
+                image = render(marked(two.iloc[0], state), size=SIZE).image
+                assert answer(network, image, "Nodule") == pytest.approx(given[state], abs=0.01)
+        letter.uncheck()
+        without = words(found.get_by_role("status"))
+        assert without == f"Nodule: {given['without']:.2f} without the letter. Put it in."
+        letter.focus()
+        letter.press("Space")
+        said = words(found.get_by_role("status"))
+        ends = f"{given['with']:.2f} with the letter, {given['without']:.2f} without it"
+        assert said == f"Nodule: {ends}."
+        cells = two.filter(regex=r"^m\d+").loc["with"].to_numpy(float)
+        across = round(len(cells) ** 0.5)
+        assert peak(found) == (1 + cells.argmax() // across, 1 + cells.argmax() % across)
+    measured = table("localization_shortcut_maps").query("measure == 'logit, change'")
+    (text,) = interval_text(measured[measured["run"] == run], decimals=2)
+    assert text.replace("\N{NO-BREAK SPACE}", " ") in words(found)
+
+
+@pytest.mark.parametrize(("finding", "k"), [("Nodule", 12), ("Pneumothorax", 3)])
+def test_a_finding_is_wiped_over_its_healthy_film(thing, network, finding, k):
+    found = thing("sick")
+    found.get_by_role("combobox").select_option(finding)
+    severity = found.get_by_role("slider", name="Severity")
+    move_to(severity, "1, gross" if finding == "Nodule" else "0.1, subtle")
+    strength = 1.0 if finding == "Nodule" else 0.1
+    place = FINDINGS.index(finding)
+    person = Film(patient=1 + place, sex="MF"[place % 2], age=35 + 3 * place)
+    films = [person, replace(person, severity={finding: strength})]
+    healthy, sick = (render(film, size=224) for film in films)
+    p = [answer(network, render(film, size=SIZE).image, finding) for film in films]
+    said = words(found.get_by_role("status"))
+    added = contrast(sick.image, healthy.image, sick.masks[finding])
+    assert f"film is {abs(added):.1f} grey" in said
+    assert f"gives it {p[1]:.2f}, and {p[0]:.2f} to the healthy film" in said
+    verdict = "misses" if p[1] < cuts()[finding] else "finds"
+    assert f"it {verdict} this one" in said
+    stage = found.locator(".touch-swipe")
+    wipe = found.get_by_role("slider", name="Healthy up to")
+    pictures = []
+    for end in ("Home", "End"):
+        wipe.press(end)
+        pictures.append(
+            np.asarray(
+                Image.fromarray(grey(stage)[..., 0].astype(np.uint8)).resize((224, 224)), float
+            )
+        )
+    for picture, other in zip(pictures, (sick.image, healthy.image), strict=True):
+        assert np.corrcoef(picture[:, 6:-6].ravel(), other[:, 6:-6].ravel())[0, 1] > 0.98
+    box = stage.bounding_box()
+    found.page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+    assert wipe.evaluate("s => s.ariaValueText") == "30% of the width"
+    found.get_by_role("checkbox", name="outline").check()
+    drawn = found.locator(".touch-swipe path").evaluate("p => p.getBBox().width")
+    columns = np.flatnonzero(sick.masks[finding].any(axis=0))
+    assert drawn == pytest.approx(np.ptp(columns), abs=2)
+
+
+def test_the_real_film_is_windowed_as_its_header_says(thing):
+    path = package_file("data_store", "data", "RG1_UNCR.dcm")
+    stored = pydicom.dcmread(path).pixel_array.astype(float)
+    found = thing("window")
+    film = found.locator("img")
+    found.get_by_role("button", name="as read_radiograph").click()
+    shown = grey(film)[..., 0]
+    expected = Image.fromarray(read_radiograph(path)).resize(shown.shape[::-1], Image.BOX)
+    inside = np.s_[20:-20, 20:-20]
+    apart = np.abs(shown - np.asarray(expected, float))[inside]
+    assert apart.mean() < 4  # steps of 500 stored values are four greys
+    width = found.get_by_role("slider", name="Width")
+    move_to(width, "5,000")
+    low, high = 15_000 - 2_500, 15_000 + 2_500
+    said = words(found.get_by_role("status"))
+    black, white = re.search(r"([\d.]+)% of the pixels are black, ([\d.]+)% white", said).groups()
+    assert float(black) == pytest.approx(100 * (stored > high).mean(), abs=1)
+    assert float(white) == pytest.approx(100 * (stored < low).mean(), abs=1)
+    before = grey(film)[..., 0]
+    turned = found.get_by_role("checkbox", name="small values are bright")
+    turned.focus()
+    turned.press("Space")
+    assert np.abs(grey(film)[..., 0] + before - 255)[inside].mean() < 3
+    assert "Bone is dark" in words(found)
+
+
+def test_ten_films_are_read_and_compared(thing):
+    found = thing("ten")
+    rng, calls = np.random.default_rng(0), np.zeros((10, 3), int)
+    boxes = found.get_by_role("checkbox")
+    for k in range(10):
+        for j in range(3):
+            if rng.random() < 0.3:
+                calls[k, j] = 1
+                boxes.nth(j).focus()
+                boxes.nth(j).press("Space")
+        found.get_by_role("button", name="Compare" if k == 9 else "Next film").press("Enter")
+    truth = np.zeros_like(calls)
+    names = ["Pneumothorax", "Nodule", "Consolidation"]
+    who = {"You": calls, "Text label": truth.copy(), "Network": truth.copy()}
+    for k in range(10):
+        said = words(found.get_by_role("status"))
+        for one, rows in {"True": truth, **who}.items():
+            text = re.search(rf"{one}: ([^.]*)\.", said)[1]
+            if one == "You":
+                assert text == (
+                    ", ".join(n for j, n in enumerate(names) if calls[k, j]) or "none of the three"
+                )
+            rows[k] = [name in text for name in names]
+        assert boxes.nth(0).is_disabled()
+        found.get_by_role("button", name="Next film").click()
+    assert truth.sum() >= 5
+    films = np.repeat(np.arange(10), 3)
+    for one, rows in who.items():
+        cells = [words(c) for c in found.get_by_role("row", name=one).get_by_role("cell").all()]
+        right, flat = (rows == truth).sum(), (rows.ravel(), truth.ravel())
+        missed, alarms = ((truth > rows).sum(), (rows > truth).sum())
+        assert cells[:3] == [str(v) for v in (right, missed, alarms)]
+        of = kappa(*flat, patient=films)
+        expected = estimate_text(of.estimate, of.low, of.high)
+        assert cells[3] == expected.replace("\N{NO-BREAK SPACE}", " ").replace("-", "−")
+    agreement = table("reader_agreement").query("subset == 'five_readers'")
+    row = agreement.query("finding == 'Nodule' and statistic == 'pairwise_kappa'")
+    (text,) = interval_text(row, decimals=2)
+    assert f"{text} for Nodule".replace("\N{NO-BREAK SPACE}", " ") in words(found)
+    found.get_by_role("button", name="Read them again").click()
+    assert "Tick what you see" in words(found)
+    assert not boxes.nth(0).is_disabled()

@@ -92,8 +92,9 @@ const touch = (() => {
   const status = () => html("p", { role: "status", class: "touch-status" });
 
   // Drag on an element: move(x, y) gets shares of its width and height, from the upper left.
-  // With a step, arrow keys do the same from where(), which returns [x, y], and it takes the focus.
-  const drag = (element, { move, where, step }) => {
+  // With a step, arrow keys do the same from where(), which returns [x, y], and it takes the focus;
+  // so does one with keys(right, down), which gets -1, 0 or 1.
+  const drag = (element, { move, where, step, keys }) => {
     const inside = (share) => Math.min(1, Math.max(0, share));
     const at = (event) => {
       const box = element.getBoundingClientRect();
@@ -102,13 +103,15 @@ const touch = (() => {
     element.classList.add("touch-drag");
     element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); at(event); });
     element.addEventListener("pointermove", (event) => element.hasPointerCapture(event.pointerId) && at(event));
-    if (!step) return;
+    if (!step && !keys) return;
     element.setAttribute("tabindex", 0);
-    const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     element.addEventListener("keydown", (event) => {
-      if (!(event.key in keys)) return;
+      if (!(event.key in ways)) return;
       event.preventDefault();
-      const [x, y] = where(), [right, down] = keys[event.key];
+      const [right, down] = ways[event.key];
+      if (keys) return keys(right, down);
+      const [x, y] = where();
       move(inside(x + step * right), inside(y + step * down));
     });
   };
@@ -143,6 +146,61 @@ const touch = (() => {
     return { element, body, x: X, y: Y, line, describe(words) { element.setAttribute("aria-label", words); } };
   };
 
+  // A film on a canvas: show({ film, alt, heat, cells, boxes, grid }). A film is a WebP in base64;
+  // heat has { values, low, high } of a map of n × n cells, the first at the share grid[0] of the
+  // film, the others grid[1] apart; cells are numbers to write there; boxes are shares x, y, w, h.
+  const PLASMA = ["0d0887", "4c02a1", "7e03a8", "aa2395", "cc4778", "e66c5c", "f89540", "fdc527", "f0f921"]
+    .map((one) => [0, 2, 4].map((k) => parseInt(one.slice(k, k + 2), 16)));
+  const film = () => {
+    const side = 448, element = html("canvas", { width: side, height: side, role: "img", class: "touch-film" });
+    const paint = element.getContext("2d"), pictures = {};
+    let latest;
+    const heated = ({ values, low, high }, [first, stride]) => {
+      const n = Math.sqrt(values.length), m = 112, layer = html("canvas", { width: m, height: m });
+      const picture = new ImageData(m, m);
+      const weigh = (k) => { // the two cells between which a pixel lies, and how far on
+        const at = Math.min(n - 1, Math.max(0, ((k + 0.5) / m - first) / stride)), i = Math.min(n - 2, Math.floor(at));
+        return [i, at - i];
+      };
+      for (let k = 0; k < m * m; k++) {
+        const [i, down] = weigh(Math.floor(k / m)), [j, right] = weigh(k % m);
+        const row = (r) => values[r * n + j] * (1 - right) + values[r * n + j + 1] * right;
+        const share = Math.min(1, Math.max(0, (row(i) * (1 - down) + row(i + 1) * down - low) / (high - low)));
+        const c = Math.min(7, Math.floor(8 * share)), t = 8 * share - c;
+        picture.data.set([...PLASMA[c].map((v, q) => v + t * (PLASMA[c + 1][q] - v)), 166 * share], 4 * k);
+      }
+      layer.getContext("2d").putImageData(picture, 0, 0);
+      return layer;
+    };
+    const show = async ({ film: source, alt, heat, cells, boxes = [], grid }) => {
+      element.setAttribute("aria-label", alt);
+      latest = source;
+      const picture = (pictures[source] ??= Object.assign(new Image(), { src: `data:image/webp;base64,${source}` }));
+      await picture.decode();
+      if (latest !== source) return; // another film was asked for meanwhile
+      paint.drawImage(picture, 0, 0, side, side);
+      if (heat) paint.drawImage(heated(heat, grid), 0, 0, side, side);
+      paint.lineWidth = 2;
+      paint.setLineDash([8, 5]);
+      paint.strokeStyle = "#56b4e9";
+      for (const box of boxes) paint.strokeRect(...box.map((v) => v * side));
+      paint.setLineDash([]);
+      const n = Math.sqrt(cells?.length ?? 0), width = (grid?.[1] ?? 0) * side;
+      paint.font = `${Math.min(22, width / 3.2)}px system-ui, sans-serif`;
+      Object.assign(paint, { textAlign: "center", textBaseline: "middle", lineWidth: 1 });
+      for (let k = 0; k < n * n; k++) {
+        const [x, y] = [k % n, Math.floor(k / n)].map((q) => (grid[0] + q * grid[1]) * side);
+        paint.strokeStyle = "#ffffffaa";
+        paint.strokeRect(x - width / 2, y - width / 2, width, width);
+        Object.assign(paint, { strokeStyle: "#000", lineWidth: 4, fillStyle: "#fff" });
+        paint.strokeText(cells[k], x, y);
+        paint.fillText(cells[k], x, y);
+        paint.lineWidth = 1;
+      }
+    };
+    return { element, show };
+  };
+
   // Numbers as the book writes them.
   const round = (value, decimals = 2) => value.toLocaleString("en-US",
     { minimumFractionDigits: decimals, maximumFractionDigits: decimals, roundingMode: "halfEven" });
@@ -163,6 +221,6 @@ const touch = (() => {
   return {
     define(name, build) { builders[name] = build; },
     data(name, content) { contents[name] = content; },
-    html, svg, slider, select, radios, check, button, status, drag, chart, round, interval, percent,
+    html, svg, slider, select, radios, check, button, status, drag, chart, film, round, interval, percent,
   };
 })();
