@@ -69,16 +69,6 @@ FONT = "vendor/fontawesome/webfonts/fa-solid-900.ttf"  # of icons that style she
 CARD, COVER = "_static/card.png", "book/images/make_cover.py"
 
 
-class PlotlyRenderer:
-    """Of installations older than this file; it leaves every figure to others."""
-
-    mime_priority_overrides = ()
-
-    @staticmethod
-    def handle_mime(*_: object) -> None:
-        """Return nothing."""
-
-
 def set_options(_app: Sphinx, config: Config) -> None:
     """Bring MathJax into the site, point to its copy, and set the theme's options.
 

@@ -249,7 +249,7 @@ def test_any_set_of_rules_can_be_switched(thing, reports):
     )
     assert f"{calls.sum()} labels" in words(found.get_by_role("status"))
     was, now = (ppv(one, truth["Pneumothorax"]).estimate for one in (before, calls))
-    assert f"moved precision from {was:.2f} to {now:.2f}" in words(found)
+    assert f"moved precision of Pneumothorax from {was:.2f} to {now:.2f}" in words(found)
     assert "no row for this set" in words(found)
     phrase = found.get_by_role("listitem").filter(has_text="There is no pneumothorax")
     assert "denied (“no”)" in words(phrase)

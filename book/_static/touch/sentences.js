@@ -50,7 +50,7 @@ touch.define("sentences", (place, { rules, phrases, n, coded, sets, chapter }) =
     said.textContent = `${named(name)}, all ${round(n, 0)} reports: ${round(calls, 0)} labels, ${round(both, 0)} of them coded by annotators. Precision ${interval(p, low, high)}, recall ${interval(r, from, to)} of ${round(coded[name], 0)}.`;
     if (rule) {
       const was = all[before];
-      moved.textContent = `This switch moved precision from ${round(was[2])} to ${round(p)} and recall from ${round(was[5])} to ${round(r)}.`;
+      moved.textContent = `This switch moved precision of ${name === "all" ? "all 14 findings" : named(name)} from ${round(was[2])} to ${round(p)} and recall from ${round(was[5])} to ${round(r)}.`;
     } else moved.textContent = "Switch a rule on, and see what it does to the phrases and to the point.";
     before = now;
     const held = chapter[now]?.[name];
