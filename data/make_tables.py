@@ -20,18 +20,9 @@ FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.
 CHAPTERS = (
     *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images"),
-    *("training", "noise", "evaluation", "operating_points", "all_findings", "calibration"),
-    *(
-        "clean_labels",
-        "clean_subgroups",
-        "radiologists",
-        "networks",
-        "spread",
-        "cam",
-        "localization",
-        "touch",
-        "touch_films",
-    ),
+    *("training", "real_films", "noise", "evaluation", "operating_points", "all_findings"),
+    *("calibration", "clean_labels", "clean_subgroups", "radiologists", "networks", "spread"),
+    *("cam", "localization", "touch", "touch_films"),
 )
 for chapter in CHAPTERS:
     import_module(f"tables_{chapter}")
