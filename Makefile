@@ -21,13 +21,14 @@ book: $(READY)  ## run the notebooks and write the site to _build/html
 	@cmp -s _build/inputs.new _build/inputs || rm -rf _build/.jupyter_cache
 	@mv _build/inputs.new _build/inputs
 	@rm -rf _build/html _build/.doctrees _build/jupyter_execute  # a second run over them hides warnings
+	$(UNFETCHED) $(ONE_EACH) $(BIN)/python tools/run_ahead.py 2>_build/run_ahead.log
 	$(UNFETCHED) $(ONE_EACH) $(BIN)/jupyter-book build . -W -n --keep-going
 
 test: $(READY)  ## check the code, compare the notebooks with their outputs, run every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(UNFETCHED) $(ONE_EACH) $(BIN)/python -m pytest --nbval --nbval-current-env -n 2 --dist loadscope book
-	$(ONE_EACH) $(PYTEST) -n 2 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=97 chexlib tests
+	$(ONE_EACH) $(PYTEST) -n 3 --dist loadfile --doctest-modules --cov --cov-report=term:skip-covered --cov-fail-under=97 chexlib tests
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book

@@ -1,21 +1,17 @@
 """What the book needs from Sphinx beyond ``_config.yml``, so that its pages work offline.
 
-- Plotly figures. MyST-NB does not know Plotly's MIME type; :class:`PlotlyRenderer`, registered as
-  an entry point ``myst_nb.mime_renderers``, turns a figure into HTML that draws itself.
-- JavaScript. ``plotly.min.js`` and MathJax come from installed packages, not from another host,
-  and reach only the pages that use them.
+- Things to touch. A picture of the class ``touch NAME`` brings ``_static/touch/NAME.js`` to its
+  page, which takes the picture's place, and ``NAME.data.js``, made of ``data/touch/NAME.json``:
+  a page opened as a file may not fetch.
+- MathJax comes from an installed package, not from another host, and only to pages that use it.
 - Figures. While the book is built, :mod:`chexlib.plots.formats` stores them as SVG.
 - Weight. What the theme brings along and no page uses is left out of the site.
 - Numbers. A chapter has the number of its file, ``08_roc`` is chapter 8, whatever stands before it.
 - Buttons. What leads to the public repository is on once ``repository: url:`` is set.
-
-The alternative text of a Plotly figure is the cell's ``mystnb.image.alt``, as for every picture.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import os
 import re
 import runpy
@@ -27,25 +23,18 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from fontTools.subset import Subsetter
 from fontTools.ttLib import TTFont
-from matplotlib.colors import to_rgb
 from sphinx.errors import ExtensionError
 
-from chexlib.plots.formats import COLOURS, page_svg, palette_png
+from chexlib.plots.formats import page_svg, palette_png
 
 if TYPE_CHECKING:
-    from myst_nb.core.render import MimeData, NbElementRenderer
     from sphinx.application import Sphinx
     from sphinx.config import Config
     from sphinx.environment import BuildEnvironment
 
-PLOTLY_MIME = "application/vnd.plotly.v1+json"
-TRANSPARENT = "rgba(0,0,0,0)"
-
-# Package and file of each script that would otherwise be loaded from a content network.
-SCRIPTS = {
-    "plotly.min.js": ("plotly", "package_data/plotly.min.js"),
-    "tex-svg.js": ("sphinx-mathjax-offline", "static/mathjax/tex-svg.js"),
-}
+# The script that would otherwise be loaded from a content network: its package, and where it lies.
+MATHJAX = ("sphinx-mathjax-offline", "static/mathjax/tex-svg.js")
+TOUCHED = re.compile(r'<img\b[^>]*class="[^"]*\btouch ([\w-]+)')
 
 # A page opened as a file may not read the others, from which a search result quotes its lines.
 SEARCH = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;'
@@ -67,153 +56,33 @@ MENDED = (
     (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
     (re.compile(r'role="list" (?=class="citation-list")| role="doc-biblioentry"'), ""),
     (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),
+    # The summary of a chapter is read, and set, as the Chinese of Taiwan.
+    (
+        re.compile(r"<section (?=[^>]*>\s*<h2>(<span[^<]*</span>)?繁體中文摘要)"),
+        '<section lang="zh-Hant-TW" ',
+    ),
+    # A narrow cell breaks before an interval and not within it: a word joiner after the dash.
+    (re.compile(r"(<td>[\d.,]+)[\xa0 ](\([\d.,]+\u2013)(?=[\d.,]+\)</td>)"), "\\1 \\2\u2060"),
 )
 FONT = "vendor/fontawesome/webfonts/fa-solid-900.ttf"  # of icons that style sheets place
 # What other sites show beside a link to the book, and what draws it.
 CARD, COVER = "_static/card.png", "book/images/make_cover.py"
 
-# Plotly writes a colour as rgb() where it stands; on a page it gives way to the page's own.
-COLOURING = "".join(
-    f'html[data-theme="{theme}"] .plotly-figure [style*="{what}: rgb({rgb})"]'
-    f"{{{what}: {pair[page]} !important}}"
-    for colour, pair in COLOURS.items()
-    for rgb in [", ".join(f"{255 * part:.0f}" for part in to_rgb(colour))]
-    for what in ("fill", "stroke", "background")
-    for page, theme in enumerate(("light", "dark"))
-    if pair[page] != colour
-)
-
-# Drawn once it has a width: inside a closed tab or a hidden solution it has none.
-# A control carries out the step that Plotly's own would; what it selects is read aloud.
-FIGURE = """\
-<style>{colouring}</style>
-<div class="plotly-controls">{controls}<span class="visually-hidden" role="status"></span></div>
-<div class="plotly-figure" role="img" aria-label="{alt}" style="height: {height}px"></div>
-<script>
-{{
-  const figure = document.currentScript.previousElementSibling;
-  const controls = figure.previousElementSibling;
-  const content = {content};
-  const draw = ([entry]) => {{
-    if (!entry.contentRect.width) return;
-    if (figure.data) Plotly.Plots.resize(figure);
-    else Plotly.newPlot(figure, content);
-  }};
-  const say = () => {{
-    const said = figure.data.filter((t) => t.meta && t.visible).flatMap((t) => t.meta.map(
-      (name, k) => `${{name}} ${{t.text[t.selectedpoints[k]].replaceAll("<br>", " ")}}`));
-    controls.lastChild.textContent = said.join(", ");
-  }};
-  controls.querySelectorAll("select, input").forEach((control, k) => {{
-    const shown = control.parentElement.querySelector("span");
-    control.oninput = () => {{
-      const {{label, method, args}} = content.steps[k][control.value];
-      if (shown) control.ariaValueText = shown.textContent = label;
-      Plotly[method](figure, ...args).then(say);
-    }};
-  }});
-  addEventListener("DOMContentLoaded", () => new ResizeObserver(draw).observe(figure));
-}}
-</script>
-"""
-
-
-def _controls(layout: dict[str, Any]) -> tuple[str, list[list[dict]]]:
-    """Take Plotly's menus and sliders, which need a mouse, out of a layout; return native ones."""
-    controls, steps = [], []
-    for menu in layout.pop("updatemenus", ()):
-        options = "".join(
-            f"<option value={k}{' selected' * (k == menu.get('active', 0))}>"
-            f"{html.escape(button['label'])}</option>"
-            for k, button in enumerate(menu["buttons"])
-        )
-        name = html.escape(menu.get("name", "show"))
-        controls.append(f"<label>{name} <select>{options}</select></label>")
-        steps.append(menu["buttons"])
-    for slider in layout.pop("sliders", ()):
-        at, labels = slider.get("active", 0), [step["label"] for step in slider["steps"]]
-        name = html.escape(slider.get("currentvalue", {}).get("prefix", "value").strip())
-        text = html.escape(labels[at])
-        controls.append(
-            f'<label>{name} <span aria-hidden="true">{text}</span> <input type="range"'
-            f' value="{at}" max="{len(labels) - 1}" aria-valuetext="{text}"></label>'
-        )
-        steps.append(slider["steps"])
-    return "".join(controls), steps
-
-
-def figure_html(figure: dict[str, Any], *, alt: str) -> str:
-    """Return the HTML that draws a Plotly figure, as wide as the page lets it be.
-
-    Parameters
-    ----------
-    figure : dict
-        What Plotly stores under its MIME type: ``data``, ``layout``, perhaps ``frames``.
-    alt : str
-        What the picture shows, for those who do not see it.
-
-    Examples
-    --------
-    >>> page = figure_html({"data": [], "layout": {"height": 300}}, alt="Nothing")
-    >>> print(page.splitlines()[2])
-    <div class="plotly-figure" role="img" aria-label="Nothing" style="height: 300px"></div>
-    """
-    layout = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT, **figure["layout"]}
-    height = layout.pop("height", 420)
-    controls, steps = _controls(layout)
-    layout.pop("width", None)  # a fixed width would not fit a phone
-    content = {
-        "data": figure["data"],
-        "layout": layout,
-        "frames": figure.get("frames", []),
-        "steps": steps,
-        "config": {"displayModeBar": False},  # buttons inside of what is read as one picture
-    }
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    text = text.replace("</", "<\\/")  # a label must not close the script element
-    alt = html.escape(alt)
-    parts = {"controls": controls, "colouring": COLOURING}
-    return FIGURE.format(alt=alt, height=height, content=text, **parts)
-
-
-class PlotlyRenderer:
-    """MyST-NB's plug-in for Plotly's MIME type."""
-
-    mime_priority_overrides = (("html", PLOTLY_MIME, 5),)  # ahead of every other form
-
-    @staticmethod
-    def handle_mime(
-        renderer: NbElementRenderer, data: MimeData, inline: bool
-    ) -> list[nodes.Element] | None:
-        """Return the figure as raw HTML, or None for any other MIME type."""
-        if data.mime_type != PLOTLY_MIME:
-            return None
-        alt = data.cell_metadata.get("mystnb", {}).get("image", {}).get("alt")
-        if not alt:
-            renderer.logger.warning(
-                "Expected alternative text for a Plotly figure, got none. "
-                "Set mystnb.image.alt in the cell's metadata.",
-                subtype="plotly_alt",
-                line=data.line,
-            )
-        renderer.add_js_file("plotly", "plotly.min.js", {})
-        return [nodes.raw(text=figure_html(data.content, alt=alt or ""), format="html")]
-
 
 def set_options(_app: Sphinx, config: Config) -> None:
-    """Bring the scripts into the site, point MathJax at its copy, and set the theme's options.
+    """Bring MathJax into the site, point to its copy, and set the theme's options.
 
     Here and not in ``_config.yml``, because ``html_theme_options`` given there replaces Jupyter
     Book's own, and its buttons may not be asked for without an address.
     """
-    for script, (package, path) in SCRIPTS.items():
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ExtensionError(
-                f"Expected the package {package!r}, which carries {script}, and did not find it. "
-                "Install the extra: pip install 'chexlib[book]'"
-            )
-        config.html_static_path.append(str(Path(spec.submodule_search_locations[0], path)))
+    package, path = MATHJAX
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ExtensionError(
+            f"Expected the package {package!r}, which carries MathJax, and did not find it. "
+            "Install the extra: pip install 'chexlib[book]'"
+        )
+    config.html_static_path.append(str(Path(spec.submodule_search_locations[0], path)))
     os.environ["CHEXLIB_FIGURES"] = "svg"  # the notebooks' kernels inherit it
     config.mathjax_path = "tex-svg.js"
     theme = config.html_theme_options
@@ -247,7 +116,11 @@ def number_chapters(_app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 
 def set_page(app: Sphinx, pagename: str, _template: str, context: dict, _doctree: Any) -> None:
-    """Leave out Thebe, and MathJax where no formula is; fit search and buttons; name the card."""
+    """Leave out what the page does without, bring what it lets touch, fit search, name the card."""
+    for name in TOUCHED.findall(context.get("body", "")):
+        data = [f"{name}.data"] * Path(app.srcdir, f"data/touch/{name}.json").exists()
+        for script in ("touch", *data, name):
+            app.add_js_file(f"touch/{script}.js")
     formulas = 'class="math' in context.get("body", "")
     unused = "thebe" if formulas else "thebe|mathjax|tex-svg"
     context["script_files"][:] = [
@@ -281,6 +154,10 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         (site / CARD).write_bytes(palette_png((site / CARD).read_bytes()))
     for path in {path for pattern in UNUSED for path in site.glob(pattern)}:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in Path(app.srcdir, "data/touch").glob("*.json"):
+        content = path.read_text(encoding="utf-8")
+        script = f'touch.data("{path.stem}", {content.rstrip()});\n'
+        (site / f"_static/touch/{path.stem}.data.js").write_text(script, encoding="utf-8")
     for path in site.glob("_images/*.svg"):
         path.write_text(page_svg(path.read_text(encoding="utf-8")), encoding="utf-8")
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}

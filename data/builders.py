@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import json
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -25,14 +26,20 @@ from chexlib.findings import FINDINGS
 from chexlib.metrics import Bootstrap, Resamples
 
 Built = tuple[pd.DataFrame, dict[str, Any]]
-BUILDERS: dict[str, Callable[[], Built]] = {}
+Document = tuple[dict[str, Any], dict[str, Any]]
+Builder = Callable[[], Built | Document]
+DATE = r'(?m)^(# date: .*|"date":"[\d-]+",?)$'
+BUILDERS: dict[str, Builder] = {}
 """The builder of each table, by the table's name."""
 
 
-def builds(name: str) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
-    """Register a function as the builder of the table ``data/<name>.csv``."""
+def builds(name: str) -> Callable[[Builder], Builder]:
+    """Register a function as the builder of the table ``data/<name>.csv``.
 
-    def register(build: Callable[[], Built]) -> Callable[[], Built]:
+    What is no table, a dict for a thing to touch, becomes ``data/<name>.json``.
+    """
+
+    def register(build: Builder) -> Builder:
         BUILDERS[name] = build
         return build
 
@@ -40,7 +47,7 @@ def builds(name: str) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
 
 
 def write_table(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | dict[str, Any],
     path: str | Path,
     *,
     source: str,
@@ -55,10 +62,11 @@ def write_table(
 
     Parameters
     ----------
-    frame : DataFrame
+    frame : DataFrame or dict
         What to write; floats are written with all their digits.
     path : path
-        Target, ending in ``.csv``, or in ``.csv.gz`` to be compressed.
+        Target, ending in ``.csv``, or in ``.csv.gz`` to be compressed; of a dict in ``.json``,
+        whose key ``provenance`` takes what else are the lines of comment.
     source, licence, command : str
         One line each: what it was computed from, under which licence, by which command.
     inputs : iterable of paths
@@ -85,14 +93,23 @@ def write_table(
         "date": today,
         **({} if note is None else {"note": note}),
     }
+    if isinstance(frame, dict):
+        content = {"provenance": header} | frame
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        _write_unless_same(path, text.replace(',"', ',\n"') + "\n")
+        return
     body = frame.to_csv(index=False, lineterminator="\n")
     if any("\n" in value for value in header.values()) or "#" in body:
         raise ValueError(
             f"Expected header values of one line and no '#' in the cells of {path.name}, got one."
         )
-    text = "".join(f"# {key}: {value}\n" for key, value in header.items()) + body
+    _write_unless_same(path, "".join(f"# {key}: {value}\n" for key, value in header.items()) + body)
+
+
+def _write_unless_same(path: Path, text: str) -> None:
+    """Write a table unless nothing but its date would change."""
     if path.is_file():
-        before, now = (re.sub("(?m)^# date: .*", "", one) for one in (read_text(path), text))
+        before, now = (re.sub(DATE, "", one) for one in (read_text(path), text))
         if before == now:
             return
     content = text.encode()

@@ -20,16 +20,9 @@ FOLDER = Path(__file__).parent
 # In the order in which tables may need one another.
 CHAPTERS = (
     *("dataset", "reports", "phantom", "label_quality", "seen", "readers", "images", "gap"),
-    *("training", "noise", "evaluation", "operating_points", "all_findings", "calibration"),
-    *(
-        "clean_labels",
-        "clean_subgroups",
-        "radiologists",
-        "networks",
-        "spread",
-        "cam",
-        "localization",
-    ),
+    *("training", "real_films", "noise", "evaluation", "operating_points", "all_findings"),
+    *("calibration", "clean_labels", "clean_subgroups", "radiologists", "networks", "spread"),
+    *("cam", "localization", "touch", "touch_films"),
 )
 for chapter in CHAPTERS:
     import_module(f"tables_{chapter}")
@@ -53,7 +46,8 @@ def main() -> int:
             print(f"{name}: left as it is. {error}", file=sys.stderr)
             continue
         command = f"python data/make_tables.py {name}"
-        suffix = provenance.pop("suffix", ".csv")  # a long table asks to be compressed
+        usual = ".json" if isinstance(frame, dict) else ".csv"
+        suffix = provenance.pop("suffix", usual)  # a long table asks to be compressed
         write_table(frame, options.folder / f"{name}{suffix}", command=command, **provenance)
         print(f"{name}: {len(frame)} rows")
     return 1 if missing else 0

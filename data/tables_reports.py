@@ -18,6 +18,13 @@ from chexlib.metrics.resampling import proportions
 REPORTS = carried("NLMCXR_reports.tgz")
 CHEXPERT = carried("chexpert_train.csv.gz")
 PADCHEST = carried("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz")
+RATES = ("precision", "recall")
+OPENI = {
+    "source": "3,955 reports of Indiana University (OpenI, Demner-Fushman et al., 2016) and "
+    "what annotators coded in MeSH",
+    "licence": "figures CC BY 4.0; input: CC BY-NC-ND 4.0",
+    "inputs": [REPORTS],
+}
 PADCHEST_NAMES = {
     **{
         "atelectasis": "Atelectasis",
@@ -47,32 +54,34 @@ def reports() -> Built:
         truth = coded(texts, codes)[list(FINDINGS)].to_numpy()[held]
         draws = Resamples(np.arange(held.sum()))
         for rule in RULES:
-            said = calls[rule].to_numpy()[held]
-            both, where = said & truth, {"rule": rule, "half": half, "mapping": mapping}
             for k, finding in enumerate((*FINDINGS, "all")):
-                some, ask, hits = (
-                    cells[:, k] if k < len(FINDINGS) else cells.sum(axis=1)
-                    for cells in (said, truth, both)
-                )
-                counts = [int(cells.sum()) for cells in (ask, some, hits)]
-                row = {"finding": finding, **where, "n_reports": int(held.sum())}
-                row |= dict(zip(("n_coded", "n_called", "n_both"), counts, strict=True))
-                for name, base in (("precision", some), ("recall", ask)):
-                    if k < len(FINDINGS):  # one patient a report, as far as the release tells
-                        share = wilson(counts[2], int(base.sum()))
-                        row |= named(name, share.estimate, share.low, share.high)
-                    else:
-                        share = ratio(hits, base, draws)
-                        row |= named(name, share.estimate, *share.interval())
-                rows.append(row)
+                row = {"finding": finding, "rule": rule, "half": half, "mapping": mapping}
+                rows.append(row | counted(calls[rule].to_numpy()[held], truth, k, draws))
     return pd.DataFrame(rows), {
-        "source": "3,955 reports of Indiana University (OpenI, Demner-Fushman et al., 2016) and "
-        "what annotators coded in MeSH",
-        "licence": "figures CC BY 4.0; input: CC BY-NC-ND 4.0",
-        "inputs": [REPORTS],
+        **OPENI,
         "note": "cues were tuned on reports with odd numbers; intervals are 95%, Wilson's, and for "
         "'all', which pools findings, a bootstrap by report",
     }
+
+
+def counted(said: np.ndarray, truth: np.ndarray, k: int, draws: Resamples) -> dict:
+    """Count the calls of the finding in column k, or of all where there is none, against codes."""
+    some, ask, hits = (
+        cells[:, k] if k < len(FINDINGS) else cells.sum(axis=1)
+        for cells in (said, truth, said & truth)
+    )
+    counts = [int(cells.sum()) for cells in (ask, some, hits)]
+    row = {"n_reports": len(said)} | dict(
+        zip(("n_coded", "n_called", "n_both"), counts, strict=True)
+    )
+    for name, base in zip(RATES, (some, ask), strict=True):
+        if k < len(FINDINGS):  # one patient a report, as far as the release tells
+            share = wilson(counts[2], int(base.sum()))
+            row |= named(name, share.estimate, share.low, share.high)
+        else:
+            share = ratio(hits, base, draws)
+            row |= named(name, share.estimate, *share.interval())
+    return row
 
 
 @builds("report_labels")

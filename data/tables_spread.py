@@ -1,4 +1,4 @@
-"""Builder of the table of chapter 6 on real films: how far apart twenty trainings lie."""
+"""Builders of chapters 6, 7 and 11 on real films: how far apart twenty trainings lie."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from builders import Built, builds, ratio
+from builders import FIVE, LABELS, Built, builds, ratio
 from numpy.typing import NDArray
 from scipy.special import logit
 from scipy.stats import rankdata
-from tables_networks import about, influence, networks, rows, tested, with_mean
+from tables_networks import SCORES, about, influence, networks, rows, tested, with_mean
+from tables_readers import five
 
 from chexlib.findings import FINDINGS
-from chexlib.metrics import Bootstrap, Resamples
+from chexlib.metrics import Bootstrap, Resamples, choose, max_f1
 
 WOMEN = 50
 MOST = 10
@@ -185,3 +186,141 @@ def network_spread() -> Built:
     note += f"ensembles and errors: films with {MOST} networks or more; errors: those where "
     note += "networks differ more over those where they differ less"
     return table, about(note)
+
+
+CALLED = 20
+"""Films that one of five readers at least calls: with fewer a finding is not part of the mean."""
+TWO_NETWORKS, TWO_READERS, ACROSS = "two networks", "two radiologists", "a network, a radiologist"
+READINESS = "two radiologists, by readiness alone"
+ALIKE = "the two radiologists who call most alike"
+
+
+def apart(called: NDArray[np.bool_], there: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """Return how likely one of two raters, drawn anew for each film, calls it and the other not.
+
+    ``called`` is ``[N, R, F]``, ``there`` ``[N, R]``, true for two raters of a film at least. The
+    second array ``[N, F]`` is how likely one of them calls it. Every film counts alike.
+    """
+    n = there.sum(axis=1)[:, None]
+    k = (called & there[..., None]).sum(axis=1)
+    return k * (n - k) / (n * (n - 1)), k / n
+
+
+def above(rank: NDArray, there: NDArray[np.bool_], rate: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return what networks call ``[N, R, F]`` at the one threshold that calls ``rate`` ``[F]``.
+
+    ``rank`` is the share of a network's own test films that it ranks higher. Of N films, each with
+    as many networks as scored it, the share ``rate`` is called, as nearly as there are scores.
+    """
+    weight = np.where(there, 1 / there.sum(axis=1, keepdims=True) / len(there), 0)
+    called = np.zeros(rank.shape, dtype=bool)
+    for k, share in enumerate(rate):
+        order = np.argsort(np.where(there, rank[..., k], np.inf), axis=None)
+        last = order[np.abs(np.cumsum(weight.ravel()[order]) - share).argmin()]
+        called[..., k] = there & (rank[..., k] <= rank[..., k].ravel()[last])
+    return called
+
+
+def readiness(reads: NDArray[np.bool_], draws: Resamples) -> Bootstrap:
+    """Return calls ``[F]`` that two readers cannot share, since one of them calls more films."""
+    by_film = reads.reshape(len(reads), -1)
+    sums = np.vstack([by_film.sum(axis=0), draws.sums(by_film)]).reshape(-1, *reads.shape[1:])
+    pairs = list(combinations(range(reads.shape[1]), 2))
+    gap = np.mean([np.abs(sums[:, a] - sums[:, b]) for a, b in pairs], axis=0)
+    with np.errstate(invalid="ignore"):
+        found = gap / 2 / sums.mean(axis=1)
+    return Bootstrap(found[0], found[1:], draws)
+
+
+def most_alike(reads: NDArray[np.bool_], draws: Resamples) -> Bootstrap:
+    """Return what two readers do not share ``[F]``, of the pair whose calls are closest in number.
+
+    The pair is chosen once, on all films: where two readers have one operating point, or nearly.
+    """
+    n, shape = reads.sum(axis=0), (len(reads), reads.shape[2])
+    differ, calls = np.zeros(shape), np.zeros(shape)
+    for k in range(shape[1]):
+        pairs = [pair for pair in combinations(range(len(n)), 2) if n[list(pair), k].any()]
+        a, b = min(
+            pairs, key=lambda pair: abs(n[pair[0], k] - n[pair[1], k]) / n[list(pair), k].sum()
+        )
+        differ[:, k] = reads[:, a, k] != reads[:, b, k]
+        calls[:, k] = reads[:, a, k].astype(int) + reads[:, b, k]
+    return ratio(differ, calls, draws)
+
+
+@builds("reader_spread")
+def reader_spread() -> Built:
+    """On films that five radiologists read: how often two networks differ, and two radiologists."""
+    films, calls, _ = five()
+    place = pd.Index(tested()[0]["image"]).get_indexer(films["image"])
+    reads = np.stack([calls[name] for name in FINDINGS], axis=-1)
+    parts = list(networks(WOMEN))
+    rank = np.full((len(films), len(parts), len(FINDINGS)), np.nan)
+    for r, (at, values) in enumerate(parts):
+        row = pd.Index(at).get_indexer(place)
+        higher = 1 - rankdata(values, axis=0) / len(at)
+        rank[row >= 0, r] = higher[row[row >= 0]]
+    kept = (~np.isnan(rank[..., 0])).sum(axis=1) >= 2
+    films, reads, rank = films[kept], reads[kept], rank[kept]
+    there, draws = ~np.isnan(rank[..., 0]), Resamples(films["patient"], resamples=2000)
+    judged = reads.any(axis=1).sum(axis=0) >= CALLED
+
+    def shown(found: Bootstrap) -> Bootstrap:
+        whole = Bootstrap(found.estimate[judged], found.replicates[:, judged], draws).mean()
+        return Bootstrap(
+            np.append(found.estimate, whole.estimate),
+            np.column_stack([found.replicates, whole.replicates]),
+            draws,
+        )
+
+    labelled = films[list(FINDINGS)].to_numpy().mean(axis=0)
+    as_labels, their_calls = apart(above(rank, there, labelled), there)
+    net, called = apart(above(rank, there, reads.mean(axis=(0, 1))), there)
+    two, ready = apart(reads, np.ones(reads.shape[:2], dtype=bool))
+    crossed, every = (called + ready - 2 * called * ready) / 2, np.ones_like(net)
+    unshared = {
+        TWO_NETWORKS: ratio(net, called, draws),
+        TWO_READERS: ratio(two, ready, draws),
+        ACROSS: ratio(crossed, (called + ready) / 2, draws),
+    }
+    found = {
+        **unshared,
+        f"{TWO_NETWORKS} less {TWO_READERS}": unshared[TWO_NETWORKS] - unshared[TWO_READERS],
+        f"{ACROSS} less {TWO_READERS}": unshared[ACROSS] - unshared[TWO_READERS],
+        READINESS: readiness(reads, draws),
+        ALIKE: most_alike(reads, draws),
+        f"{TWO_NETWORKS}, called as often as labelled": ratio(as_labels, their_calls, draws),
+        f"{TWO_NETWORKS}, of all films": ratio(2 * net, every, draws),
+        f"{TWO_READERS}, of all films": ratio(2 * two, every, draws),
+    }
+    n = {"n_films": len(films), "n_patients": films["patient"].nunique()}
+    n["n_called"] = np.append(reads.any(axis=1).sum(axis=0), pd.NA)
+    parts = [rows(shown(one), raters=name, **n, method=draws.method) for name, one in found.items()]
+    note = "of one's calls the share that the other does not make, or, of all films, the share on "
+    note += "which two differ; pairs drawn anew for each film with two networks or more; networks "
+    note += "of one recipe, half women, call as many of their own test films each, so many that on "
+    note += "these films they call as often as the five readers; readers, networks and thresholds "
+    note += f"are held fixed; n_called: films that a reader at least calls; mean: of {judged.sum()}"
+    note += f" findings with {CALLED} such films"
+    table = pd.concat(parts, ignore_index=True)
+    return table, about(note, [SCORES, LABELS, FIVE])
+
+
+@builds("calls_at_f1")
+def calls_at_f1() -> Built:
+    """How many films a network calls, or keeps the label of, at its threshold of highest F1."""
+    films, _ = tested()
+    labels = films[list(FINDINGS)].to_numpy()
+    found = []
+    for at, scores in networks(WOMEN):
+        called = scores >= choose(labels[at], scores, max_f1)
+        found.append((called | labels[at]).sum(axis=0) / labels[at].sum(axis=0))
+    found = np.stack(found)
+    table = pd.DataFrame({"finding": FINDINGS, "estimate": found.mean(axis=0)})
+    table["least"], table["most"] = found.min(axis=0), found.max(axis=0)
+    table["n_networks"], table["n_labelled"] = len(found), labels.sum(axis=0)
+    note = "films called or labelled, for each film labelled: mean, least and most of 20 networks "
+    note += "on their own test films; thresholds of highest F1 against NIH's label of these films"
+    kept = about(note)
+    return table, kept | {"note": note}

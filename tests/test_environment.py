@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -140,7 +141,8 @@ def scratch(tmp_path):
         (tmp_path / name).write_text("1\n")
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
-    builder = tools / "jupyter-book"
+    python, builder = tools / "python", tools / "jupyter-book"
+    python.write_text("#!/bin/sh\n")  # runs notebooks ahead
     builder.write_text(
         "#!/bin/sh\n"
         "mkdir -p _build/html _build/.jupyter_cache\n"
@@ -149,6 +151,7 @@ def scratch(tmp_path):
         "echo run >> _build/.jupyter_cache/runs\n"
         "test ! -e broken\n"
     )
+    python.chmod(0o755)
     builder.chmod(0o755)
     (tmp_path / ".venv" / ".ready").touch()
     return tmp_path
@@ -214,3 +217,13 @@ def test_make_help_lists_the_commands(scratch):
     listed = make(scratch, "help").stdout
     for command in "book test lab check bench tables clean help".split():
         assert re.search(rf"^make {command} +\w", listed, re.MULTILINE), command
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a card")
+def test_the_benchmark_of_a_card_says_that_there_is_none(tmp_path):
+    script = ROOT / "benchmarks" / "bench_gpu.py"
+    ended = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.startswith("Found no graphics card")
+    assert list(tmp_path.iterdir()) == []

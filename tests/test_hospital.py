@@ -1,7 +1,7 @@
 """A hospital that comes with a folder of films, a CSV of its own, and nothing else.
 
 The films are simulated and lie as a PACS exports them. What is run is what README.md says under
-"Use", command by command.
+"Your own films", command by command.
 """
 
 import json
@@ -23,7 +23,7 @@ from chexlib.data.phantom import films_of, population, render
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.search(
-    r"^\*\*Use\.\*\*.*?^```sh\n(.*?)^```",
+    r"^## Your own films$.*?^```sh\n(.*?)^```",
     (ROOT / "README.md").read_text(),
     re.DOTALL | re.MULTILINE,
 )[1]

@@ -14,7 +14,7 @@ MACHINE_PATH = re.compile(
 )
 WIDTH = 84  # characters that a page of 1280 px shows beside both sidebars
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.plotly.v1+json")
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

@@ -16,9 +16,8 @@ PAGES += ("09_thresholds.ipynb", "10_clean_labels.ipynb", "11_radiologists.ipynb
 PAGES += ("12_for_whom.ipynb", "13_cam.ipynb", "14_localization.ipynb")
 
 
-# Chapters that open with their answer, fold their side tracks and close in Chinese.
-CHAPTERS = ("01_dataset.ipynb", "02_reports.ipynb", "03_label_noise.ipynb", "04_readers.ipynb")
-CHAPTERS += ("05_images.ipynb",)
+# Chapters open with their answer, fold their side tracks and close in Chinese.
+CHAPTERS = tuple(name for name in PAGES if name.endswith(".ipynb"))
 
 
 def text_of(name):
@@ -106,3 +105,15 @@ def test_numbers_of_a_chapter_are_read_in_a_notebook_too(name):
     """Numbers that only the book's build would fill in read as markup in JupyterLab."""
     source = (BOOK / name).read_text(encoding="utf-8")
     assert "glue" not in source
+
+
+def test_the_first_page_says_how_long_each_page_and_each_way_takes():
+    cards = re.findall(r"^:::\{grid-item-card\}.*?^:::$", text_of("intro.md"), re.M | re.S)
+    timed = [card for card in cards if "minutes to read" in card]
+    assert len(timed) == 3 + 1 + 14 + 1  # ways, background, chapters, the survey
+    for card in timed:
+        pages = re.findall(r"(?:\(|:link: )(background|\d\d_\w+)", card)
+        names = [f"{page}.md" if page == "background" else f"{page}.ipynb" for page in pages]
+        taken = [re.search(r"(\d+) minutes to read", text_of(name))[1] for name in names]
+        promised = re.search(r"about (\d+) minutes to read", card)[1]
+        assert not names or sum(map(int, taken)) == int(promised), card

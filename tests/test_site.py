@@ -4,22 +4,28 @@ import functools
 import http.server
 import io
 import re
-import shutil
 import threading
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
+from browsing import (
+    DESKTOP,
+    PATIENCE,
+    PHONE,
+    ROOT,
+    SITE,
+    SPILLED,
+    TABLET,
+    needs_site,
+    save,
+    violations,
+    watch,
+)
 from bs4 import BeautifulSoup
 from PIL import Image
-from playwright.sync_api import Error
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "_build" / "html"
-SHOTS = ROOT / "_build" / "screenshots"
 PAGES = [str(page) for page in parse_toc_yaml(ROOT / "_toc.yml")]
 NOTEBOOKS = [page for page in PAGES if (ROOT / page).with_suffix(".ipynb").exists()]
 TEXTS_THAT_RUN = [
@@ -28,112 +34,16 @@ TEXTS_THAT_RUN = [
     if page not in NOTEBOOKS
     and "\nkernelspec:" in (ROOT / f"{page}.md").read_text(encoding="utf-8")
 ]
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
-PATIENCE = 300_000  # milliseconds until a page counts as hung, on however busy a machine
-DESKTOP = {"width": 1280, "height": 900}
-TABLET = {"width": 768, "height": 1024}
-PHONE = {"width": 390, "height": 844}
 GROUNDS = {"light": (255, 255, 255), "dark": (18, 18, 18)}  # of a page, and so of its figures
 MEGABYTE = 1_000_000
-
-# Everything that draws itself has done so: mathematics, and the Plotly figures in sight.
-DRAWN = """async () => {
-  if (window.MathJax?.startup) await MathJax.startup.promise;
-  const figures = [...document.querySelectorAll(".plotly-figure")].filter((f) => f.offsetWidth);
-  const drawn = () => figures.every((f) => f.querySelector(".main-svg"));
-  while (!drawn()) await new Promise(requestAnimationFrame);
-}"""
-
-# Elements that stick out of the page, save those that scroll or are clipped inside their own box.
-SPILLED = """() => {
-  const width = document.documentElement.clientWidth;
-  const boxed = (e) => e && (getComputedStyle(e).overflowX !== "visible" || boxed(e.parentElement));
-  return [...document.querySelectorAll(".bd-article *")]
-    .filter((e) => e.getBoundingClientRect().right > width + 1 && !boxed(e.parentElement))
-    .map((e) => e.outerHTML.slice(0, 120));
-}"""
 
 # Lines of code that end outside of their box, save in cells that are folded.
 CUT = """() => [...document.querySelectorAll(".bd-article .cell_input pre")]
   .filter((e) => e.innerText && e.scrollWidth > e.clientWidth + 1)
   .map((e) => e.innerText.split("\\n").sort((a, b) => b.length - a.length)[0])"""
 
-pytestmark = pytest.mark.skipif(
-    not (SITE / "index.html").exists(), reason="no site in _build/html: run `make book`"
-)
+pytestmark = needs_site
 each_page = pytest.mark.parametrize("name", PAGES)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def lost(request):
-    """Tell what the page failed to get from what was on its way when the page was left.
-
-    The browser asks for the page's icon after the page has loaded, and aborts what it has not read
-    yet as soon as it is sent elsewhere or closed. Such a file must be there all the same.
-    """
-    where = urlsplit(request.url)
-    path = unquote(where.path)
-    file = Path(path) if where.scheme == "file" else SITE / path.lstrip("/")
-    return request.failure != "net::ERR_ABORTED" or not file.is_file()
-
-
-def watch(page, home, troubles):
-    """Keep in ``troubles`` what goes wrong on a page that may ask for what is below ``home``."""
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on(
-        "requestfailed",
-        lambda request: lost(request) and troubles.append(f"failed: {request.url}"),
-    )
-    page.on(
-        "console",
-        lambda line: line.type in ("error", "warning") and troubles.append(line.text),
-    )
-    page.on(
-        "request",
-        lambda request: (
-            request.url.startswith((home, "data:", "blob:"))
-            or troubles.append(f"asked another host: {request.url}")
-        ),
-    )
-
-
-@pytest.fixture
-def visit(browser):
-    """Open pages with the network off; afterwards, nothing may have failed or been asked for."""
-    troubles, contexts = [], []
-
-    def open_page(address, *, offline=True, scheme="light", viewport=DESKTOP):
-        if "://" not in address:
-            address = f"{SITE.as_uri()}/{address}"
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=offline)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        home = address.split("/book/")[0].split("/search")[0]
-        watch(page, home, troubles)
-        page.goto(address)
-        page.evaluate(DRAWN)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not troubles
 
 
 @pytest.fixture(scope="module")
@@ -151,34 +61,14 @@ def server():
         httpd.shutdown()
 
 
-def violations(page):
-    """What axe finds wrong with a page, one line an element."""
-    # Without preloading: on pages opened as files axe may not fetch their style sheets.
-    found = Axe().run(page, options={"preload": False}).response["violations"]
-    return [
-        f"{rule['id']}: {element['target']} {element['html'][:150]}"
-        for rule in found
-        for element in rule["nodes"]
-    ]
-
-
 def grounds(page):
     """The colours of the upper left corners of a page's figures, as one sees them."""
     seen = set()
-    for figure in page.locator(".bd-article img, .plotly-figure").all():
+    for figure in page.locator(".bd-article img").all():
         figure.scroll_into_view_if_needed()
         picture = Image.open(io.BytesIO(figure.screenshot(animations="disabled")))
         seen.add(picture.convert("RGB").getpixel((2, 2)))
     return seen
-
-
-def save(page, name, kind):
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    path = SHOTS / f"{Path(name).name}_{kind}.png"
-    try:
-        page.screenshot(path=path, full_page=True)
-    except Error:  # on a busy machine Chromium says now and then that it could not
-        page.screenshot(path=path, full_page=True)
 
 
 @pytest.mark.browser
@@ -232,8 +122,6 @@ def test_page_is_complete(visit, name):
         assert image["drawn"], image
         assert len(image["alt"]) > 10, image
         assert not re.search(r"\.(png|svg|jpe?g)$|/_images/|jupyter_execute", image["alt"]), image
-    for figure in page.locator(".plotly-figure").all():
-        assert len(figure.get_attribute("aria-label") or "") > 10
     assert page.locator(".math").count() == page.locator(".math mjx-container").count()
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert page.locator("h1").count() >= 1
@@ -352,42 +240,6 @@ def test_search_quotes_lines_when_served(visit, server):
 
 
 @pytest.mark.browser
-def test_the_threshold_explorer_answers_the_keyboard(visit):
-    page = visit("book/09_thresholds.html")
-    figure = page.locator(".plotly-figure")
-    figure.scroll_into_view_if_needed()
-    page.evaluate(DRAWN)
-    chosen = "f => f.data.filter((t) => t.visible).map((t) => t.selectedpoints?.[0] ?? -1)"
-    menu, slider = (
-        page.get_by_role("combobox", name="finding"),
-        page.get_by_role("slider", name="threshold"),
-    )
-    before = figure.evaluate(chosen)
-    menu.focus()
-    page.keyboard.type("Hern")
-    page.wait_for_function(
-        "f => f.data.findIndex((t) => t.visible) > 0", arg=figure.element_handle()
-    )
-    assert figure.evaluate(chosen) == before  # the menu leaves the threshold alone
-    page.keyboard.press("Tab")
-    assert slider.evaluate("s => s === document.activeElement")
-    assert slider.evaluate("s => getComputedStyle(s).outlineStyle") == "solid"
-    for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-    moved = "([f, to]) => f.data.some((t) => t.visible && t.selectedpoints?.[0] === to)"
-    page.wait_for_function(moved, arg=[figure.element_handle(), before[2] - 3])
-    after = figure.evaluate(chosen)
-    assert len(set(after[2:])) == 1  # points, cells and figures stand at one threshold
-    assert (
-        slider.get_attribute("aria-valuetext")
-        == page.locator(".plotly-controls label span").inner_text()
-    )
-    said = page.locator(".plotly-controls [role=status]").inner_text()
-    assert re.fullmatch(r"sensitivity [01]\.\d\d \(.*specificity .*ppv .*", said)
-    save(page, "explorer", "moved")
-
-
-@pytest.mark.browser
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_solutions_open(visit, name):
     page = visit(f"{name}.html")
@@ -396,7 +248,6 @@ def test_solutions_open(visit, name):
         assert not body.is_visible()
         solution.locator("button.toggle-button, summary").first.click()
         body.wait_for(state="visible")
-    page.evaluate(DRAWN)
 
 
 def test_run_times_name_every_notebook():
@@ -442,12 +293,6 @@ def test_the_old_address_of_a_page_leads_to_the_new():
         assert old not in PAGES
 
 
-def test_only_pages_that_draw_with_plotly_load_it():
-    for path in (SITE / "book").glob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        assert ("plotly.min.js" in text) == ('class="plotly-figure"' in text), path.name
-
-
 def test_only_pages_with_formulas_load_mathjax():
     for path in (SITE / "book").glob("*.html"):
         text = path.read_text(encoding="utf-8")
@@ -466,8 +311,7 @@ def test_the_head_of_a_page_says_what_it_is_once():
 
 
 def test_the_site_is_light():
-    """Bytes on disk, without MathJax and Plotly for a page, which few pages need."""
-    large = {"plotly.min.js", "tex-svg.js"}
+    """Bytes on disk, without MathJax for a page, which few pages need."""
     for name in PAGES:
         path = SITE / f"{name}.html"
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
@@ -475,7 +319,7 @@ def test_the_site_is_light():
             tag.get("src") or tag["href"] for tag in soup.select("[src], link[rel=stylesheet]")
         }
         files = {(path.parent / urlsplit(one).path).resolve() for one in asked}
-        weight = sum(file.stat().st_size for file in {path, *files} if file.name not in large)
+        weight = sum(file.stat().st_size for file in {path, *files} if file.name != "tex-svg.js")
         assert weight < 1.5 * MEGABYTE, (name, weight)
     files = [path for path in SITE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 14 * MEGABYTE

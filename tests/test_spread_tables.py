@@ -1,12 +1,22 @@
-"""What chapter 6 says of twenty trainings on real films, and its estimator where truth is known."""
+"""What chapters 6 and 11 say of twenty trainings on real films, and estimators on known truth."""
 
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
-from tables_spread import disagreement, ensembles, spread, warning
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+from tables_spread import (
+    above,
+    apart,
+    disagreement,
+    ensembles,
+    most_alike,
+    readiness,
+    spread,
+    warning,
+)
 
-from chexlib.data import load_labels, load_networks, table
+from chexlib.data import load_labels, load_networks, load_readers, table
+from chexlib.findings import FINDINGS
 from chexlib.metrics import Resamples
 
 SCORES = "networks/predictions.npz"
@@ -121,3 +131,87 @@ def test_scores_give_the_rows_of_the_table(found):
     parts = found.xs("Effusion", level="finding")["estimate"]
     most = np.hypot(*(parts[f"standard deviation, {name}"] for name in ("films", "training")))
     assert 0.3 * most < np.std(whole, ddof=1) < 1.3 * most
+
+    times = []  # films labelled or called at the best F1, for each labelled one
+    for _, part in wide.groupby("fold"):
+        precision, recall, cuts = precision_recall_curve(part["y"], part["Effusion"])
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        called = part["Effusion"] >= cuts[f1[:-1].argmax()]
+        times.append((called | part["y"]).sum() / part["y"].sum())
+    row = table("calls_at_f1").set_index("finding").loc["Effusion"]
+    given = row[["estimate", "least", "most"]].to_numpy(dtype=float)
+    np.testing.assert_allclose([np.mean(times), min(times), max(times)], given, rtol=1e-3)
+
+
+def test_networks_call_a_share_of_films_at_one_threshold_and_pairs_are_counted_film_by_film():
+    rng = np.random.default_rng(2)
+    rank, there = rng.random((400, 6, 2)), rng.random((400, 6)) < 0.6
+    there[:, :2] = True
+    rank[~there] = np.nan
+    called = above(rank, there, np.array([0.1, 0.3]))
+    differ, calling = apart(called, there)
+    np.testing.assert_allclose(calling.mean(axis=0), [0.1, 0.3], atol=1 / 400)
+    for k in range(2):
+        assert rank[..., k][called[..., k]].max() < rank[..., k][there & ~called[..., k]].min()
+    film = int(np.argmax(differ[:, 1]))
+    raters = np.flatnonzero(there[film])
+    ordered = [(a, b) for a in raters for b in raters if a != b]
+    alone = [called[film, a, 1] and not called[film, b, 1] for a, b in ordered]
+    assert differ[film, 1] == pytest.approx(np.mean(alone))
+
+
+def test_readers_who_rank_alike_differ_by_readiness_alone():
+    rng = np.random.default_rng(3)
+    film, reader = rng.normal(size=(600, 1, 1)), np.array([0.5, 1.0, 1.02, 2.0])[None, :, None]
+    alike, draws = film > reader, Resamples(np.arange(600), resamples=50)
+    differ, calling = apart(alike, np.ones(alike.shape[:2], dtype=bool))
+    unshared = differ.sum() / calling.sum()
+    assert readiness(alike, draws).estimate.item() == pytest.approx(unshared)
+    second, third = alike[:, 1, 0], alike[:, 2, 0]
+    closest = (second != third).sum() / (second.sum() + third.sum())
+    assert most_alike(alike, draws).estimate.item() == pytest.approx(closest)
+    random = rng.random(alike.shape) < alike.mean(axis=0)
+    differ, calling = apart(random, np.ones(alike.shape[:2], dtype=bool))
+    assert readiness(random, draws).estimate < 0.8 * differ.sum() / calling.sum()
+
+
+def test_two_networks_differ_less_than_two_radiologists():
+    rows = table("reader_spread")
+    wide = rows.pivot(index="finding", columns="raters", values="estimate")
+    gap = wide["two networks"] - wide["two radiologists"]
+    np.testing.assert_allclose(wide["two networks less two radiologists"], gap, atol=1e-9)
+    assert (wide["two radiologists, by readiness alone"] <= wide["two radiologists"] + 1e-9).all()
+    part = rows[rows["n_called"] >= 20]
+    means = part.groupby("raters")["estimate"].mean()
+    mean = rows[rows["finding"] == "mean"].set_index("raters")
+    np.testing.assert_allclose(means, mean.loc[means.index, "estimate"])
+    assert mean.loc["two networks", "high"] < mean.loc["two radiologists", "low"]
+    assert (
+        mean.loc["two networks", "high"]
+        < mean.loc["the two radiologists who call most alike", "low"]
+    )
+    assert set(rows["n_films"]) == {184}
+
+
+@pytest.mark.real_data(SCORES, "google_readers")
+def test_scores_and_reads_give_the_rows_of_two_networks_and_two_radiologists():
+    name, rows = "Effusion", table("reader_spread").set_index(["finding", "raters"])["estimate"]
+    scores = load_networks(women_percent=50)
+    scores["rank"] = scores.groupby("fold")[name].rank(ascending=False, pct=True)
+    reads = load_readers("all").pivot(index="image", columns="reader", values=list(FINDINGS))[name]
+    of = {
+        image: part.to_numpy()
+        for image, part in scores.groupby("image", observed=True)["rank"]
+        if image in reads.index and len(part) > 1
+    }
+    reads = reads.loc[list(of)].to_numpy(dtype=bool)
+    cuts = np.unique(np.concatenate(list(of.values())))
+    share = np.array([np.mean([(ranks <= cut).mean() for ranks in of.values()]) for cut in cuts])
+    cut = cuts[np.abs(share - reads.mean()).argmin()]
+    for who, votes in (
+        ("two networks", [ranks <= cut for ranks in of.values()]),
+        ("two radiologists", reads),
+    ):
+        differ = [np.outer(v, ~v).sum() / len(v) / (len(v) - 1) for v in votes]
+        unshared = np.sum(differ) / np.sum([np.mean(v) for v in votes])
+        assert unshared == pytest.approx(rows[name, who], rel=0.02)

@@ -37,7 +37,7 @@
 
   addEventListener("DOMContentLoaded", () => {
     document.body.append(dialog);
-    document.querySelectorAll(".bd-article img").forEach(enlargeable);
+    document.querySelectorAll(".bd-article img:not(.touch, .touched img)").forEach(enlargeable);
     document
       .querySelectorAll(".bd-article :is(pre, .output.text_html, .pst-scrollable-table-container)")
       .forEach(scrolling);

@@ -84,7 +84,8 @@ def shares(ax: Axes, table: DataFrame) -> None:
     for part, column in enumerate(table.columns):
         width = table[column].to_numpy(dtype=float)
         colour, hatch = PALETTE[part % len(PALETTE)], HATCHES[part % len(HATCHES)]
-        look = {"facecolor": to_rgba(colour, 0.45), "edgecolor": colour, "linewidth": 0.6}
+        # As SVG a hatch is as clear as its ground: in the ground's own colour it would be lost.
+        look = {"facecolor": to_rgba(colour, 0.55), "edgecolor": PANEL, "linewidth": 0.6}
         bars = ax.barh(range(len(table)), width, left=left, hatch=hatch, label=column, **look)
         written = [f"{value:.0%}" if value >= 0.08 else "" for value in width]
         back = {"facecolor": PANEL, "edgecolor": "none", "pad": 1.2}

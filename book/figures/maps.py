@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
 from chexlib.data.phantom import Film, render
-from chexlib.findings import INFO, normalise
-from chexlib.interpret import HeatMap, attribute, heat_boxes
+from chexlib.interpret import HeatMap, attribute
 from chexlib.plots import GREY, MARKERS, PALETTE, marks, panels
 from chexlib.plots.images import colour_bar, overlay
 
@@ -24,12 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame, Series
 
-    from chexlib.interpret import BoxedFilms
     from chexlib.models import CheXNet
 
 __all__ = [
     "auroc_scatter",
-    "case_sheet",
     "cells",
     "method_heats",
     "perturbation_panels",
@@ -37,7 +33,6 @@ __all__ = [
     "stage_lines",
 ]
 
-_SHOWN = 256  # pixels a side of a film in a sheet
 LINE = "#ffffff"
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
@@ -68,7 +63,7 @@ def cells(
     image, values = np.asarray(image), np.asarray(heat.values)
     overlay(ax, image, np.zeros(image.shape), title=title, truth=truth)
     down, across = heat.places(image.shape)
-    side = heat.grid.stride * image.shape[0] / heat.input_size
+    side = heat.grid.stride * image.shape[0] / heat.extent()[0]
     for i, y in enumerate(down):
         for j, x in enumerate(across):
             corner = (x - side / 2 - 0.5, y - side / 2 - 0.5)
@@ -116,50 +111,6 @@ def method_heats(
     return heats
 
 
-def case_sheet(
-    films: BoxedFilms,
-    cases: DataFrame,
-    maps: HeatMap,
-    *,
-    titles: Sequence[str] | None = None,
-    width: float = 8.6,
-) -> Figure:
-    """Show films with the map of a finding, the box drawn from it at 180 of 255, and the true ones.
-
-    Parameters
-    ----------
-    films : BoxedFilms
-    cases : DataFrame
-        M of its cases.
-    maps : HeatMap
-        Class activation maps, arrays [M, h, w]. Clear is 0 or less, strongest a map's own maximum.
-    titles : sequence of str, optional
-        By default the findings.
-    width : float
-        Inches.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many maps as cases.
-    """
-    if len(maps) != len(cases):
-        raise ValueError(f"Expected a map for each of {len(cases)} cases, got {len(maps)}.")
-    titles = titles or [INFO[normalise(name)].english for name in cases["finding"]]
-    grey = films.batcher(cases["film"])[:, 0].numpy()
-    n = len(cases)
-    figure, axes = panels(n, columns=n, width=width, height=width / n + 0.3)
-    shown = zip(axes, grey, maps.pixels(_SHOWN), cases["truth"], titles, strict=True)
-    for ax, film, large, truth, title in shown:
-        image = cv2.resize(film, (_SHOWN, _SHOWN), interpolation=cv2.INTER_LINEAR)
-        image = np.round(255 * image.clip(0, 1)).astype(np.uint8)
-        limits = (0.0, max(float(large.max()), 1e-6))
-        boxes = {"boxes": heat_boxes(large, cut=180), "truth": truth * _SHOWN}
-        overlay(ax, image, large, limits=limits, title=title, **boxes)
-        ax.title.set_fontsize(10)
-    return figure
-
-
 def film_of(row: Series | Mapping, *, marker: bool) -> Film:
     """Return the simulated film that a row of ``localization_shortcut_films`` describes."""
     devices = set(str(row["devices"]).split()) - {"marker", "nan"}
@@ -205,7 +156,9 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
             title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
             shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)
             ax.title.set_fontsize(10)
-        colour_bar(shown, line, label="added to the logit")
+        bar = colour_bar(shown, line, label="added to the logit")
+        bar.ax.tick_params(labelsize=8)
+        bar.ax.yaxis.label.set_size(8)
     return figure
 
 

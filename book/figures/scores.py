@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chexlib.findings import INFO
+from chexlib.metrics.ranking import RocCurve
 from chexlib.plots import BLUE, GREY, INK, MARKERS, ORANGE, PALETTE, forest, panels
 
 if TYPE_CHECKING:
@@ -14,12 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
+    from chexlib.metrics.ranking import PrecisionRecallCurve
+
 __all__ = [
     "band",
     "curve_panels",
     "decision_panels",
     "expected_forest",
     "name_points",
+    "operating_panel",
     "reader_panels",
     "reliability_panels",
 ]
@@ -126,6 +132,35 @@ def name_points(
     for name in names:
         place = (x[name], y[name])
         ax.annotate(INFO[name].english, place, xytext=offset, textcoords="offset points")
+
+
+def operating_panel(ax: Axes, curve: RocCurve | PrecisionRecallCurve, point: DataFrame) -> None:
+    """Draw a curve, and one threshold on it with the ends of both its intervals.
+
+    Parameters
+    ----------
+    ax : Axes
+    curve : RocCurve or PrecisionRecallCurve
+        As from :func:`chexlib.metrics.roc` or :func:`chexlib.metrics.precision_recall`.
+    point : DataFrame
+        One row of the table ``threshold_grid``.
+    """
+    kind = "roc" if isinstance(curve, RocCurve) else "pr"
+    found = {
+        name: point[[name, f"{name}_low", f"{name}_high"]].to_numpy().T
+        for name in ("sensitivity", "specificity", "ppv")
+    }
+    if kind == "roc":
+        drawn = curve.false_positive_rate, curve.sensitivity
+        x, y = 1 - found["specificity"][[0, 2, 1]], found["sensitivity"]
+    else:
+        enough = curve.recall >= 0.02  # below it, two or three films decide
+        drawn = curve.recall[enough], curve.precision[enough]
+        x, y = found["sensitivity"], found["ppv"]
+    ax.plot(*drawn, color=GREY)
+    ends = [np.abs(one[1:] - one[0]) for one in (y, x)]
+    ax.errorbar(x[0], y[0], *ends, fmt="D", color=ORANGE, markersize=5)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=AXES[kind][0], ylabel=AXES[kind][1])
 
 
 def expected_forest(ax: Axes, rows: DataFrame, findings: Sequence[str]) -> None:

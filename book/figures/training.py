@@ -187,12 +187,13 @@ def profile(model: CheXNet, *, size: int = 224) -> Figure:
             above.text((first + last) / 2, top * 1.08, text, ha="center", fontsize=9.5, color=INK)
     above.set(xlabel="convolution", ylabel="channels held", xlim=(0, len(layers) + 1))
     above.set_ylim(0, top * 1.26)
+    above.yaxis.set_major_formatter("{x:,.0f}")
     shown = parts[["parameters", "flops"]] / parts[["parameters", "flops"]].sum()
     place = np.arange(len(shown))
     looks = (("parameters", BLUE, ""), ("flops", ORANGE, "///"))
     for offset, (column, colour, hatch) in zip((-0.2, 0.2), looks, strict=True):
         label = "operations" if column == "flops" else column
-        look = {"facecolor": colour, "edgecolor": colour, "hatch": hatch, "alpha": 0.6}
+        look = {"facecolor": colour, "edgecolor": PANEL, "hatch": hatch, "alpha": 0.6}
         bars = below.bar(place + offset, shown[column], 0.38, label=label, **look)
         below.bar_label(bars, [f"{value:.0%}" for value in shown[column]], fontsize=8)
     names = shown.index.str.replace("transition ", "trans.\n").str.replace("block ", "block\n")

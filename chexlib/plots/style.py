@@ -163,7 +163,8 @@ def forest(
         )
     if ((estimate < low) | (estimate > high)).any():
         raise ValueError("Expected low <= estimate <= high on each line, got one outside.")
-    offset = 0.0 if n_series == 1 else 0.5 * (series / (n_series - 1) - 0.5)
+    # The series of a line stand closer together than lines do.
+    offset = 0.0 if n_series == 1 else 0.72 * (series - 0.5 * (n_series - 1)) / n_series
     colour = colour or PALETTE[series % len(PALETTE)]
     position = np.arange(len(names)) + offset
     ax.hlines(position, low, high, color=colour, linewidth=2)

@@ -1,16 +1,18 @@
 """The three kinds of evidence, against plain counting, simulation and the committed table."""
 
 import functools
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
+from tables_label_quality import beside, relabelled_evidence
 
 from chexlib.data import load_adjudicated, load_labels, load_rsna, table
 from chexlib.data.splits import official_split
 from chexlib.findings import FINDINGS
-from chexlib.metrics import assess, share
+from chexlib.metrics import Resamples, UndefinedWarning, assess, share
 from figures import label_quality
 from figures.label_quality import (
     COLUMNS,
@@ -66,15 +68,18 @@ def invented_films(n, *, seed=0):
 
 
 READERS = {"five_readers", "readers", "chestx_det", "vinbigdata"}
+RELABELLED = {f"{films}_relabelled" for films in ("all", "five", "google", "rsna")}
 
 
 def test_committed_table_has_the_columns_of_its_contract(committed):
     assert tuple(committed.columns) == COLUMNS
-    evidence = {"google", "rsna", "persistence"}
+    evidence = {"google", "rsna", "persistence", "relabelled"}
     assert set(committed["evidence"]) == evidence | READERS
     subsets = {"google_val", "google_test", "google_all", "rsna", "all"}
-    assert set(committed["subset"]) == subsets | {"five_readers", "chestx_det", "R8-R10"}
+    subsets |= {"five_readers", "chestx_det", "R8-R10", "official test", *RELABELLED}
+    assert set(committed["subset"]) == subsets
     assert not committed.duplicated(NAMES).any()
+    committed = committed[committed["evidence"] != "relabelled"]
     # No majority calls Pneumonia: its label has neither a sensitivity nor an interval of kappa.
     empty = committed[committed["low"].isna() | committed["high"].isna()]
     assert set(empty["finding"]) == {"Pneumonia"}
@@ -86,6 +91,66 @@ def test_committed_table_has_the_columns_of_its_contract(committed):
     plain = ~counted["statistic"].str.contains("weighted|kappa")
     ratio = counted["k"] / counted["n"]
     assert np.allclose(ratio[plain], counted.loc[plain, "estimate"], atol=1e-12)
+
+
+def test_a_label_and_its_gain_are_counted_as_by_hand():
+    rng, n = np.random.default_rng(5), 3000
+    truth, patient = rng.random(n) < 0.2, rng.integers(0, 900, n)
+    old, new = (np.where(truth, rng.random(n) < s, rng.random(n) < 0.05) for s in (0.4, 0.7))
+    found = beside({"": new, "_before": old}, truth, Resamples(patient, resamples=200))
+    for label, suffix in ((new, ""), (old, "_before")):
+        held = assess(label, truth, patient=patient, resamples=20)
+        for name in ("ppv", "sensitivity", "specificity", "kappa"):
+            one, k, of = found[name + suffix]
+            assert (k, of) == (held[name].k, held[name].n)
+            assert one.estimate == pytest.approx(held[name].estimate)
+        worth = np.corrcoef(label, truth)[0, 1] ** 2
+        assert found["worth" + suffix][0].estimate == pytest.approx(worth)
+    gain = found["worth_gain"][0]
+    low, high = gain.interval()
+    assert gain.estimate == found["worth"][0].estimate - found["worth_before"][0].estimate
+    assert 0 < low < gain.estimate < high
+    apart = np.subtract(*reversed(found["worth"][0].interval()))
+    assert high - low < apart + np.subtract(*reversed(found["worth_before"][0].interval()))
+    weighted = beside({"": new, "_before": old}, truth, Resamples(patient), np.where(old, 2.0, 1.0))
+    by_hand = (new & truth) @ np.where(old, 2.0, 1.0) / (truth @ np.where(old, 2.0, 1.0))
+    assert weighted["sensitivity"][0].estimate == pytest.approx(by_hand)
+    assert weighted["sensitivity"][1:] == found["sensitivity"][1:]  # films, before weighting
+
+
+def test_the_relabelling_is_nearer_for_common_signs_and_floods_rare_ones(committed):
+    own = committed[committed["evidence"] == "relabelled"]
+    rows = own.set_index(["subset", "label", "statistic"]).sort_index()
+    five = rows.loc["five_relabelled"]
+    common = [name for name in FINDINGS if five.loc[(name, "sensitivity"), "n"] >= 20]
+    gains = five.xs("worth_gain", level="statistic").loc[common]
+    assert list(gains.index[gains["low"] <= 0]) == ["Cardiomegaly"]
+    for name in FINDINGS:
+        difference = (
+            five.loc[(name, "worth"), "estimate"] - five.loc[(name, "worth_before"), "estimate"]
+        )
+        given = five.loc[(name, "worth_gain"), "estimate"]
+        assert given == pytest.approx(difference, nan_ok=True)
+    for subset, label in (("google_relabelled", OPACITY), ("rsna_relabelled", OPACITY)):
+        ending = "_weighted" if subset.startswith("rsna") else ""
+        assert rows.loc[(subset, label, f"worth_gain{ending}"), "low"] > 0.08
+    hernia = five.loc[("Hernia", "ppv")]
+    assert (hernia["k"], hernia["n"]) == (1, 51)
+    every = rows.loc["all_relabelled"]
+    assert every.loc[("Hernia", "share_before"), "k"] == 114
+    assert every.loc[("Hernia", "share"), "k"] == 5_349
+    assert every.xs("share_kept", level="statistic")["estimate"].min() > 0.96
+    trained = own[own["statistic"] == "in_training"].set_index("subset")
+    assert trained.loc["five_relabelled", ["k", "n"]].tolist() == [686, 718]
+    assert trained.loc["official test", ["k", "n"]].tolist() == [20_299, 25_596]
+
+
+@pytest.mark.real_data("chexnext/default.json.bz2", "google_readers", "rsna/rsna_to_nih.csv")
+def test_relabelled_rows_are_those_committed(committed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedWarning)
+        found = relabelled_evidence(load_labels())
+    assert_same_rows(found, committed[committed["evidence"] == "relabelled"])
 
 
 def test_google_rows_are_those_committed(google, committed):

@@ -6,44 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from chexlib.data import Batcher
 from chexlib.interpret import (
-    BoxedFilms,
     HeatMap,
     cell_centres,
     class_activation_maps,
-    find_cases,
 )
 from chexlib.models import CheXNet
 from figures import maps as draw
-
-
-@pytest.fixture
-def boxed():
-    pixels = np.zeros((2, 64, 64), np.uint8)
-    boxes = pd.DataFrame(
-        {"image": ["a", "b"], "finding": ["Mass", "Edema"], "x": 0, "y": [0, 512]}
-    ).assign(width=512, height=256)
-    cases = find_cases(boxes, ["a", "b"], [1, 2])
-    return BoxedFilms(Batcher(pixels), cases, "two black films")
-
-
-def edges(ax, style):
-    return [tuple(p.get_bbox().bounds) for p in ax.patches if p.get_linestyle() == style]
-
-
-def test_true_boxes_are_dashed_and_drawn_ones_are_where_the_map_is_hot(boxed):
-    maps = np.zeros((2, 2, 2), np.float32)
-    maps[:, 0, 0] = 1
-    figure = draw.case_sheet(boxed, boxed.cases, HeatMap(maps, 64))
-    assert [ax.get_title() for ax in figure.axes] == ["Mass", "Pulmonary edema"]
-    for ax, y in zip(figure.axes, (0, 128), strict=True):
-        ((left, top, width, height),) = edges(ax, "--")
-        assert (left + 0.5, top + 0.5, width, height) == (0, y, 128, 64)
-        ((left, top, *_),) = edges(ax, "-")
-        assert (left, top) == (-0.5, -0.5)
-    with pytest.raises(ValueError, match="Expected a map for each of 2 cases, got 1"):
-        draw.case_sheet(boxed, boxed.cases, HeatMap(maps[:1], 64))
 
 
 def film_rows():

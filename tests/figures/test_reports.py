@@ -1,11 +1,11 @@
-"""The figure of chapter 2 draws the rules that it is asked for, in their order."""
+"""The figures of chapter 2 draw the rules that they are asked for, in their order."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from figures.reports import rule_path
+from figures.reports import PHRASES, phrase_reports, rule_path, rules_by_phrase
 
 ROWS = pd.DataFrame(
     {
@@ -36,3 +36,19 @@ def test_path_is_in_the_order_of_the_rules():
 def test_unknown_rule():
     with pytest.raises(KeyError, match="hedges"):
         rule_path(None, ROWS, rules={"hedges": ""})
+
+
+def test_a_disc_stands_where_a_rule_gives_a_label():
+    _, ax = plt.subplots()
+    kept = pd.DataFrame({"word": [True, True], "negation": [False, True]}, index=["No x.", "An x."])
+    rules_by_phrase(ax, kept)
+    large = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_markersize() > 5]
+    assert large == [[0, 0], [0, -1], [1, -1]]
+    assert [text.get_text() for text in ax.texts] == ["No x.", "An x."]
+
+
+def test_each_phrase_is_a_report_of_its_own():
+    reports = phrase_reports()
+    assert len(reports) == len(PHRASES)
+    for (section, text), row in zip(PHRASES, reports.to_dict("records"), strict=True):
+        assert row[section] == text

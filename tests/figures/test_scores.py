@@ -7,12 +7,14 @@ import pytest
 
 from chexlib.data import table
 from chexlib.findings import FINDINGS
+from chexlib.metrics import precision_recall, roc, threshold_sweep
 from figures.scores import (
     band,
     curve_panels,
     decision_panels,
     expected_forest,
     name_points,
+    operating_panel,
     reader_panels,
     reliability_panels,
 )
@@ -103,3 +105,19 @@ def test_panels_carry_curves_and_the_readers_point():
 def test_refuses(bands, draw, message):
     with pytest.raises(ValueError, match=message):
         draw(bands)
+
+
+def test_an_operating_point_lies_on_its_curves():
+    label, score = np.arange(200) % 2 == 1, np.arange(200) ** 2 % 211 / 211
+    point = threshold_sweep(label, score, [0.5], resamples=50)
+    _, (left, right) = plt.subplots(1, 2)
+    operating_panel(left, roc(label, score), point)
+    operating_panel(right, precision_recall(label, score), point)
+    row = point.iloc[0]
+    for ax, x, y in ((left, "specificity", "sensitivity"), (right, "sensitivity", "ppv")):
+        ends = [segment for bars in ax.containers[0].lines[2] for segment in bars.get_segments()]
+        across, up = (np.sort(end, axis=0) for end in ends)
+        low, high = row[f"{x}_low"], row[f"{x}_high"]
+        wanted = [1 - high, 1 - low] if x == "specificity" else [low, high]
+        assert across[:, 0] == pytest.approx(wanted)
+        assert up[:, 1] == pytest.approx([row[f"{y}_low"], row[f"{y}_high"]])

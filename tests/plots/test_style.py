@@ -33,6 +33,23 @@ def test_forest_draws_every_interval_once_a_series():
     assert ax.yaxis_inverted()
 
 
+@pytest.mark.parametrize("n_series", [2, 3, 4])
+def test_series_of_a_line_stand_closer_together_than_lines_do(n_series):
+    _, ax = plt.subplots()
+    for series in range(n_series):
+        ends = ([1, 1], [0, 0], [2, 2])
+        plots.forest(ax, ["a", "b"], *ends, series=series, n_series=n_series)
+    first, second = np.array([line.get_ydata() for line in ax.lines]).T
+    assert first.mean() == pytest.approx(0)
+    assert second[0] - first[-1] > 1.2 * np.diff(first).max() > 0
+
+
+def test_a_second_series_alone_stands_on_its_line():
+    _, ax = plt.subplots()
+    plots.forest(ax, ["a"], [1], [0], [2], series=1)
+    assert ax.lines[0].get_ydata() == [0]
+
+
 def test_forest_leaves_a_gap_for_nan():
     _, ax = plt.subplots()
     plots.forest(ax, ["a", "b"], [np.nan, 1], [np.nan, 0], [np.nan, 2])

@@ -16,7 +16,7 @@ from chexlib.training import fit, loop, open_run
 from chexlib.training.run import read_point
 
 ASKED = recipe(epochs=1)
-BITS, CUTS = 150, 40
+BITS, CUTS = 60, 20
 
 
 @pytest.fixture(scope="module")
