@@ -22,19 +22,14 @@ from PIL import Image
 from tables_cam import HOT, PLACES, verdicts
 from tables_localization import SIZE
 from tables_touch import small
-from train_runs import SHORTCUT
 from visibility import contrast
 
-from chexlib.data import Batcher, load_labels, package_file, table
-from chexlib.data.dataset import SPLITS
+from chexlib.data import Batcher, package_file, table
 from chexlib.data.phantom import (
     Film,
     Rendering,
-    Shortcut,
-    films_of,
     noise_rates,
     noisy_labels,
-    population,
     render,
 )
 from chexlib.data.phantom.signs import SIGNS
@@ -43,6 +38,7 @@ from chexlib.findings import FINDINGS, INFO
 from chexlib.interpret import HeatMap, attribute, score_cases
 from chexlib.metrics import Resamples
 from chexlib.models import CheXNet, load_checkpoint, phantom_checkpoint
+from figures.maps import film_of
 
 NIH_SIZE = 1024  # pixels a side in which boxes are given
 # Pixels a side of a film that is moved, marked, swiped, windowed (across), or one of ten.
@@ -188,32 +184,6 @@ def _provenance(note: str) -> dict:
     return simulated(source, [phantom_checkpoint(), LUNGS], note)
 
 
-@cache
-def _tested() -> pd.DataFrame:
-    """Return the test films of the run with the clue, as they are described."""
-    n, first, digits = SPLITS["test"]
-    rows = load_labels()
-    rows = rows[(rows["patient"] % 10).isin(digits)]
-    clue = Shortcut(**SHORTCUT)
-    return population(n, first=first, rows=rows, prevalence="enriched", seed=0, shortcut=clue)
-
-
-def marked(row: pd.Series, state: str) -> Film:
-    """Return the film of a row of ``localization_shortcut_films``, with all its findings.
-
-    Parameters
-    ----------
-    row : Series
-    state : {"with", "without"}
-        Whether it has a side marker.
-    """
-    people = _tested()
-    same = (people["patient"] == row["patient"]) & (people["follow_up"] == row["follow_up"])
-    (film,) = films_of(people[same], seed=0)
-    marker = {"marker"} if state == "with" else set()
-    return replace(film, devices=film.devices - {"marker"} | marker)
-
-
 @builds("touch/marker")
 def marker() -> Document:
     """Return chapter 14's four films with a nodule, with the marker and without it, and two maps.
@@ -226,7 +196,7 @@ def marker() -> Document:
     for _, of in rows.groupby(["patient", "follow_up"], sort=False):
         films.append({"boxes": small([of.iloc[0][["x", "y", "width", "height"]]])})
         for state, told in of.groupby("marker"):
-            image = render(marked(of.iloc[0], state), size=MARKED).image
+            image = render(film_of(of.iloc[0], marker=state == "with"), size=MARKED).image
             runs = {
                 row["run"]: {"logit": row["logit"], "map": row[cells].tolist()}
                 for _, row in told.iterrows()

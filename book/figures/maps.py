@@ -114,13 +114,15 @@ def method_heats(
 def film_of(row: Series | Mapping, *, marker: bool) -> Film:
     """Return the simulated film that a row of ``localization_shortcut_films`` describes."""
     devices = set(str(row["devices"]).split()) - {"marker", "nan"}
+    words = str(row.get("others", "")).replace("nan", "").split()
+    others = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     return Film(
         patient=int(row["patient"]),
         follow_up=int(row["follow_up"]),
         view=row["view"],
         sex=row["sex"],
         age=int(row["age"]),
-        severity={"Nodule": float(row["severity"])},
+        severity=others | {"Nodule": float(row["severity"])},
         devices=frozenset(devices | ({"marker"} if marker else set())),
     )
 
