@@ -238,7 +238,7 @@ def sick() -> Document:
                 round(contrast(one.image, shown[0].image, mask), 1)
                 for one, mask in zip(shown[1:], masks, strict=True)
             ],
-            "films": [picture(one.image) for one in shown],
+            "films": [picture(one.image, 40) for one in shown],
         }
     measured = table("phantom_resolution").query(f"size == {SWIPED} and measure == 'contrast'")
     ends = measured.set_index("object")[["estimate", "low", "high"]]
