@@ -25,22 +25,16 @@ from tables_touch import small
 from visibility import contrast
 
 from chexlib.data import Batcher, package_file, table
-from chexlib.data.phantom import (
-    Film,
-    Rendering,
-    noise_rates,
-    noisy_labels,
-    render,
-)
+from chexlib.data.phantom import Film, Rendering, noise_rates, noisy_labels, render
 from chexlib.data.phantom.signs import SIGNS
 from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS, INFO
 from chexlib.interpret import HeatMap, attribute, score_cases
+from chexlib.interpret.localization import NIH_SIZE
 from chexlib.metrics import Resamples
 from chexlib.models import CheXNet, load_checkpoint, phantom_checkpoint
 from figures.maps import film_of
 
-NIH_SIZE = 1024  # pixels a side in which boxes are given
 # Pixels a side of a film that is moved, marked, swiped, windowed (across), or one of ten.
 SHOWN, MARKED, SWIPED, WINDOWED, TEN = 192, 320, 224, 400, 320
 MOVED = {"Nodule": 1.0, "Mass": 0.5, "Effusion": None}  # severity; of an effusion by its place
@@ -260,8 +254,8 @@ def window() -> Document:
     """Return chapter 5's real film in few pixels, its header's window, and a histogram.
 
     ``film`` shows stored values from ``ends[0]``, black, to ``ends[1]``, white; ``narrow`` are
-    the ends of the chapter's narrower window; ``counts`` are
-    pixels of the whole film by stored value, in steps of ``step``.
+    the ends of the chapter's narrower window; ``counts`` are pixels of the whole film by stored
+    value, in steps of ``step``.
     """
     path = package_file("data_store", "data", "RG1_UNCR.dcm")
     header = pydicom.dcmread(path)
@@ -289,7 +283,8 @@ def window() -> Document:
 def ten() -> Document:
     """Return ten simulated films with up to three findings, a text label and the network's calls.
 
-    Labels are drawn with the error rates of chapter 3; ``drawn`` says how often each film is in
+    Labels are drawn with the error rates of chapter 3, and ``known`` says how each is known;
+    ``drawn`` says how often each film is in
     each resample, of those that an interval by film is made of; ``chapter`` are the kappas of five
     radiologists.
     """
@@ -325,6 +320,7 @@ def ten() -> Document:
             for one in shown
         ],
         "rates": small(rates.loc[list(READ), ["sensitivity", "specificity"]]),
+        "known": rates.loc[list(READ), "status"].tolist(),
         "chapter": small(kappas.loc[list(READ), ["estimate", "low", "high"]]),
         "n": int(kappas["n"].iloc[0]),
         "drawn": ["".join(map(str, one)) for one in draws.drawn.T],

@@ -633,6 +633,9 @@ def test_ten_films_are_read_and_compared(thing):
         of = kappa(*flat, patient=films)
         expected = estimate_text(of.estimate, of.low, of.high)
         assert cells[3] == expected.replace("\N{NO-BREAK SPACE}", " ").replace("-", "−")
+    rates = noise_rates().set_index("finding").loc[names]
+    for name, rate, known in zip(names, rates["sensitivity"], rates["status"], strict=True):
+        assert f"{float(f'{100 * rate:.2g}'):g}% of {name} ({known})" in words(found)
     agreement = table("reader_agreement").query("subset == 'five_readers'")
     row = agreement.query("finding == 'Nodule' and statistic == 'pairwise_kappa'")
     (text,) = interval_text(row, decimals=2)

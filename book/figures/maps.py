@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.special import expit
 
 from chexlib.data.phantom import Film, render
 from chexlib.interpret import HeatMap, attribute
@@ -155,7 +156,7 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
             heat = row[places].to_numpy(np.float32).reshape(side, side) / side**2
             heat = HeatMap(heat, input_size).pixels(len(image))
             truth = [row[["x", "y", "width", "height"]].to_numpy(float) * len(image)]
-            title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
+            title = f"{run}: {expit(row['logit']):.0%}"
             shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)
             ax.title.set_fontsize(10)
         bar = colour_bar(shown, line, label="added to the logit")
