@@ -48,11 +48,13 @@ UNUSED = (
 ICON = re.compile(
     r'(?:"([\w-]+)"|(\w+)):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
 )
-# In the pages of Sphinx and the theme: more than one viewport, a style sheet for nothing, and what
-# axe finds, corners of tables that are heads of nothing and a sidebar that is no landmark.
+# In the pages of Sphinx and the theme: more than one viewport, a style sheet for nothing, the index
+# that the page of search alone needs, and what axe finds, corners of tables that are heads of
+# nothing and a sidebar that is no landmark.
 MENDED = (
     (re.compile(r'<meta name="viewport" content="[^"]*scale=1" ?/>'), ""),
     (re.compile(r"<link[^>]*sphinx-thebe\.css[^>]*>"), ""),
+    (re.compile(r'<script src="\.\./[^"]*(search(tools|index)|language_data)\.js"></script>'), ""),
     (re.compile(r"<th\b[^>]*>(<p></p>)?</th>"), "<td></td>"),
     (re.compile(r'role="list" (?=class="citation-list")| role="doc-biblioentry"'), ""),
     (re.compile(r'(?=class="bd-sidebar-primary)'), 'role="navigation" aria-label="Book" '),

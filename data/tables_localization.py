@@ -397,16 +397,21 @@ def shortcut_maps() -> Built:
 
 @builds("localization_shortcut_films")
 def shortcut_films() -> Built:
-    """Keep maps for Nodule of the first films with one nodule, a marker, and no other finding."""
+    """Keep maps for Nodule of the first films with one nodule, and what else is on them."""
     marked, cue = _marked(), _cue_cases()
     films, out = marked["films"], []
     for i, truth in zip(cue["rows"], cue["truth"], strict=True):
         film = films.iloc[i]
-        if film["severity_Nodule"] < 0.5 or film[list(FINDINGS)].sum() > 1 or len(truth) > 1:
+        if film["severity_Nodule"] < 0.5 or len(truth) > 1:
             continue
         about = {
             **{k: film[k] for k in ("patient", "follow_up", "view", "sex", "age")},
             "severity": film["severity_Nodule"],
+            "others": " ".join(
+                f"{name} {film[f'severity_{name}']:.3f}"
+                for name in FINDINGS
+                if name != "Nodule" and film[f"severity_{name}"] > 0
+            ),
             "devices": " ".join(c[7:] for c in films if c.startswith("device_") and film[c]),
             **dict(zip(("x", "y", "width", "height"), np.round(truth[0], 4), strict=True)),
         }

@@ -175,6 +175,7 @@ def sentences() -> Document:
     asked = [*truth.sum(axis=0).tolist(), int(truth.sum())]
     content = {"rules": SWITCHES, "phrases": phrases, "n": len(texts), "sets": sets}
     content |= {"coded": dict(zip(sets, asked, strict=True))}
+    content |= {"english": {name: INFO[name].english for name in FINDINGS}}
     return content | {"chapter": chapter}, {
         **OPENI,
         "inputs": [*OPENI["inputs"], table_folder() / "reports.csv"],

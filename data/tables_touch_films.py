@@ -22,29 +22,19 @@ from PIL import Image
 from tables_cam import HOT, PLACES, verdicts
 from tables_localization import SIZE
 from tables_touch import small
-from train_runs import SHORTCUT
 from visibility import contrast
 
-from chexlib.data import Batcher, load_labels, package_file, table
-from chexlib.data.dataset import SPLITS
-from chexlib.data.phantom import (
-    Film,
-    Rendering,
-    Shortcut,
-    films_of,
-    noise_rates,
-    noisy_labels,
-    population,
-    render,
-)
+from chexlib.data import Batcher, package_file, table
+from chexlib.data.phantom import Film, Rendering, noise_rates, noisy_labels, render
 from chexlib.data.phantom.signs import SIGNS
 from chexlib.data.tables import table_folder
 from chexlib.findings import FINDINGS, INFO
 from chexlib.interpret import HeatMap, attribute, score_cases
+from chexlib.interpret.localization import NIH_SIZE
 from chexlib.metrics import Resamples
 from chexlib.models import CheXNet, load_checkpoint, phantom_checkpoint
+from figures.maps import film_of
 
-NIH_SIZE = 1024  # pixels a side in which boxes are given
 # Pixels a side of a film that is moved, marked, swiped, windowed (across), or one of ten.
 SHOWN, MARKED, SWIPED, WINDOWED, TEN = 192, 320, 224, 400, 320
 MOVED = {"Nodule": 1.0, "Mass": 0.5, "Effusion": None}  # severity; of an effusion by its place
@@ -188,32 +178,6 @@ def _provenance(note: str) -> dict:
     return simulated(source, [phantom_checkpoint(), LUNGS], note)
 
 
-@cache
-def _tested() -> pd.DataFrame:
-    """Return the test films of the run with the clue, as they are described."""
-    n, first, digits = SPLITS["test"]
-    rows = load_labels()
-    rows = rows[(rows["patient"] % 10).isin(digits)]
-    clue = Shortcut(**SHORTCUT)
-    return population(n, first=first, rows=rows, prevalence="enriched", seed=0, shortcut=clue)
-
-
-def marked(row: pd.Series, state: str) -> Film:
-    """Return the film of a row of ``localization_shortcut_films``, with all its findings.
-
-    Parameters
-    ----------
-    row : Series
-    state : {"with", "without"}
-        Whether it has a side marker.
-    """
-    people = _tested()
-    same = (people["patient"] == row["patient"]) & (people["follow_up"] == row["follow_up"])
-    (film,) = films_of(people[same], seed=0)
-    marker = {"marker"} if state == "with" else set()
-    return replace(film, devices=film.devices - {"marker"} | marker)
-
-
 @builds("touch/marker")
 def marker() -> Document:
     """Return chapter 14's four films with a nodule, with the marker and without it, and two maps.
@@ -226,7 +190,7 @@ def marker() -> Document:
     for _, of in rows.groupby(["patient", "follow_up"], sort=False):
         films.append({"boxes": small([of.iloc[0][["x", "y", "width", "height"]]])})
         for state, told in of.groupby("marker"):
-            image = render(marked(of.iloc[0], state), size=MARKED).image
+            image = render(film_of(of.iloc[0], marker=state == "with"), size=MARKED).image
             runs = {
                 row["run"]: {"logit": row["logit"], "map": row[cells].tolist()}
                 for _, row in told.iterrows()
@@ -268,7 +232,7 @@ def sick() -> Document:
                 round(contrast(one.image, shown[0].image, mask), 1)
                 for one, mask in zip(shown[1:], masks, strict=True)
             ],
-            "films": [picture(one.image) for one in shown],
+            "films": [picture(one.image, 40) for one in shown],
         }
     measured = table("phantom_resolution").query(f"size == {SWIPED} and measure == 'contrast'")
     ends = measured.set_index("object")[["estimate", "low", "high"]]
@@ -290,8 +254,8 @@ def window() -> Document:
     """Return chapter 5's real film in few pixels, its header's window, and a histogram.
 
     ``film`` shows stored values from ``ends[0]``, black, to ``ends[1]``, white; ``narrow`` are
-    the ends of the chapter's narrower window; ``counts`` are
-    pixels of the whole film by stored value, in steps of ``step``.
+    the ends of the chapter's narrower window; ``counts`` are pixels of the whole film by stored
+    value, in steps of ``step``.
     """
     path = package_file("data_store", "data", "RG1_UNCR.dcm")
     header = pydicom.dcmread(path)
@@ -319,7 +283,8 @@ def window() -> Document:
 def ten() -> Document:
     """Return ten simulated films with up to three findings, a text label and the network's calls.
 
-    Labels are drawn with the error rates of chapter 3; ``drawn`` says how often each film is in
+    Labels are drawn with the error rates of chapter 3, and ``known`` says how each is known;
+    ``drawn`` says how often each film is in
     each resample, of those that an interval by film is made of; ``chapter`` are the kappas of five
     radiologists.
     """
@@ -355,6 +320,7 @@ def ten() -> Document:
             for one in shown
         ],
         "rates": small(rates.loc[list(READ), ["sensitivity", "specificity"]]),
+        "known": rates.loc[list(READ), "status"].tolist(),
         "chapter": small(kappas.loc[list(READ), ["estimate", "low", "high"]]),
         "n": int(kappas["n"].iloc[0]),
         "drawn": ["".join(map(str, one)) for one in draws.drawn.T],

@@ -43,7 +43,7 @@ EMPTY = {
     "localization_methods": "gain",
     "localization_perturbation": "share estimate less_random",
     "localization_shortcut": "change",
-    "localization_shortcut_films": "devices",
+    "localization_shortcut_films": "others devices",
     "noise_auroc": "p",
     "noise_calibration": "estimate",
     "noise_differences": "p_adjusted",

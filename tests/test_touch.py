@@ -11,7 +11,7 @@ from browsing import DESKTOP, PHONE, ROOT, SITE, SPILLED, needs_site, save, viol
 from PIL import Image
 from tables_operating_points import shared
 from tables_readers import five
-from tables_touch_films import ACROSS, ROWS, SIZE, marked, moved
+from tables_touch_films import ACROSS, ROWS, SIZE, moved
 from tables_touch_films import thresholds as cuts
 from visibility import contrast
 
@@ -33,6 +33,7 @@ from chexlib.metrics.label_noise import label_worth
 from chexlib.metrics.resampling import percentile_ends
 from chexlib.models import load_checkpoint, phantom_checkpoint
 from chexlib.text import estimate_text, interval_text
+from figures.maps import film_of
 from figures.reports import phrase_reports
 from figures.touch import content
 
@@ -514,7 +515,7 @@ def test_the_letter_makes_one_network_jump(thing, network, run):
         given = 1 / (1 + np.exp(-two["logit"]))
         if run == "default":  # the table is of the network and the films that there are
             for state in ("with", "without"):
-                image = render(marked(two.iloc[0], state), size=SIZE).image
+                image = render(film_of(two.iloc[0], marker=state == "with"), size=SIZE).image
                 assert answer(network, image, "Nodule") == pytest.approx(given[state], abs=0.01)
         letter.uncheck()
         without = words(found.get_by_role("status"))
@@ -632,6 +633,9 @@ def test_ten_films_are_read_and_compared(thing):
         of = kappa(*flat, patient=films)
         expected = estimate_text(of.estimate, of.low, of.high)
         assert cells[3] == expected.replace("\N{NO-BREAK SPACE}", " ").replace("-", "−")
+    rates = noise_rates().set_index("finding").loc[names]
+    for name, rate, known in zip(names, rates["sensitivity"], rates["status"], strict=True):
+        assert f"{float(f'{100 * rate:.2g}'):g}% of {name} ({known})" in words(found)
     agreement = table("reader_agreement").query("subset == 'five_readers'")
     row = agreement.query("finding == 'Nodule' and statistic == 'pairwise_kappa'")
     (text,) = interval_text(row, decimals=2)

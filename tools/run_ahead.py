@@ -17,9 +17,7 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 if __name__ == "__main__":
     os.environ["CHEXLIB_FIGURES"] = "svg"  # as chexlib.sphinxext asks of the notebooks
     cache = get_cache(BOOK.parent / "_build/.jupyter_cache")
-    # The longest first, as file sizes tell nothing: chapters that train.
-    paths = sorted(BOOK.glob("*.ipynb"), key=lambda path: "train" not in path.read_text())
-    found = [cache.add_nb_to_project(str(path)) for path in paths]
+    found = [cache.add_nb_to_project(str(path)) for path in sorted(BOOK.glob("*.ipynb"))]
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     done = load_executor("local-parallel", cache).run_and_cache(
         filter_pks=[record.pk for record in found], timeout=600

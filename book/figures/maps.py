@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.special import expit
 
 from chexlib.data.phantom import Film, render
 from chexlib.interpret import HeatMap, attribute
@@ -114,13 +115,15 @@ def method_heats(
 def film_of(row: Series | Mapping, *, marker: bool) -> Film:
     """Return the simulated film that a row of ``localization_shortcut_films`` describes."""
     devices = set(str(row["devices"]).split()) - {"marker", "nan"}
+    words = str(row.get("others", "")).replace("nan", "").split()
+    others = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     return Film(
         patient=int(row["patient"]),
         follow_up=int(row["follow_up"]),
         view=row["view"],
         sex=row["sex"],
         age=int(row["age"]),
-        severity={"Nodule": float(row["severity"])},
+        severity=others | {"Nodule": float(row["severity"])},
         devices=frozenset(devices | ({"marker"} if marker else set())),
     )
 
@@ -153,7 +156,7 @@ def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6
             heat = row[places].to_numpy(np.float32).reshape(side, side) / side**2
             heat = HeatMap(heat, input_size).pixels(len(image))
             truth = [row[["x", "y", "width", "height"]].to_numpy(float) * len(image)]
-            title = f"{run}: {1 / (1 + np.exp(-row['logit'])):.0%}"
+            title = f"{run}: {expit(row['logit']):.0%}"
             shown = overlay(ax, image, heat, limits=(0, top), truth=truth, title=title)
             ax.title.set_fontsize(10)
         bar = colour_bar(shown, line, label="added to the logit")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from scipy.special import expit
 
 from chexlib.data.tables import read_text, table_folder
 from chexlib.plots import PALETTE
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["content", "decoded", "letter_lines", "places", "probability"]
+__all__ = ["content", "decoded", "letter_lines", "places"]
 
 LOOKS = (("called", "o", PALETTE[0]), ("missed", "s", PALETTE[1]))
 
@@ -33,11 +34,6 @@ def content(name: str) -> dict[str, Any]:
 def decoded(picture: str) -> NDArray[np.uint8]:
     """Return a film of such a file, [H, W]."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))
-
-
-def probability(logits: object) -> NDArray[np.float64]:
-    """Return the probabilities of logits."""
-    return 1 / (1 + np.exp(-np.asarray(logits, float)))
 
 
 def places(ax: Axes, known: Mapping[str, Any], finding: str) -> None:
@@ -53,7 +49,7 @@ def places(ax: Axes, known: Mapping[str, Any], finding: str) -> None:
     """
     chest, k = decoded(known["healthy"]["film"]), known["findings"].index(finding)
     film(ax, chest)
-    given = probability([one["logits"][k] for one in known["films"][finding]])
+    given = expit([one["logits"][k] for one in known["films"][finding]])
     called = given >= known["thresholds"][k]
     at = len(chest) * np.array([one["at"] for one in known["films"][finding]])
     for chosen, (name, marker, colour) in zip((called, ~called), LOOKS, strict=True):
@@ -74,7 +70,7 @@ def letter_lines(axes: Sequence[Axes], known: Mapping[str, Any], names: Mapping[
     """
     for ax, (run, title) in zip(axes, names.items(), strict=True):
         for one in known["films"]:
-            ends = probability([one[state][run]["logit"] for state in ("without", "with")])
+            ends = expit([one[state][run]["logit"] for state in ("without", "with")])
             ax.plot([0, 1], ends, "o-", color=PALETTE[0])
         ax.set_xticks([0, 1], ["no letter", "letter"])
         ax.set(xlim=(-0.3, 1.3), ylim=(0, 1), title=title)

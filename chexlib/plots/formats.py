@@ -112,7 +112,7 @@ def _embedded(found: re.Match) -> str:
     if picture.getcolors(64):
         return f"data:image/png;base64,{base64.b64encode(palette_png(png)).decode()}"
     out = io.BytesIO()
-    picture.save(out, "webp", quality=60, method=6)
+    picture.save(out, "webp", quality=50, method=6)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 

@@ -34,6 +34,8 @@ def test_a_row_of_the_table_is_the_film_it_describes():
     film = draw.film_of(row, marker=True)
     assert film.devices == {"marker", "tube"}
     assert dict(film.severity) == {"Nodule": 0.8}
+    more = draw.film_of({**row, "others": "Mass 0.318 Effusion 0.207"}, marker=True)
+    assert dict(more.severity) == {"Nodule": 0.8, "Mass": 0.318, "Effusion": 0.207}
     assert draw.film_of(row, marker=False).devices == {"tube"}
     assert draw.film_of({**row, "devices": np.nan}, marker=False).devices == frozenset()
 

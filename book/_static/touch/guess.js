@@ -1,7 +1,7 @@
 // First page: guess what radiologists confirm of a label, then see it, film by film.
 "use strict";
 touch.define("guess", (place, { patients, findings }) => {
-  const { html, svg, slider, select, radios, button, round, status } = touch;
+  const { html, svg, slider, select, radios, button, circle, round, status } = touch;
   const names = Object.keys(findings), first = findings.Pneumothorax;
   const WORDS = ["none", "one", "two", "three", "four", "five"];
   const films = (n) => `${n} film${n === 1 ? "" : "s"}`;
@@ -19,7 +19,6 @@ touch.define("guess", (place, { patients, findings }) => {
     return { key, words, dots, head };
   });
   const KINDS = [["found", "seen by so many", 4], ["few", "by fewer", 3], ["left-alone", "by none", 1.3]];
-  const circle = (r) => `m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
   const legend = html("ul", { class: "touch-legend" }, ...KINDS.map(([kind, words, r]) => html("li", {},
     svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("path", { class: kind, d: `M5 5${circle(r)}` })), ` ${words}`)));
   const after = html("div", { hidden: "" }, finding.element, votes.element, kept, legend,

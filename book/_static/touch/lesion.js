@@ -1,10 +1,9 @@
 // Chapter 13: a lesion moved over a chest; the network's answer and its map follow.
 "use strict";
 touch.define("lesion", (place, data) => {
-  const { html, radios, check, button, status, film, drag, round, percent } = touch;
+  const { html, radios, check, button, status, film, drag, nearest, round, percent, probability } = touch;
   const { findings, sizes, thresholds, grid, where } = data;
   const CALLED = { Nodule: `a nodule of ${sizes.Nodule} cm`, Mass: `a mass of ${sizes.Mass} cm`, Effusion: "an effusion" };
-  const probability = (logit) => 1 / (1 + Math.exp(-logit));
   const n = data.healthy.copied.length;
   // One scale for all places, so that a weak map looks weak; the copied program has its own each.
   const high = findings.map((_, f) => Math.max(...findings.flatMap((name) => data.films[name].flatMap((one) => one.maps[f]))));
@@ -21,16 +20,14 @@ touch.define("lesion", (place, data) => {
   const shown = film(), said = status();
   const move = (k) => { if (k !== at) { at = k; draw(); } };
   drag(shown.element, {
-    move: (x, y) => {
-      const far = films().map(({ at: [u, v] }) => Math.hypot(u - x, v - y));
-      move(far.indexOf(Math.min(...far)));
-    },
+    move: (x, y) => move(nearest(films(), ({ at: [u, v] }) => Math.hypot(u - x, v - y))),
     keys: (right, down) => { // the nearest place that way
-      const [x, y] = films()[at].at, far = films().map(({ at: [u, v] }) => {
+      const [x, y] = films()[at].at, far = ({ at: [u, v] }) => {
         const on = (u - x) * right + (v - y) * down, off = Math.abs((u - x) * down) + Math.abs((v - y) * right);
         return on > 0.01 ? on + 2 * off : Infinity;
-      });
-      if (Math.min(...far) < Infinity) move(far.indexOf(Math.min(...far)));
+      };
+      const next = nearest(films(), far);
+      if (far(films()[next]) < Infinity) move(next);
     },
   });
 

@@ -1,9 +1,8 @@
 // Chapter 14: the letter in the corner taken away and put back, for two networks.
 "use strict";
 touch.define("marker", (place, { films, grid, chapter, n }) => {
-  const { html, radios, select, check, status, film, round, interval } = touch;
+  const { html, radios, select, check, status, film, round, interval, probability } = touch;
   const RUNS = { default: "the book's", shortcut: "trained with the letter as a clue" };
-  const probability = (logit) => 1 / (1 + Math.exp(-logit));
   // One scale for all maps of both networks.
   const high = Math.max(...films.flatMap((one) => ["with", "without"].flatMap((state) => Object.keys(RUNS).flatMap((run) => one[state][run].map))));
   const which = select({ label: "Film with a nodule", values: films, text: (one) => films.indexOf(one) + 1, input: () => draw() });

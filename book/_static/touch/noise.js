@@ -1,7 +1,7 @@
 // Chapter 7: how often labels are right, and what that does to ranking, score and worth.
 "use strict";
 touch.define("noise", (place, { findings }) => {
-  const { html, svg, slider, select, radios, chart, round, interval, percent } = touch;
+  const { html, svg, slider, select, radios, nearest, circle, chart, round, interval, percent } = touch;
   const names = Object.keys(findings);
   const SHARES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5];
   const two = (v) => round(v);
@@ -32,10 +32,10 @@ touch.define("noise", (place, { findings }) => {
     svg("text", { x: plane.x(0.97), y: plane.y(0.06), "text-anchor": "end" }, "turned round"), mark);
   const slope = svg("path", { class: "ends" });
   line.body.append(svg("path", { class: "curve", d: line.line([[0, 0], [1, 1]]), "stroke-dasharray": "4 4" }), slope);
-  const nearest = (one, value) => one.all.reduce((best, v, k) => (Math.abs(v - value) < Math.abs(one.all[best] - value) ? k : best), 0);
+  const step = (one, value) => nearest(one.all, (v) => Math.abs(v - value));
   touch.drag(plane.element, { move: (x, y) => {
-    specificity.set(nearest(specificity, 1 - plane.x.back(220 * x)));
-    sensitivity.moved(nearest(sensitivity, plane.y.back(205 * y)));
+    specificity.set(step(specificity, 1 - plane.x.back(plane.width * x)));
+    sensitivity.moved(step(sensitivity, plane.y.back(plane.height * y)));
   } });
 
   const films = svg("svg", { viewBox: "0 0 100 100", role: "img", class: "touch-dots" });
@@ -60,7 +60,7 @@ touch.define("noise", (place, { findings }) => {
     const many = Math.round(100 * value);
     films.setAttribute("aria-label", `100 films with this label do the work of ${many} with the truth.`);
     dots.forEach((path, k) => path.setAttribute("d", Array.from({ length: 100 }, (_, j) => j)
-      .filter((j) => (j < many) === !k).map((j) => `M${5 + 10 * (j % 10)} ${5 + 10 * Math.floor(j / 10)}${k ? "m-1.2 0a1.2 1.2 0 1 0 2.4 0a1.2 1.2 0 1 0 -2.4 0" : "m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0 -7.2 0"}`).join("")));
+      .filter((j) => (j < many) === !k).map((j) => `M${5 + 10 * (j % 10)} ${5 + 10 * Math.floor(j / 10)}${circle(k ? 1.2 : 3.6)}`).join("")));
     const here = run(), untouched = s === here.sensitivity && t === here.specificity && p === one.share;
     chapter.replaceChildren(html("b", {}, "The chapter: "), untouched
       ? `taught such labels on the films of 4,000 simulated people, far from endless, a network reached ${interval(...here.truth)} by the truth and ${interval(...here.labels)} by its labels.`

@@ -1,6 +1,6 @@
 // Chapter 2: rules of a text miner on and off, on made-up phrases and on all reports.
 "use strict";
-touch.define("sentences", (place, { rules, phrases, n, coded, sets, chapter }) => {
+touch.define("sentences", (place, { rules, phrases, n, coded, sets, chapter, english }) => {
   const { html, svg, select, check, chart, round, interval, status } = touch;
   const RULES = {
     sections: "Read findings and impression only",
@@ -9,7 +9,7 @@ touch.define("sentences", (place, { rules, phrases, n, coded, sets, chapter }) =
     past: "Drop what is past: resolved, history of …",
   };
   const WHY = { sections: "not in findings or impression", denied: "denied", guessed: "guessed at", past: "of the past" };
-  const named = (name) => (name === "all" ? "All 14 findings" : name.replace("_", " "));
+  const named = (name) => english[name] ?? "All 14 findings";
   const names = ["all", ...Object.keys(sets).filter((name) => name !== "all")];
   let before = 0;
 

@@ -1,7 +1,7 @@
 // Chapter 5: a healthy film and the same with a finding, from subtle to gross, wiped across.
 "use strict";
 touch.define("sick", (place, { size, severities, chapter, findings }) => {
-  const { html, svg, select, slider, check, status, drag, round, interval } = touch;
+  const { html, svg, select, slider, check, status, drag, source, round, interval } = touch;
   const STRENGTHS = ["subtle", "mild", "moderate", "marked", "gross"];
   const names = Object.keys(findings), shares = Array.from({ length: 21 }, (_, k) => k / 20);
   const finding = select({ label: "Finding", values: names, at: names.indexOf("Effusion"), text: (name) => findings[name].english, input: () => draw() });
@@ -13,7 +13,6 @@ touch.define("sick", (place, { size, severities, chapter, findings }) => {
   const stage = html("div", { class: "touch-swipe" }, healthy, sick, layer, line);
   drag(stage, { move: (x) => wipe.moved(Math.round(20 * x)) });
   const said = status(), measured = html("p");
-  const source = (film) => `data:image/webp;base64,${film}`;
   function draw() {
     const one = findings[finding.value], k = severity.index, p = one.answers[k + 1];
     healthy.src = source(one.films[0]);

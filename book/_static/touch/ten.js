@@ -1,6 +1,6 @@
 // Chapter 4: ten simulated films read by the reader, beside a text label and the network.
 "use strict";
-touch.define("ten", (place, { findings, truth, label, network, boxes, rates, chapter, n, drawn, films }) => {
+touch.define("ten", (place, { findings, truth, label, network, boxes, rates, known, chapter, n, drawn, films }) => {
   const { html, check, button, status, film, interval, round, percent } = touch;
   const calls = films.map(() => findings.map(() => 0));
   let at = 0, done = false;
@@ -46,7 +46,7 @@ touch.define("ten", (place, { findings, truth, label, network, boxes, rates, cha
     const head = ["", "right", "missed", "false alarms", "kappa"].map((one) => (one ? html("th", { scope: "col" }, one) : html("td")));
     result.replaceChildren(
       html("div", { class: "touch-scroll" }, html("table", {}, html("caption", {}, "30 answers against the truth, with 95% intervals: films drawn again and again"), html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows))),
-      html("p", {}, `The text label is simulated with the error rates that chapter 3 measures: it finds ${findings.map((name, j) => `${percent(rates[j][0])} of ${name}`).join(", ")}.`),
+      html("p", {}, `The text label is simulated with error rates of chapter 3: it finds ${findings.map((name, j) => `${percent(rates[j][0])} of ${name} (${known[j]})`).join(", ")}. A rate is mapped where readers judged a group of findings as one.`),
       html("p", {}, html("b", {}, `The chapter, five radiologists on ${n} films: `), `kappa of two of them is ${findings.map((name, j) => `${interval(...chapter[j])} for ${name}`).join(", ")}. They are held against one another, for films of patients have no known truth.${wide ? ` Ten films tell little: your interval is ${round(wide / theirs, 0)} times as wide as theirs.` : ""}`), again);
     go(0);
   }

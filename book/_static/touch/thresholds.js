@@ -1,7 +1,7 @@
 // Chapter 9: a threshold, a prevalence and the price of a miss, on 1,000 films.
 "use strict";
 touch.define("thresholds", (place, { thresholds, findings }) => {
-  const { html, svg, slider, select, button, chart, round, interval, percent } = touch;
+  const { html, svg, slider, select, button, nearest, circle, chart, round, interval, percent, probability } = touch;
   const PREVALENCES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
   const PRICES = [1, 2, 5, 10, 20, 50, 100, 200, 500];
   const KINDS = ["found", "missed", "false alarms", "left alone"];
@@ -33,19 +33,19 @@ touch.define("thresholds", (place, { thresholds, findings }) => {
   }
   // Drag along the ROC curve: the step of the grid that is nearest.
   touch.drag(roc.element, { move: (x, y) => {
-    const far = findings[finding.value].rates.map(([s, f]) => Math.hypot(roc.x(f) - 220 * x, roc.y(s) - 205 * y));
-    threshold.moved(far.indexOf(Math.min(...far)));
+    const far = ([s, f]) => Math.hypot(roc.x(f) - roc.width * x, roc.y(s) - roc.height * y);
+    threshold.moved(nearest(findings[finding.value].rates, far));
   } });
 
   const dots = svg("svg", { viewBox: "0 0 500 200", role: "img", class: "touch-dots" });
   const marks = KINDS.map((kind) => svg("path", { class: kind.replace(" ", "-") }));
   dots.append(...marks);
-  const SHAPES = ["m-3.6 0a3.6 3.6 0 1 0 7.2 0a3.6 3.6 0 1 0 -7.2 0", "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0", "m-3.4 3.2l3.4 -6.6l3.4 6.6z", "m-1.2 0a1.2 1.2 0 1 0 2.4 0a1.2 1.2 0 1 0 -2.4 0"];
+  const SHAPES = [circle(3.6), circle(3), "m-3.4 3.2l3.4 -6.6l3.4 6.6z", circle(1.2)];
   const legend = html("ul", { class: "touch-legend" }, ...KINDS.map((kind, k) => html("li", {},
     svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("path", { class: kind.replace(" ", "-"), d: `M5 5${SHAPES[k]}` })), html("b"), ` ${kind}`)));
   const rates = touch.status(), cost = html("p"), chapter = html("p");
-  const go = button("", () => threshold.moved(nearest));
-  let nearest = 0;
+  const go = button("", () => threshold.moved(advised));
+  let advised = 0;
 
   // Cost of 1,000 films at a step of the grid, in false alarms, with the ends of its interval.
   const billed = (one, k) => {
@@ -95,16 +95,16 @@ touch.define("thresholds", (place, { thresholds, findings }) => {
     dots.setAttribute("aria-label", `1,000 films as dots: ${KINDS.map((kind, j) => `${whole[j]} ${kind}`).join(", ")}.`);
 
     const bills = one.rates.map((_, j) => billed(one, j));
-    const least = bills.reduce((best, bill, j) => (bill[0] < bills[best][0] ? j : best), 0);
+    const least = nearest(bills, ([value]) => value);
     const yours = `1,000 films cost as much as ${told(bills[k])} false alarms.`;
     cost.replaceChildren(html("b", {}, "Your threshold: "), yours, least === k ? " No step of the slider is cheaper." : ` The cheapest step of the slider, ${thresholds[least]}: ${told(bills[least])}.`);
     // The chapter's rule: 1/(1 + c) on a calibrated score, at the prevalence chosen.
     const cut = 1 / (1 + c), [slope, shift] = one.platt;
-    const score = 1 / (1 + Math.exp(-(logit(cut) - logit(p) + logit(one.prevalence) - shift) / slope));
-    nearest = thresholds.reduce((best, t, j) => (Math.abs(logit(t) - logit(score)) < Math.abs(logit(thresholds[best]) - logit(score)) ? j : best), 0);
+    const score = probability((logit(cut) - logit(p) + logit(one.prevalence) - shift) / slope);
+    advised = nearest(thresholds, (t) => Math.abs(logit(t) - logit(score)));
     const measured = c === 10 && p === own() ? ` The chapter measured ${interval(...one.chapter, 0)} with it, on the half of the patients that did not choose.` : "";
     chapter.replaceChildren(html("b", {}, "The rule: "), `call above 1/(1 + ${c}) = ${+cut.toPrecision(2)} once the score is calibrated; that is ${+score.toPrecision(2)} of this score.${measured} `, go);
-    go.textContent = `Go to ${thresholds[nearest]}`;
+    go.textContent = `Go to ${thresholds[advised]}`;
   }
 
   prevalences();

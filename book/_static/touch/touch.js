@@ -116,6 +116,14 @@ const touch = (() => {
     });
   };
 
+  // The place of the value that is least far off, the first of several.
+  const nearest = (values, far) => {
+    const all = values.map(far);
+    return all.indexOf(Math.min(...all));
+  };
+  // A disc around the point where a path is.
+  const circle = (r) => `m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
+
   // A small chart with axes from 0 to 1 or of other ends, linear or by the logarithm.
   // x(v) and y(v) place a value; line(points) is the path through [x, y]; put your own into .body.
   const chart = ({ alt, x, y, width = 220, height = 205 }) => {
@@ -143,9 +151,10 @@ const touch = (() => {
       text(y.label, { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }),
       body);
     const line = (points) => points.map(([a, b], k) => `${k ? "L" : "M"}${X(a).toFixed(1)} ${Y(b).toFixed(1)}`).join("");
-    return { element, body, x: X, y: Y, line, describe(words) { element.setAttribute("aria-label", words); } };
+    return { element, body, width, height, x: X, y: Y, line, describe(words) { element.setAttribute("aria-label", words); } };
   };
 
+  const source = (film) => `data:image/webp;base64,${film}`;
   // A film on a canvas: show({ film, alt, heat, cells, boxes, grid }). A film is a WebP in base64;
   // heat has { values, low, high } of a map of n × n cells, the first at the share grid[0] of the
   // film, the others grid[1] apart; cells are numbers to write there; boxes are shares x, y, w, h.
@@ -172,12 +181,12 @@ const touch = (() => {
       layer.getContext("2d").putImageData(picture, 0, 0);
       return layer;
     };
-    const show = async ({ film: source, alt, heat, cells, boxes = [], grid }) => {
+    const show = async ({ film: wanted, alt, heat, cells, boxes = [], grid }) => {
       element.setAttribute("aria-label", alt);
-      latest = source;
-      const picture = (pictures[source] ??= Object.assign(new Image(), { src: `data:image/webp;base64,${source}` }));
+      latest = wanted;
+      const picture = (pictures[wanted] ??= Object.assign(new Image(), { src: source(wanted) }));
       await picture.decode();
-      if (latest !== source) return; // another film was asked for meanwhile
+      if (latest !== wanted) return; // another film was asked for meanwhile
       paint.drawImage(picture, 0, 0, side, side);
       if (heat) paint.drawImage(heated(heat, grid), 0, 0, side, side);
       paint.lineWidth = 2;
@@ -207,6 +216,7 @@ const touch = (() => {
   const interval = (value, low, high, decimals = 2) =>
     `${round(value, decimals)} (${round(low, decimals)} to ${round(high, decimals)})`.replaceAll(" ", "\u00a0");
   const percent = (share) => `${+(100 * share).toPrecision(2)}%`;
+  const probability = (logit) => 1 / (1 + Math.exp(-logit));
 
   addEventListener("DOMContentLoaded", () => {
     for (const picture of document.querySelectorAll("img.touch")) {
@@ -221,6 +231,7 @@ const touch = (() => {
   return {
     define(name, build) { builders[name] = build; },
     data(name, content) { contents[name] = content; },
-    html, svg, slider, select, radios, check, button, status, drag, chart, film, round, interval, percent,
+    html, svg, slider, select, radios, check, button, status, drag, nearest, circle, chart, source, film,
+    round, interval, percent, probability,
   };
 })();

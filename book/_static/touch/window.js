@@ -1,7 +1,7 @@
 // Chapter 5: the window and the polarity of a real film.
 "use strict";
 touch.define("window", (place, { film, aspect, ends, window: header, narrow, bits, step, counts }) => {
-  const { html, svg, slider, check, button, status, round } = touch;
+  const { html, svg, slider, check, button, status, nearest, source, round } = touch;
   const range = (from, to) => Array.from({ length: (to - from) / 500 + 1 }, (_, k) => from + 500 * k);
   const stored = (v) => round(v, 0).replace("-", "−"), percent = (share) => `${round(100 * share, 1)}%`;
   const centre = slider({ label: "Centre of the window:", values: range(0, 2 ** bits - 768), text: stored, input: () => draw() });
@@ -9,12 +9,11 @@ touch.define("window", (place, { film, aspect, ends, window: header, narrow, bit
   const turned = check({ label: "small values are bright (MONOCHROME1)", input: () => draw() });
   const parts = ["R", "G", "B"].map((one) => svg(`feFunc${one}`, { type: "linear" }));
   const filter = svg("filter", { id: "touch-window", "color-interpolation-filters": "sRGB" }, svg("feComponentTransfer", {}, ...parts));
-  const image = html("img", { src: `data:image/webp;base64,${film}`, width: aspect[0], height: aspect[1], style: "filter: url(#touch-window)" });
+  const image = html("img", { src: source(film), width: aspect[0], height: aspect[1], style: "filter: url(#touch-window)" });
   const said = status();
-  const nearest = (values, v) => values.reduce((best, one, k) => (Math.abs(one - v) < Math.abs(values[best] - v) ? k : best), 0);
   const set = (c, w, on) => {
-    centre.set(nearest(range(0, 2 ** bits - 768), c));
-    width.set(nearest(range(1000, 2 ** bits - 768), w));
+    centre.set(nearest(centre.all, (one) => Math.abs(one - c)));
+    width.set(nearest(width.all, (one) => Math.abs(one - w)));
     turned.set(+on);
     draw();
   };
