@@ -1,13 +1,12 @@
 """Tables of chapter 7: networks trained on wrong labels, judged by the truth and by the labels.
 
-The runs are those of `data/train_runs.py`, kept under the cache folder: 14 probabilities for each
-test film of the phantom. Intervals are of 95%. Where the spread of runs is part of them, it is that
-of all trainings together, since none has many seeds.
+The runs are those of `data/train_runs.py`; what they said of the phantom's test films is kept in
+`data/predictions`. Intervals are of 95%. Where the spread of runs is part of them, it is that of
+all trainings together, since none has many seeds.
 """
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from itertools import product
 
@@ -15,15 +14,15 @@ import numpy as np
 import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, named, simulated
+from keep_predictions import kept, path_of
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from chexlib.data import open_dataset, table
+from chexlib.data import open_dataset
 from chexlib.data.phantom import noise_rates, noisy_labels
 from chexlib.data.prevalence import clustered_mean
 from chexlib.data.tables import table_folder
-from chexlib.files import sha256
 from chexlib.findings import FINDINGS
 from chexlib.metrics import (
     Resamples,
@@ -36,19 +35,26 @@ from chexlib.metrics import (
 )
 from chexlib.metrics.label_noise import find_issues, undo_noise
 
-TRAININGS = {
-    **{"true": 2, "halved": 1, "measured": 2, "raised": 1, "doubled": 1},
-    **{"corrected": 2, "symmetric": 2, "cue": 2},
-}
-"""Trainings, and how many of their seeds are judged."""
+NAMES = (
+    "true",
+    "halved",
+    "measured",
+    "raised",
+    "doubled",
+    "corrected",
+    "symmetric",
+    "cue",
+    "faint",
+)
+TRAININGS = {name: train_runs.VARIANTS[name][0] for name in NAMES}
+"""Trainings, and how many seeds they have: other first weights, and other errors of the labels."""
 
 LABELS_OF = {"true": None, "corrected": "measured"}
 """Which noise a training's labels have, where it is not called like the training."""
 
 PAIRS = (
     *((name, "true") for name in TRAININGS if name != "true"),
-    *(("corrected", "measured"), ("symmetric", "measured"), ("cue", "measured")),
-    *(("halved", "measured"), ("raised", "measured")),
+    *((name, "measured") for name in TRAININGS if name not in ("true", "measured", "doubled")),
 )
 MEAN = "mean of 14"
 EVERY = (*FINDINGS, MEAN)
@@ -57,12 +63,11 @@ ASSUMED = (0.0, 0.5, 0.75, 1.0, 1.25)
 """Error rates that a correction takes for true, as multiples of the true ones."""
 ALARMS = 0.1
 """Share of films without a finding that are called, where two trainings are to be compared."""
-RUNS_TABLE = "noise_runs.csv"
 
 
 @cache
 def _films() -> pd.DataFrame:
-    return open_dataset("phantom", "test", size=train_runs.SMALL["cache_size"]).films
+    return open_dataset("phantom", "test", size=train_runs.SMALL["size"]).films
 
 
 @cache
@@ -83,12 +88,8 @@ def _patients() -> NDArray[np.int64]:
     return _films()["patient"].to_numpy(np.int64)
 
 
-@cache
 def _scores(training: str, seed: int) -> NDArray[np.float64]:
-    frame = pd.read_csv(train_runs.finished(f"{training}-{seed}") / "predictions.csv")
-    if frame["Image Index"].tolist() != _films()["image"].tolist():
-        raise ValueError(f"Expected predictions of the phantom's test films from {training}-{seed}")
-    return frame[list(FINDINGS)].to_numpy()
+    return kept(f"{training}-{seed}").scores
 
 
 def _seeds(training: str) -> list[NDArray[np.float64]]:
@@ -107,20 +108,17 @@ def _draws() -> Resamples:
 
 @builds("noise_runs")
 def noise_runs() -> Built:
-    """List what was trained, and the hash of its predictions: the input of all tables here."""
+    """List what was trained, for how long, and on what."""
     rows = []
     for training, seed in _runs():
-        folder = train_runs.finished(f"{training}-{seed}")
-        place = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-        minutes = round(pd.read_csv(folder / "history.csv")["seconds"].sum() / 60, 1)
+        about = kept(f"{training}-{seed}").about
         labels = LABELS_OF.get(training, training) or "true"
-        loss = train_runs.runs()[folder.name].get("loss", "bce")
-        made = minutes, place["torch"], place["processor"], sha256(folder / "predictions.csv")
-        rows.append((folder.name, training, seed, labels, loss, *made))
+        loss = about["values"].get("loss", "bce")
+        made = about["minutes"], about["torch"], about["processor"]
+        rows.append((f"{training}-{seed}", training, seed, labels, loss, *made))
     columns = ["run", "training", "seed", "labels", "loss", "minutes", "torch", "processor"]
-    frame = pd.DataFrame(rows, columns=[*columns, "predictions_sha256"])
     note = f"{len(_films())} test films; trained by python data/train_runs.py"
-    return frame, simulated(SOURCE, [LABELS, table_folder() / "label_quality.csv", LUNGS], note)
+    return pd.DataFrame(rows, columns=columns), _provenance(note)
 
 
 @builds("noise_auroc")
@@ -203,6 +201,46 @@ class _Aurocs:
         return ends | spreads | {"lowest": used.min(), "highest": used.max()}
 
 
+@builds("noise_curve")
+def noise_curve() -> Built:
+    """AUROC by the truth against the share of patients in training, and where noisy labels stand.
+
+    What a labelled film is worth of one with the truth: the share of the patients with whose true
+    labels a network gets as far; between the shares that were tried, linear in their logarithm.
+    """
+    curve = {f"share-{share}": share for share in train_runs.SHARES} | {"true": 1.0}
+    noisy = [name for name in TRAININGS if name in train_runs.NOISE]
+    rng, means = np.random.default_rng(0), {}
+    for name in (*curve, *noisy):
+        runs = [f"{name}-{seed}" for seed in range(train_runs.VARIANTS[name][0])]
+        found = [resampled(auroc, _truth(), kept(run).scores, _draws()).mean() for run in runs]
+        drawn = np.stack([one.replicates for one in found])
+        # Of each draw of patients, another draw of seeds.
+        seeds = rng.integers(len(runs), size=drawn.shape)
+        means[name] = np.append(
+            np.mean([float(one.estimate) for one in found]),
+            np.take_along_axis(drawn, seeds, axis=0).mean(axis=0),
+        )
+    reached = np.maximum.accumulate([means[name] for name in curve], axis=0)
+    shares, rows = np.log(list(curve.values())), []
+    for name in (*curve, *noisy):
+        worth = [np.interp(a, one, shares) for a, one in zip(means[name], reached.T, strict=True)]
+        found = {"auroc": means[name], "worth": np.exp(worth)}
+        row = {"training": name, "share": curve.get(name, 1.0)}
+        row |= {"seeds": train_runs.VARIANTS[name][0]}
+        for what, values in found.items():
+            row |= named(what, values[0], *np.quantile(values[1:], [0.025, 0.975]))
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame.loc[frame["training"].isin(list(curve)), ["worth", "worth_low", "worth_high"]] = np.nan
+    note = (
+        "mean AUROC of 14 findings by the truth; share: of the training patients, with as many "
+        "steps; worth: the share of patients with true labels that gets as far, at least "
+        f"{min(train_runs.SHARES)}; bootstrap by patient and of seeds, {RESAMPLES} resamples"
+    )
+    return frame, _provenance(note, *curve, *noisy)
+
+
 @builds("noise_shrink")
 def noise_shrink() -> Built:
     """AUROC against the labels: seen, and what errors that ignore the film would leave."""
@@ -270,7 +308,7 @@ def noise_readers() -> Built:
 @builds("noise_habits")
 def noise_habits() -> Built:
     """Ask, among films without a finding, whether its score knows the tube, or the wrong labels."""
-    names = ("true", "measured", "symmetric", "cue")
+    names = ("true", "measured", "symmetric", "cue", "faint")
     runs = [(name, seed) for name, seed in _runs() if name in names]
     owner = np.array([name for name, _ in runs])
     share = {name: (owner == name) / (owner == name).sum() for name in names}
@@ -482,14 +520,7 @@ def _means(films: NDArray) -> pd.DataFrame:
 SOURCE = "simulated radiographs; label quality as measured in data/label_quality.csv"
 
 
-def _provenance(note: str) -> dict:
-    """Return where a table comes from; the runs it read must be those that are listed."""
-    listed = table(RUNS_TABLE.partition(".")[0]).set_index("run")["predictions_sha256"]
-    for training, seed in _runs():
-        folder = train_runs.finished(f"{training}-{seed}")
-        if listed.get(folder.name) != sha256(folder / "predictions.csv"):
-            raise ValueError(
-                f"Expected the predictions of {folder.name} as {RUNS_TABLE} lists them, got "
-                "others. Run python data/make_tables.py noise_runs first."
-            )
-    return simulated(SOURCE, [table_folder() / RUNS_TABLE], note)
+def _provenance(note: str, *trainings: str) -> dict:
+    """Return where a table comes from: all trainings, or those that are named."""
+    inputs = [LABELS, table_folder() / "label_quality.csv", LUNGS]
+    return simulated(SOURCE, [*inputs, *map(path_of, trainings or TRAININGS)], note)

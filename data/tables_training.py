@@ -1,6 +1,6 @@
 """Tables of chapter 6: what recipes, crops, class weights and seeds do to a network in training.
 
-Runs are those of ``data/train_runs.py``: simulated films of 64 px, three epochs, true labels. All
+Runs are those of ``data/train_runs.py``: simulated films of 64 px, true labels. All
 are tested on the same films, so differences are paired by film and their intervals are by patient.
 """
 
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, by_finding, quoted, ratio, simulated
+from keep_predictions import WHOLE as OF_WHOLE_FILMS
+from keep_predictions import kept, path_of
 
-from chexlib.data import open_dataset, read_labels
-from chexlib.files import sha256
+from chexlib.data import open_dataset
 from chexlib.findings import FINDINGS
 from chexlib.metrics import (
     Bootstrap,
@@ -27,13 +28,18 @@ from chexlib.metrics import (
     undo_class_weights,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chexlib.data.dataset import Dataset
+
 MEAN = "Mean of 14"
 RESAMPLES = 2000
 
 SEEDS = tuple(f"true-{seed}" for seed in range(5))
 RECIPES = ("paper-0", "paper-slow-0", "paper-crop-0", "paper-crop-both-0", "zoogzog-0")
 WEIGHTED = "weighted-0"
-WHOLE = "zoogzog-0, whole films"  # the same weights as zoogzog-0, tested without ten crops
+WHOLE = f"zoogzog-0, {OF_WHOLE_FILMS}"  # the same weights as zoogzog-0, tested without ten crops
 # What a difference is called, its first run, and the run it is taken from.
 DIFFERENCES = (
     ("learning rate 0.0001 instead of 0.001", "paper-slow-0", "paper-0"),
@@ -55,30 +61,13 @@ class Tested(NamedTuple):
 
 
 @cache
+def _films() -> Dataset:
+    return open_dataset("phantom", "test", size=train_runs.SMALL["size"])
+
+
 def tested(name: str) -> Tested:
     """Return what a run said of the test films."""
-    run = _run(name)
-    folder = train_runs.finished(run)
-    films, _ = read_labels(folder / "labels.csv", findings=FINDINGS)
-    scores = _whole_films(run) if name == WHOLE else pd.read_csv(folder / "predictions.csv")
-    if list(scores["Image Index"]) != list(films["image"]):
-        raise ValueError(f"Expected labels and predictions of the same films in the run {run!r}.")
-    labels, patients = films[list(FINDINGS)].to_numpy(bool), films["patient"].to_numpy(np.int64)
-    return Tested(labels, scores[list(FINDINGS)].to_numpy(), patients)
-
-
-def _whole_films(name: str) -> pd.DataFrame:
-    """Test the weights of a run that was tested by ten crops once more, on whole films."""
-    from chexlib.models import load_checkpoint
-    from chexlib.training import RECIPES as KNOWN
-    from chexlib.training import predict
-    from chexlib.training.recipes import data_options
-
-    model = load_checkpoint(train_runs.finished(name) / "best.safetensors")
-    recipe = KNOWN["phantom-cpu"].with_values(**train_runs.runs()[name])
-    films = open_dataset("phantom", "test", **data_options(recipe))
-    scores = pd.DataFrame(predict(model, films, size=recipe.size), columns=list(FINDINGS))
-    return scores.assign(**{"Image Index": films.films["image"].to_numpy()})
+    return Tested(_films().truth, kept(name).scores, _films().patients)
 
 
 @cache
@@ -90,25 +79,13 @@ def _draws() -> Resamples:
 def aurocs(name: str) -> Bootstrap:
     """Return a run's AUROCs of the 14 findings with their resamples, the same for all runs."""
     found = tested(name)
-    if not np.array_equal(found.labels, tested("true-0").labels):
-        raise ValueError(f"Expected the run {name!r} to be tested on the films of true-0.")
     return resampled(auroc, found.labels, found.scores, _draws())
-
-
-def _run(name: str) -> str:
-    return name.partition(",")[0]
-
-
-def _there(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the runs that are finished; the first is a must."""
-    train_runs.finished(names[0])
-    return tuple(n for n in names if (train_runs.folder_of(_run(n)) / "metrics.json").is_file())
 
 
 @builds("training_runs")
 def run_table() -> Built:
     """Mean AUROC of each run with its interval by patient."""
-    names, films = _there((*SEEDS, WEIGHTED, *RECIPES, WHOLE)), tested("true-0")
+    names, films = (*SEEDS, WEIGHTED, *RECIPES, WHOLE), tested("true-0")
     n = len(films.labels), len(np.unique(films.patients))
     rows = []
     for name in names:
@@ -124,11 +101,10 @@ def difference_table() -> Built:
     """Differences of mean AUROC between runs, paired by film, intervals by patient."""
     rows, used = [], []
     for what, *pair in DIFFERENCES:
-        if len(_there(("true-0", *pair))) == 3:
-            used += pair
-            first, second = (aurocs(name).mean() for name in pair)
-            gap = first - second
-            rows.append((what, *pair, gap.estimate, *gap.interval()))
+        used += pair
+        first, second = (aurocs(name).mean() for name in pair)
+        gap = first - second
+        rows.append((what, *pair, gap.estimate, *gap.interval()))
     columns = ["what", "first", "second", "estimate", "low", "high"]
     note = "estimate: mean AUROC of first less that of second"
     return pd.DataFrame(rows, columns=columns), _provenance(used, note)
@@ -137,24 +113,22 @@ def difference_table() -> Built:
 @builds("training_seeds")
 def seed_table() -> Built:
     """AUROC of each finding in runs that differ by nothing but the seed."""
-    names, tables = _there(SEEDS), []
-    for name in names:
+    tables = []
+    for name in SEEDS:
         found = aurocs(name)
         spread = [one.replicates.std(axis=0, ddof=1) for one in (found, found.mean())]
         rows = by_finding(found, MEAN).assign(patient_sd=np.hstack(spread))
         rows.insert(1, "seed", int(name[-1]))
         tables.append(rows)
     note = "estimate: AUROC; patient_sd: standard deviation over resamples of patients"
-    return pd.concat(tables, ignore_index=True), _provenance(names, note)
+    return pd.concat(tables, ignore_index=True), _provenance(SEEDS, note)
 
 
 @builds("training_history")
 def history_table() -> Built:
     """Losses and AUROC of the validation films after each epoch."""
-    names = _there((*SEEDS, WEIGHTED, *RECIPES))
-    parts = [
-        pd.read_csv(train_runs.finished(name) / "history.csv").assign(run=name) for name in names
-    ]
+    names = (*SEEDS, WEIGHTED, *RECIPES)
+    parts = [pd.DataFrame(kept(name).about["history"]).assign(run=name) for name in names]
     columns = ["run", "epoch", "train_loss", "val_loss", "val_auroc", "learning_rate"]
     frame = pd.concat(parts, ignore_index=True)[columns]
     note = "val_loss: cross-entropy without weights; where films were cropped, of cropped films"
@@ -164,8 +138,7 @@ def history_table() -> Built:
 @builds("training_calibration")
 def calibration_table() -> Built:
     """Probabilities of networks trained with and without class weights, and with these undone."""
-    _there((WEIGHTED, "true-0"))
-    share = open_dataset("phantom", "train", size=64).labels.mean(0)
+    share = open_dataset("phantom", "train", size=train_runs.SMALL["size"]).labels.mean(0)
     plain, weighted, draws = tested("true-0"), tested(WEIGHTED), _draws()
     undone = undo_class_weights(weighted.scores, positive=1 - share, negative=share)
     kinds = {
@@ -229,13 +202,11 @@ def speed_table() -> Built:
     return frame, quoted(SHEETS, note=note)
 
 
-def _provenance(names: tuple[str, ...] | list[str], note: str) -> dict:
-    """Name the films' sources as inputs, and each run by what it said of the test films."""
-    runs = {name: train_runs.finished(name) for name in map(_run, names)}
-    listed = [f"{name} {sha256(run / 'predictions.csv')[:12]}" for name, run in runs.items()]
+def _provenance(names: Iterable[str], note: str) -> dict:
+    """Name the films' sources and the predictions as inputs."""
+    trainings = dict.fromkeys(name.partition(",")[0].rpartition("-")[0] for name in names)
     return simulated(
         "networks trained on simulated radiographs by data/train_runs.py",
-        [LUNGS, LABELS],
-        f"64 px, 3 epochs, true labels; {note}; runs by the first 12 digits of the SHA-256 of "
-        f"their predictions: {', '.join(listed)}",
+        [LUNGS, LABELS, *map(path_of, trainings)],
+        f"64 px, true labels; {note}",
     )
