@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
     from chexlib.models import CheXNet
 
-SIZE = 112  # pixels a side that the network was trained on
-LARGER = (160, 224)
+SIZE = 224  # pixels a side that the network was trained on
+LARGER = (320, 448)
 MOST = 40  # cases of a finding for methods that cost a pass each
 HALF, HOT = 128, 180  # of 255
 SIDE = 128  # pixels a side at which maps are compared with boxes
@@ -313,6 +313,7 @@ def methods() -> Built:
     for method in ("copied", "layercam", "fine"):
         given = data.rows[film], cases["finding"]
         heats[method] = case_maps(model, batcher, *given, method=method)
+        heats[f"{method}, other film"] = _other_film(heats[method], cases)
     frames = {
         name: score_cases(heat, cases, size=SIDE, cuts=(HOT,)) for name, heat in heats.items()
     }
@@ -337,10 +338,11 @@ def methods() -> Built:
     frame = pd.concat([table, aurocs], ignore_index=True)[columns]
     frame = frame.dropna(subset="estimate").rename(columns={"group": "finding"})
     note = (
-        f"at most {MOST} cases of each finding, drawn at random; cam: of {SIZE} px; cam 160, cam "
-        "224: the same network on larger films; twin: the map less that of the same film without "
-        "the finding; other film: the map of another patient with the finding; best cell: a judge "
-        "who knows the answer points at one cell; gain: cam less this one (of the AUROC: this one "
+        f"at most {MOST} cases of each finding, drawn at random; cam: of {SIZE} px; "
+        f"{', '.join(map(_name, LARGER))}: the same network on larger films; twin: the map "
+        "less that of the same film without the finding; other film: the map of another patient "
+        "with the finding, by the same method; best cell: a judge who knows the answer points at "
+        "one cell; gain: cam less this one (of the AUROC: this one "
         f"less that of {SIZE} px), paired; intervals by patient"
     )
     return frame, _provenance(note)

@@ -1,4 +1,4 @@
-"""Table of chapter 6 on real films: a network of simulated films beside one of real ones.
+"""Tables of chapter 6 on real films: a network of simulated films beside one of real ones.
 
 The 621 films, one a patient, were chosen by their author to hold every finding. An AUROC on them is
 not comparable with a published one; the two networks are compared with each other, film by film.
@@ -6,26 +6,53 @@ not comparable with a published one; the two networks are compared with each oth
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from builders import LABELS, Built, builds, by_finding, fetched
+from builders import (
+    BOXES,
+    CHESTX_DET,
+    FIVE,
+    LABELS,
+    Built,
+    builds,
+    by_finding,
+    fetched,
+    votes_of_five,
+)
 from reference_films import model_scores
 
-from chexlib.data import load_labels, match_labels
+from chexlib.data import load_boxes, load_chestx_det, load_labels, match_labels
 from chexlib.data.phantom import VERSION
 from chexlib.data.radiographs import read_radiograph
 from chexlib.findings import FINDINGS
 from chexlib.inference import Preparation
+from chexlib.interpret import (
+    CONTROLS,
+    case_maps,
+    controls,
+    find_cases,
+    localization_table,
+    score_cases,
+)
 from chexlib.metrics import Resamples, auroc, resampled
 from chexlib.models import load_checkpoint, phantom_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILMS = fetched("nih_sample", "images_256")
 PREDICTIONS = fetched("reference_predictions", "preds.csv")
 RESAMPLES = 2000
+MAJORITY = 3  # of five readers
+HIGHEST = 0.1  # share of the films that a score calls high
 
 
-def of_the_book() -> pd.DataFrame:
-    """Return the logits of the network that comes with the book, a row a film."""
+@cache
+def _asked() -> tuple:
+    """Return the book's network, the batches that it is given, and the films' names."""
     paths = sorted(FILMS.glob("*.png"))
     if not paths:
         raise FileNotFoundError(
@@ -35,8 +62,15 @@ def of_the_book() -> pd.DataFrame:
     model = load_checkpoint(phantom_checkpoint())
     way = Preparation.of(model)
     films = np.stack([way.shrunk(read_radiograph(path)) for path in paths])
-    logits = way.logits(model, way.batcher(films), np.arange(len(films))).numpy()
-    return pd.DataFrame(logits, index=[path.name for path in paths], columns=list(FINDINGS))
+    return model, way.batcher(films), [path.name for path in paths]
+
+
+@cache
+def of_the_book() -> pd.DataFrame:
+    """Return the logits of the network that comes with the book, a row a film."""
+    model, batcher, images = _asked()
+    logits = Preparation.of(model).logits(model, batcher, np.arange(len(images))).numpy()
+    return pd.DataFrame(logits, index=images, columns=list(FINDINGS))
 
 
 @builds("real_films")
@@ -58,14 +92,94 @@ def real_films() -> Built:
         table.insert(0, "network", name)
         table["n_positive"] = [*labels.sum(axis=0), labels.any(axis=1).sum()]
         tables.append(table)
-    return pd.concat(tables, ignore_index=True), {
-        "source": "NIH ChestX-ray14 (Wang et al., 2017), films and labels; predictions of "
-        "jrzech/reproduce-chexnet (retrained 2022); the book's network",
+    note = (
+        f"{len(films)} films, one a patient, chosen to hold every finding; estimate: AUROC by "
+        f"NIH's labels; intervals of 95%, bootstrap by patient, {RESAMPLES} resamples; difference: "
+        "reproduction less book; n_positive of the mean: films with any finding"
+    )
+    return pd.concat(tables, ignore_index=True), _provenance(note, LABELS, PREDICTIONS)
+
+
+@builds("real_films_judged")
+def real_films_judged() -> Built:
+    """Count, where others judged some of these films, how many of their findings score high."""
+    book = of_the_book()
+    scores = {"book": book, "reproduction": model_scores().loc[book.index]}
+    high = {name: one > one.quantile(1 - HIGHEST) for name, one in scores.items()}
+    drawn = load_chestx_det().set_index("image")
+    asked = [name for name in FINDINGS if name in drawn]  # ten of the fourteen
+    judges = {
+        "majority of five readers": votes_of_five() >= MAJORITY,
+        "ChestX-Det": drawn[asked].astype(bool),
+        "NIH's label": match_labels(pd.DataFrame({"image": book.index}), load_labels()).set_index(
+            "image"
+        )[list(FINDINGS)],
+    }
+    rows = []
+    for judge, every in judges.items():
+        there = every[every.index.isin(book.index)]
+        for network, called in high.items():
+            found = called.loc[there.index, list(there)] & there.astype(bool)
+            counts = len(there), int(there.to_numpy().sum()), int(found.to_numpy().sum())
+            rows.append((judge, network, *counts))
+    columns = ["judge", "network", "n_films", "n_findings", "n_high"]
+    note = (
+        f"of {len(book)} films, those that a judge saw; n_findings: pairs of a film and a finding "
+        f"that the judge says is there; n_high: of these, pairs whose score is in the highest "
+        f"{HIGHEST:.0%} of that finding's scores on all {len(book)} films"
+    )
+    inputs = LABELS, PREDICTIONS, FIVE, *CHESTX_DET
+    return pd.DataFrame(rows, columns=columns), _provenance(note, *inputs)
+
+
+@builds("real_films_maps")
+def real_films_maps() -> Built:
+    """Score the maps of the book's network on these films' boxes, beside five controls."""
+    model, batcher, images = _asked()
+    marks = load_chestx_det()[["image", "boxes"]].explode("boxes").dropna(subset="boxes")
+    names = ["finding", "x", "y", "width", "height"]
+    marks[names] = pd.DataFrame(marks["boxes"].tolist(), index=marks.index)
+    tables = []
+    for judge, drawn in {"NIH": load_boxes(), "ChestX-Det": marks}.items():
+        boxes = drawn[drawn["finding"].isin(FINDINGS)]
+        patient = boxes["image"].str[:8].astype(int)  # the first part of NIH's file names
+        mine = boxes["image"].isin(images)
+        here = boxes[mine]
+        several = here.groupby("finding")["image"].transform("nunique") > 1  # for "other film"
+        elsewhere = boxes[~patient.isin(patient[mine])]
+        cases, others = (
+            find_cases(part, of, [int(name[:8]) for name in of])
+            for part, of in (
+                (here[several], images),
+                (elsewhere, sorted(elsewhere["image"].unique())),
+            )
+        )
+        given = model, batcher, cases["film"], cases["finding"]
+        maps = {name: case_maps(*given, method=name) for name in ("cam", "layercam")}
+        of_layer = controls(maps["layercam"], cases, names=("other film",))["other film"]
+        maps |= {"layercam, other film": of_layer}
+        maps |= controls(maps["cam"], cases, names=CONTROLS, prior=others)
+        scores = {name: score_cases(heat, cases).assign(judge=judge) for name, heat in maps.items()}
+        tables.append(localization_table(scores, by="judge"))
+    frame = pd.concat(tables, ignore_index=True)
+    frame = frame[~frame["group"].str.startswith("mean of")].rename(columns={"group": "judge"})
+    note = (
+        f"real films of {len(images)} that NIH's radiologist or ChestX-Det's three drew boxes on; "
+        "findings on two films or more, all cases alike; position: the mean box of the finding on "
+        "films of other patients by the same radiologists; intervals of 95% by patient; gain: the "
+        "class activation map less the other"
+    )
+    kept = frame["metric"].isin(("overlap", "hit", "IoU > 0.1"))
+    return frame[kept].drop(columns="p_adjusted").round(4), _provenance(note, BOXES, *CHESTX_DET)
+
+
+def _provenance(note: str, *inputs: Path) -> dict:
+    return {
+        "source": "NIH ChestX-ray14 (Wang et al., 2017), films, labels and boxes; predictions of "
+        "jrzech/reproduce-chexnet (retrained 2022); ChestX-Det; Google's readers (Nabulsi et al., "
+        "2021); the book's network",
         "licence": "figures CC BY 4.0; films and labels of NIH, free use with attribution; "
-        "predictions BSD-3-Clause",
-        "inputs": [FILMS, LABELS, PREDICTIONS, phantom_checkpoint()],
-        "note": f"phantom {VERSION}; {len(films)} films, one a patient, chosen to hold every "
-        f"finding; estimate: AUROC by NIH's labels; intervals of 95%, bootstrap by patient, "
-        f"{RESAMPLES} resamples; difference: reproduction less book; n_positive of the mean: films "
-        "with any finding",
+        "predictions BSD-3-Clause; ChestX-Det Apache-2.0",
+        "inputs": [FILMS, phantom_checkpoint(), *inputs],
+        "note": f"phantom {VERSION}; {note}",
     }

@@ -16,7 +16,9 @@ def test_every_finding_has_every_control_and_the_one_that_counts_is_tested():
     frame = table("localization").query("by == 'finding' and metric == 'overlap'")
     groups = frame.groupby("source")["group"].agg(tuple)
     everything = (*FINDINGS, "mean of findings")
-    assert groups.to_dict() == dict.fromkeys(("cam", "fine", *CONTROLS), everything)
+    own = (f"{method}, {name}" for method in ("layercam", "fine") for name in CONTROLS)
+    sources = ("cam", "layercam", "fine", *CONTROLS, *own)
+    assert groups.to_dict() == dict.fromkeys(sources, everything)
     rows = frame[frame["source"] == "other film"].set_index("group")
     assert rows["p_adjusted"].notna().all()
     findings = rows.loc[list(FINDINGS)]

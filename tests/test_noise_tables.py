@@ -11,7 +11,7 @@ import train_runs
 from sklearn.metrics import precision_score, recall_score
 
 from chexlib.data import open_dataset, table
-from chexlib.data.phantom import noise_rates
+from chexlib.data.phantom import noise_rates, noisy_labels, population
 from chexlib.findings import FINDINGS
 from chexlib.metrics import Resamples
 from chexlib.metrics.label_noise import label_worth
@@ -30,18 +30,36 @@ def test_a_share_of_the_patients_is_a_part_of_every_larger_one():
         there = films.films["image"].isin(part.films["image"]).to_numpy()
         np.testing.assert_array_equal(part.labels, films.labels[there])
         np.testing.assert_array_equal(part.rows, films.cache.rows(part.films["image"]))
-    steps = [train_runs.runs()[f"share-{share}"]["epochs"] * share for share in train_runs.SHARES]
-    np.testing.assert_allclose(steps, 3, atol=0.25)  # as many steps as three epochs of all
+    assert set(train_runs.some(films, 0.5, seed=1).patients) != set(
+        train_runs.some(films, 0.5, seed=2).patients
+    )
+    steps = [train_runs.runs()[f"share-{share}-0"]["epochs"] * share for share in train_runs.SHARES]
+    # As many steps as the epochs of all patients.
+    np.testing.assert_allclose(steps, train_runs.SMALL["epochs"], atol=0.25)
+
+
+def test_each_seed_of_a_noise_draws_its_errors_anew():
+    options = [train_runs.runs()[f"measured-{seed}"]["data_options"]["noise"] for seed in range(5)]
+    films = population(30)
+    drawn = [noisy_labels(films, **one).to_numpy() for one in options]
+    assert len({one.tobytes() for one in drawn}) == 5
 
 
 def test_the_runs_are_those_of_the_builder():
     runs = table("noise_runs")
     assert runs.groupby("training")["seed"].size().to_dict() == tables_noise.TRAININGS
-    assert runs["predictions_sha256"].is_unique
-    assert runs["predictions_sha256"].str.fullmatch("[0-9a-f]{64}").all()
-    listed = train_runs.runs()
-    assert set(runs["run"]) <= set(listed)
-    assert {"faint-0", "faint-1"} <= set(listed)
+    assert set(runs["run"]) <= set(train_runs.runs())
+
+
+def test_a_learning_curve_in_true_labels_rises_and_says_what_a_label_is_worth():
+    frame = table("noise_curve").set_index("training")
+    shares = frame.loc[[*(f"share-{share}" for share in train_runs.SHARES), "true"]]
+    assert (shares["share"].diff().dropna() > 0).all()
+    assert shares["auroc"].iloc[-1] > shares["auroc"].iloc[0]
+    assert shares["worth"].isna().all()
+    worth = frame["worth"].drop(shares.index)
+    assert worth.between(min(train_runs.SHARES), 1).all()
+    assert worth["halved"] >= worth["measured"] >= worth["doubled"]
 
 
 def test_the_factor_is_what_theory_says_of_the_rates():
@@ -99,13 +117,6 @@ def test_a_correction_mends_the_mean_probability():
     none = table("noise_wrong_rates").query("assumed == 0 and finding == @MEAN")
     none = none[none["measure"] == "probability less truth"].set_index("training")["estimate"]
     assert none["measured"] == pytest.approx(gap["measured"])
-
-
-def test_a_missing_run_is_named_with_its_command(monkeypatch, tmp_path):
-    tables_noise._scores.cache_clear()
-    monkeypatch.setattr(train_runs, "folder_of", lambda name: tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"python data/train_runs.py cue-0"):
-        tables_noise._scores("cue", 0)
 
 
 def test_farthest_flags_the_most_contradicted():

@@ -129,11 +129,11 @@ def test_says_where_it_comes_from(name):
     inputs = {key.removeprefix("sha256 "): about[key] for key in about if key.startswith("sha256 ")}
     typed = about["licence"] == "figures quoted"  # from a paper, not computed
     assert inputs or typed or about["source"] == "simulated reads"
-    simulated = "phantom_lungs.csv" in inputs or "noise_runs.csv" in inputs
+    simulated = "phantom_lungs.csv" in inputs
     if simulated and name != "image_speed":
         assert about["note"].startswith(f"phantom {VERSION}"), f"The phantom changed: {again}"
     for file, digest in inputs.items():
-        for path in (FOLDER / file, LABELS.parent / file):
+        for path in (FOLDER / file, FOLDER / "predictions" / file, LABELS.parent / file):
             if path.is_file():
                 assert sha256(path) == digest, f"{file} changed since: {again}"
     assert set(about) - {f"sha256 {file}" for file in inputs} <= {

@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tables_real_films
-import tables_training
-from builders import BUILDERS
 
 from chexlib.data import load_labels, match_labels, table
 from chexlib.findings import FINDINGS
+from chexlib.interpret import CONTROLS
 from chexlib.metrics import auroc
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "book" / "06_training.ipynb"
-OF_RUNS = [f"training_{n}" for n in ("runs", "differences", "seeds", "history", "calibration")]
 # Mean AUROC of the live run: what other processors and other seeds reach, with room to spare.
 BAND = (0.68, 0.82)
 
@@ -39,23 +37,6 @@ def test_two_thermometers_in_one_network_disagree():
     whole, crops = history.loc["paper-crop-0"], history.loc["paper-crop-both-0"]
     assert (whole.loc[[0, 1], "train_loss"] == crops.loc[[0, 1], "train_loss"]).all()
     assert whole["val_loss"].diff()[1] > 0 > crops["val_loss"].diff()[1]
-
-
-def test_a_missing_run_is_named_with_the_command_that_trains_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(tables_training.train_runs, "folder_of", lambda name: tmp_path / name)
-    for name in OF_RUNS:
-        for cached in (tables_training.tested, tables_training.aurocs, tables_training._draws):
-            cached.cache_clear()
-        with pytest.raises(FileNotFoundError, match=r"python data/train_runs\.py "):
-            BUILDERS[name]()
-
-
-def test_runs_of_different_films_are_not_compared(monkeypatch):
-    one = tables_training.Tested(np.eye(14, dtype=bool), np.eye(14), np.arange(14))
-    other = one._replace(labels=~one.labels)
-    monkeypatch.setattr(tables_training, "tested", lambda name: one if name == "true-0" else other)
-    with pytest.raises(ValueError, match="tested on the films of true-0"):
-        tables_training.aurocs("paper-0")
 
 
 def _cells():
@@ -96,3 +77,27 @@ def test_the_network_of_simulated_films_is_asked_about_the_films_of_the_table():
     assert shown["difference", "mean"] == pytest.approx(
         shown["reproduction", "mean"] - shown["book", "mean"], abs=1e-9
     )
+
+
+def test_what_others_judged_is_counted():
+    """Few of these films were judged by others: a table of counts, and each part of a whole."""
+    counts = table("real_films_judged").set_index(["judge", "network"])
+    assert (counts["n_high"] <= counts["n_findings"]).all()
+    films = counts["n_films"].unstack("network")
+    assert (films["book"] == films["reproduction"]).all()
+    assert counts.loc[("NIH's label", "book"), "n_films"] == 621
+    mean = table("real_films").query("network == 'book' and finding != 'mean'")
+    assert counts.loc[("NIH's label", "book"), "n_findings"] == mean["n_positive"].sum()
+
+
+def test_maps_of_real_films_stand_beside_five_controls():
+    frame = table("real_films_maps")
+    wide = frame[frame["metric"] == "overlap"].set_index(["judge", "source"])
+    for _, part in wide.groupby(level="judge"):
+        assert set(part.index.unique("source")) == {
+            *("cam", "layercam", "layercam, other film", *CONTROLS)
+        }
+    for judge, part in wide.groupby(level="judge"):
+        own = part.loc[(judge, "cam"), "estimate"]
+        gains = part["gain"].dropna()
+        np.testing.assert_allclose(gains, own - part.loc[gains.index, "estimate"], atol=2e-4)
