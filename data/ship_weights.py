@@ -1,11 +1,12 @@
 """Make the weights that the book starts from: `python data/ship_weights.py`.
 
-They are those of the run `default` of train_runs.py (8 epochs of the recipe `phantom-cpu`), rounded
-to half precision. What the file says of itself is measured with the rounded weights.
+They are those of the run `default` of train_runs.py, which began with those of the run `start`,
+rounded to half precision. What the file says of itself is measured with the rounded weights.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,8 @@ def main() -> None:
     model = run.model()
     known = model.provenance["metadata"]
     kept = {key: known[key] for key in ("recipe", "data", "command", "epoch")}
+    first = open_run(folder_of(run.recipe.weights)).recipe
+    kept["began_with"] = json.dumps({"size": first.size, "epochs": first.epochs})
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / "rounded.safetensors"
         save_checkpoint(model, rounded, metadata=kept, half=True)
