@@ -72,7 +72,8 @@ def cells(
             ax.add_patch(plt.Rectangle(corner, side, side, **look))
             number = form.format(values[i, j]).replace("-", "\N{MINUS SIGN}")
             back = {"facecolor": "#000000", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
-            ax.text(x, y, number, color=LINE, fontsize=8, ha="center", va="center", bbox=back)
+            look = {"fontsize": min(8, 40 / len(across)), "ha": "center", "va": "center"}
+            ax.text(x, y, number, color=LINE, **look, bbox=back)
     ax.set_xlim(-0.5, image.shape[1] - 0.5)
     ax.set_ylim(image.shape[0] - 0.5, -0.5)
 
@@ -128,7 +129,7 @@ def film_of(row: Series | Mapping, *, marker: bool) -> Film:
     )
 
 
-def shortcut_sheet(rows: DataFrame, *, input_size: int = 112, width: float = 8.6) -> Figure:
+def shortcut_sheet(rows: DataFrame, *, input_size: int = 224, width: float = 8.6) -> Figure:
     """Show films with a nodule: a row a network, its maps of one scale.
 
     Parameters

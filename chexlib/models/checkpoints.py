@@ -48,7 +48,7 @@ XRV_WINDOW = (-1024.0, 1024.0)
 def phantom_checkpoint() -> Path:
     """Return the path of the book's own weights, for :func:`chexlib.models.load_checkpoint`.
 
-    A narrow DenseNet-121 trained on simulated films of 112 px by ``data/train_runs.py``; what it
+    A narrow DenseNet-121 trained on simulated films of 224 px by ``data/train_runs.py``; what it
     reaches on simulated test patients is in its metadata, and a test holds it to that. Not for
     clinical use: no film of a patient was seen.
     """
