@@ -71,9 +71,9 @@ def cells(
             look = {"fill": False, "edgecolor": LINE, "linewidth": 0.8, "alpha": 0.8}
             ax.add_patch(plt.Rectangle(corner, side, side, **look))
             number = form.format(values[i, j]).replace("-", "\N{MINUS SIGN}")
-            back = {"facecolor": "#000000", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
-            look = {"fontsize": min(8, 40 / len(across)), "ha": "center", "va": "center"}
-            ax.text(x, y, number, color=LINE, **look, bbox=back)
+            back = {"facecolor": "#000000", "alpha": 0.6, "linewidth": 0, "pad": 1}
+            style = {"fontsize": min(8, 40 / len(across)), "ha": "center", "va": "center"}
+            ax.text(x, y, number, color=LINE, **style, bbox=back)
     ax.set_xlim(-0.5, image.shape[1] - 0.5)
     ax.set_ylim(image.shape[0] - 0.5, -0.5)
 
