@@ -83,7 +83,7 @@ VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
 LARGE: dict[str, dict[str, Any]] = {
     "start": {"epochs": 6},
     "default": {**FULL, "weights": "start", "epochs": 3},
-    "shortcut-start": {"epochs": 3, "data_options": {"shortcut": SHORTCUT}},
+    "shortcut-start": {"epochs": 8, "data_options": {"shortcut": SHORTCUT}},
     "shortcut": {
         **FULL,
         "weights": "shortcut-start",
