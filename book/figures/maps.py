@@ -106,9 +106,7 @@ def method_heats(
     """
     heats = {}
     for title, method in methods.items():
-        # An eighth of the film's side at a time; a step for each cell of the layer before.
-        how = {"window": 28, "stride": 16} if method == "occlusion" else {}
-        found = attribute(model, images, finding, method=method, **how)
+        found = attribute(model, images, finding, method=method)
         if method != "copied":  # whose zero means nothing
             found = replace(found, values=found.values.clip(0))
         heats[title] = found.pixels(size)[0, 0].cpu().numpy()
