@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from chexlib.data import data_home, load_readers, package_file
+from chexlib.data import data_home, load_chestx_det, load_readers, package_file
 from chexlib.data.phantom import VERSION, Film
 from chexlib.data.tables import read_text, table_folder
 from chexlib.files import files_below, sha256, write_atomically
@@ -148,6 +148,16 @@ FILM = ("patient", "follow_up", "view", "sex", "age", "seed")
 def votes_of_five() -> pd.DataFrame:
     """Return how many of the five radiologists call each finding, a row an image."""
     return load_readers("all").groupby("image")[list(FINDINGS)].sum()
+
+
+def drawn_by_chestx_det() -> pd.DataFrame:
+    """Return what ChestX-Det's radiologists drew, a row a box, with its outline."""
+    films = load_chestx_det()
+    marks = films[["image", "patient", "boxes", "polygons"]].explode(["boxes", "polygons"])
+    marks = marks.dropna(subset="boxes").rename(columns={"polygons": "outline"})
+    names = ["finding", "x", "y", "width", "height"]
+    marks[names] = pd.DataFrame(marks["boxes"].tolist(), index=marks.index)
+    return marks[marks["finding"].isin(FINDINGS)]
 
 
 def quoted(source: str, **more: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ from chexlib.data import open_dataset
 from chexlib.data.phantom import VERSION
 from chexlib.files import write_atomically
 from chexlib.findings import FINDINGS
+
+if TYPE_CHECKING:
+    from chexlib.data.dataset import Dataset
 
 FOLDER = Path(__file__).parent / "predictions"
 WHOLE = "whole films"  # of a run that was tested by ten crops, tested once more without
@@ -40,6 +43,12 @@ class Kept(NamedTuple):
 def path_of(training: str) -> Path:
     """Return the file of a training's predictions."""
     return FOLDER / f"{training}.npz"
+
+
+@cache
+def tested_films() -> Dataset:
+    """Return the films that all these runs were tested on."""
+    return open_dataset("phantom", "test", size=train_runs.SMALL["size"])
 
 
 @cache
@@ -76,11 +85,16 @@ def kept(run: str) -> Kept:
 
 
 def keep(training: str) -> Path:
-    """Write the file of a training; all its runs are a must."""
-    count, _ = train_runs.VARIANTS[training]
+    """Write the file of a training; all its runs are a must, on the test films in their order."""
     arrays, about = {}, {}
-    for name in (f"{training}-{seed}" for seed in range(count)):
+    for name in train_runs.runs_of(training):
         folder = train_runs.finished(name)
+        said = pd.read_csv(folder / "predictions.csv")
+        if said["Image Index"].tolist() != tested_films().films["image"].tolist():
+            raise ValueError(
+                f"Expected predictions of the phantom's test films, in order, in {folder}, got "
+                f"those of other films. Remove the folder: python data/train_runs.py {name}"
+            )
         place = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         history = pd.read_csv(folder / "history.csv")
         about[name] = {
@@ -90,7 +104,7 @@ def keep(training: str) -> Path:
             "processor": place["processor"],
             "history": history.drop(columns="seconds").to_dict("records"),
         }
-        arrays[name] = _half(pd.read_csv(folder / "predictions.csv")[list(FINDINGS)].to_numpy())
+        arrays[name] = _half(said[list(FINDINGS)].to_numpy())
         if train_runs.runs()[name].get("ten_crop"):
             arrays[f"{name}, {WHOLE}"] = _half(_whole_films(name))
     text = json.dumps({"phantom": VERSION, "runs": about}).encode()

@@ -20,6 +20,7 @@ from builders import (
     Built,
     builds,
     carried,
+    drawn_by_chestx_det,
     quoted,
     ratio,
     simulated,
@@ -187,14 +188,9 @@ def blind() -> Built:
 @builds("localization_chestx_det")
 def blind_chestx_det() -> Built:
     """Score candidates that have seen no film on what ChestX-Det's radiologists drew."""
-    films = load_chestx_det()
-    marks = films[["image", "patient", "boxes", "polygons"]].explode(["boxes", "polygons"])
-    marks = marks.dropna(subset="boxes").rename(columns={"polygons": "outline"})
-    names = ["finding", "x", "y", "width", "height"]
-    marks[names] = pd.DataFrame(marks["boxes"].tolist(), index=marks.index)
-    marks = marks[marks["finding"].isin(FINDINGS)]
+    marks, films = drawn_by_chestx_det(), load_chestx_det()["image"]
     labels = load_labels()
-    labels = labels[labels["image"].isin(films["image"])]
+    labels = labels[labels["image"].isin(films)]
     half = patient_split(labels, fractions={"learn": 0.5, "score": 0.5}, seed=0)
     images = {part: labels["image"][half == part].tolist() for part in ("learn", "score")}
     cases, learn = (

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, named, simulated
-from keep_predictions import kept, path_of
+from keep_predictions import kept, path_of, tested_films
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from chexlib.data import open_dataset
 from chexlib.data.phantom import noise_rates, noisy_labels
 from chexlib.data.prevalence import clustered_mean
 from chexlib.data.tables import table_folder
@@ -35,18 +34,9 @@ from chexlib.metrics import (
 )
 from chexlib.metrics.label_noise import find_issues, undo_noise
 
-NAMES = (
-    "true",
-    "halved",
-    "measured",
-    "raised",
-    "doubled",
-    "corrected",
-    "symmetric",
-    "cue",
-    "faint",
-)
-TRAININGS = {name: train_runs.VARIANTS[name][0] for name in NAMES}
+TRAININGS = {
+    name: train_runs.VARIANTS[name][0] for name in ("true", *train_runs.NOISE, "corrected")
+}
 """Trainings, and how many seeds they have: other first weights, and other errors of the labels."""
 
 LABELS_OF = {"true": None, "corrected": "measured"}
@@ -65,9 +55,8 @@ ALARMS = 0.1
 """Share of films without a finding that are called, where two trainings are to be compared."""
 
 
-@cache
 def _films() -> pd.DataFrame:
-    return open_dataset("phantom", "test", size=train_runs.SMALL["size"]).films
+    return tested_films().films
 
 
 @cache
@@ -212,7 +201,7 @@ def noise_curve() -> Built:
     noisy = [name for name in TRAININGS if name in train_runs.NOISE]
     rng, means = np.random.default_rng(0), {}
     for name in (*curve, *noisy):
-        runs = [f"{name}-{seed}" for seed in range(train_runs.VARIANTS[name][0])]
+        runs = train_runs.runs_of(name)
         found = [resampled(auroc, _truth(), kept(run).scores, _draws()).mean() for run in runs]
         drawn = np.stack([one.replicates for one in found])
         # Of each draw of patients, another draw of seeds.
@@ -227,7 +216,7 @@ def noise_curve() -> Built:
         worth = [np.interp(a, one, shares) for a, one in zip(means[name], reached.T, strict=True)]
         found = {"auroc": means[name], "worth": np.exp(worth)}
         row = {"training": name, "share": curve.get(name, 1.0)}
-        row |= {"seeds": train_runs.VARIANTS[name][0]}
+        row |= {"seeds": len(train_runs.runs_of(name))}
         for what, values in found.items():
             row |= named(what, values[0], *np.quantile(values[1:], [0.025, 0.975]))
         rows.append(row)

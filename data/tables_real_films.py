@@ -19,6 +19,7 @@ from builders import (
     Built,
     builds,
     by_finding,
+    drawn_by_chestx_det,
     fetched,
     votes_of_five,
 )
@@ -136,12 +137,8 @@ def real_films_judged() -> Built:
 def real_films_maps() -> Built:
     """Score the maps of the book's network on these films' boxes, beside five controls."""
     model, batcher, images = _asked()
-    marks = load_chestx_det()[["image", "boxes"]].explode("boxes").dropna(subset="boxes")
-    names = ["finding", "x", "y", "width", "height"]
-    marks[names] = pd.DataFrame(marks["boxes"].tolist(), index=marks.index)
-    tables = []
-    for judge, drawn in {"NIH": load_boxes(), "ChestX-Det": marks}.items():
-        boxes = drawn[drawn["finding"].isin(FINDINGS)]
+    tables, chestx_det = [], drawn_by_chestx_det().drop(columns="outline")
+    for judge, boxes in {"NIH": load_boxes(), "ChestX-Det": chestx_det}.items():
         patient = boxes["image"].str[:8].astype(int)  # the first part of NIH's file names
         mine = boxes["image"].isin(images)
         here = boxes[mine]
@@ -174,12 +171,17 @@ def real_films_maps() -> Built:
 
 
 def _provenance(note: str, *inputs: Path) -> dict:
+    """Return the films, the network, and of the other sources those that a table reads."""
+    others = {
+        PREDICTIONS: "predictions of jrzech/reproduce-chexnet (retrained 2022; BSD-3-Clause)",
+        FIVE: "Google's readers (Nabulsi et al., 2021)",
+        CHESTX_DET[0]: "ChestX-Det (Apache-2.0)",
+    }
+    read = [source for path, source in others.items() if path in inputs]
+    films = "NIH ChestX-ray14 (Wang et al., 2017), films and what was labelled or drawn on them"
     return {
-        "source": "NIH ChestX-ray14 (Wang et al., 2017), films, labels and boxes; predictions of "
-        "jrzech/reproduce-chexnet (retrained 2022); ChestX-Det; Google's readers (Nabulsi et al., "
-        "2021); the book's network",
-        "licence": "figures CC BY 4.0; films and labels of NIH, free use with attribution; "
-        "predictions BSD-3-Clause; ChestX-Det Apache-2.0",
+        "source": "; ".join([films, "the book's network", *read]),
+        "licence": "figures CC BY 4.0; films and labels of NIH, free use with attribution",
         "inputs": [FILMS, phantom_checkpoint(), *inputs],
         "note": f"phantom {VERSION}; {note}",
     }

@@ -15,7 +15,7 @@ import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, by_finding, quoted, ratio, simulated
 from keep_predictions import WHOLE as OF_WHOLE_FILMS
-from keep_predictions import kept, path_of
+from keep_predictions import kept, path_of, tested_films
 
 from chexlib.data import open_dataset
 from chexlib.findings import FINDINGS
@@ -31,12 +31,10 @@ from chexlib.metrics import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chexlib.data.dataset import Dataset
-
 MEAN = "Mean of 14"
 RESAMPLES = 2000
 
-SEEDS = tuple(f"true-{seed}" for seed in range(5))
+SEEDS = tuple(train_runs.runs_of("true"))
 RECIPES = ("paper-0", "paper-slow-0", "paper-crop-0", "paper-crop-both-0", "zoogzog-0")
 WEIGHTED = "weighted-0"
 WHOLE = f"zoogzog-0, {OF_WHOLE_FILMS}"  # the same weights as zoogzog-0, tested without ten crops
@@ -60,14 +58,9 @@ class Tested(NamedTuple):
     patients: np.ndarray  # [N]
 
 
-@cache
-def _films() -> Dataset:
-    return open_dataset("phantom", "test", size=train_runs.SMALL["size"])
-
-
 def tested(name: str) -> Tested:
     """Return what a run said of the test films."""
-    return Tested(_films().truth, kept(name).scores, _films().patients)
+    return Tested(tested_films().truth, kept(name).scores, tested_films().patients)
 
 
 @cache

@@ -108,6 +108,11 @@ def runs() -> dict[str, dict[str, Any]]:
     return found
 
 
+def runs_of(training: str) -> list[str]:
+    """Return the names of a training's runs, one a seed."""
+    return [f"{training}-{seed}" for seed in range(VARIANTS[training][0])]
+
+
 def folder_of(name: str) -> Path:
     """Return where a run is kept."""
     return cache_home() / "runs" / name

@@ -1,6 +1,7 @@
 """What finished runs said of the test films is kept, small, and of the phantom as it is."""
 
 import json
+from types import SimpleNamespace
 
 import keep_predictions
 import numpy as np
@@ -38,7 +39,10 @@ def place(monkeypatch, tmp_path):
     logits = np.random.default_rng(0).normal(-2, 3, (20, 14))
     logits[0, :2] = -800, 800  # probabilities of 0 and 1
     frame = pd.DataFrame(expit(logits), columns=list(FINDINGS))
-    frame.insert(0, "Image Index", [f"{i}.png" for i in range(20)])
+    images = [f"{i}.png" for i in range(20)]
+    frame.insert(0, "Image Index", images)
+    films = SimpleNamespace(films=pd.DataFrame({"image": images}))
+    monkeypatch.setattr(keep_predictions, "tested_films", lambda: films)
     frame.to_csv(run / "predictions.csv", index=False)
     (run / "environment.json").write_text('{"torch": "2", "processor": "one"}')
     pd.DataFrame({"epoch": [0, 1], "seconds": [60.0, 90.0]}).to_csv(
@@ -56,6 +60,15 @@ def test_probabilities_come_back_to_three_digits(place):
     np.testing.assert_allclose(found.scores, said, atol=1e-3)
     assert found.about["minutes"] == 2.5
     assert found.about["history"] == [{"epoch": 0}, {"epoch": 1}]
+
+
+def test_predictions_of_other_films_are_not_kept(place):
+    (place / "metrics.json").write_text("{}")
+    path = place / "predictions.csv"
+    pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"test films, in order.*train_runs\.py weighted-0"):
+        keep_predictions.keep("weighted")
+    assert not keep_predictions.path_of("weighted").exists()
 
 
 def test_a_run_that_is_not_finished_is_not_kept(place, capsys, monkeypatch):

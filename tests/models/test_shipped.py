@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from chexlib.data import open_dataset
@@ -30,21 +31,19 @@ def test_says_how_it_was_made(model):
 
 
 def test_reaches_what_it_states(model):
-    """On the first of the test patients: what is stated of all lies in their intervals."""
+    """On all test films; to 0.002, since another processor rounds otherwise."""
     known = model.provenance["metadata"]
     stated, recipe = json.loads(known["metrics"]), json.loads(known["recipe"])
-    films = open_dataset("phantom", "test", size=recipe["cache_size"], n_patients=250)
+    films = open_dataset("phantom", "test", size=recipe["cache_size"])
     scores = predict(model, films, size=recipe["size"])
     found = auroc_with_intervals(films.truth, scores, films.patients)
-    mean = found["mean_auroc"]
-    assert mean["low"] < stated["mean_auroc"]["estimate"] < mean["high"]
-    inside = [
-        found["auroc"][name]["low"] <= value["estimate"] <= found["auroc"][name]["high"]
-        for name, value in stated["auroc"].items()
-    ]
-    assert sum(inside) >= 11  # of 14 intervals of 95%
-    assert min(value["positives"] for value in stated["auroc"].values()) >= 100
-    assert stated["mean_auroc"]["low"] >= 0.8
+    assert len(films) == stated["films"]
+    for end in ("estimate", "low", "high"):
+        assert np.isclose(found["mean_auroc"][end], stated["mean_auroc"][end], atol=2e-3)
+    for name, value in stated["auroc"].items():
+        assert value["positives"] == found["auroc"][name]["positives"] >= 100
+        assert np.isclose(found["auroc"][name]["estimate"], value["estimate"], atol=5e-3), name
+    assert stated["mean_auroc"]["low"] >= 0.85
 
 
 def test_says_with_what_it_began(model):
