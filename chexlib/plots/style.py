@@ -181,15 +181,24 @@ def forest_table(ax: Axes, rows: DataFrame, *, names: str, series: str | None = 
     ----------
     ax : Axes
     rows : DataFrame
-        Columns ``estimate``, ``low``, ``high``; every series has the same names in order.
+        Columns ``estimate``, ``low``, ``high``; of each series a row a line at most, and its place
+        is empty where it has none.
     names, series : str
-        Columns that name the lines and, if several stand side by side, the series.
+        Columns that name the lines, from top to bottom as they first appear, and, if several stand
+        side by side, the series.
+
+    Raises
+    ------
+    ValueError
+        If a series has two rows of one line.
     """
     parts = [(None, rows)] if series is None else list(rows.groupby(series, sort=False))
+    lines = list(dict.fromkeys(rows[names]))
     for place, (label, part) in enumerate(parts):
-        ends = (part["estimate"], part["low"], part["high"])
+        placed = part.set_index(names).reindex(lines)
+        ends = (placed["estimate"], placed["low"], placed["high"])
         place_of = {"label": label, "series": place, "n_series": len(parts)}
-        forest(ax, list(part[names]), *ends, **place_of)
+        forest(ax, lines, *ends, **place_of)
 
 
 def log_ticks(ax: Axes, ticks: Sequence[float], *, percent: bool = False) -> None:

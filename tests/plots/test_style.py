@@ -80,6 +80,27 @@ def test_forest_table_splits_rows_into_series():
     assert len(ax.lines) == 3
 
 
+def test_forest_table_puts_a_row_on_the_line_of_its_name():
+    """A series that lacks lines, or has them in another order, is not drawn on those of others."""
+    _, ax = plt.subplots()
+    rows = pd.DataFrame(
+        {
+            "finding": ["Mass", "Hernia", "Nodule", "Nodule", "Mass"],
+            "subset": ["val"] * 3 + ["test"] * 2,
+            "estimate": [0.1, 0.2, 0.3, 0.35, 0.15],
+        }
+    )
+    rows = rows.assign(low=rows["estimate"] - 0.05, high=rows["estimate"] + 0.05)
+    plots.forest_table(ax, rows, names="finding", series="subset")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Mass", "Hernia", "Nodule"]
+    (val, test), ticks = ax.lines[:2], ax.get_yticks()
+    at = {round(x, 2): y for line in (val, test) for x, y in line.get_xydata() if x == x}
+    for estimate, tick in {0.1: 0, 0.15: 0, 0.2: 1, 0.3: 2, 0.35: 2}.items():
+        assert abs(at[estimate] - ticks[tick]) < 0.5
+    with pytest.raises(ValueError, match="duplicate"):
+        plots.forest_table(ax, pd.concat([rows, rows]), names="finding", series="subset")
+
+
 @pytest.mark.parametrize(
     ("percent", "expected"),
     [(False, ["0.001", "0.5", "2,000"]), (True, ["0.1%", "50%", "200000%"])],
