@@ -333,7 +333,7 @@ _ALL = (
         learning_rate=2e-3,
         weight_decay=1e-4,
         schedule="one-cycle",
-        epochs=4,
+        epochs=3,
         keep="last",
         channels_last=True,
     ),
