@@ -195,39 +195,49 @@ def noise_curve() -> Built:
     """AUROC by the truth against the share of patients in training, and where noisy labels stand.
 
     What a labelled film is worth of one with the truth: the share of the patients with whose true
-    labels a network gets as far; between the shares that were tried, linear in their logarithm.
+    labels a network gets as far, given as many steps (few films, seen often) or as many passes (as
+    often seen, in fewer steps); between the shares that were tried, linear in their logarithm.
     """
-    curve = {f"share-{share}": share for share in train_runs.SHARES} | {"true": 1.0}
     noisy = [name for name in TRAININGS if name in train_runs.NOISE]
+    curves = {
+        kind: {f"{kind}-{share}": share for share in train_runs.SHARES} | {"true": 1.0}
+        for kind in ("steps", "passes")
+    }
+    shares = {name: share for curve in curves.values() for name, share in curve.items()}
+    runs = {
+        name: [
+            resampled(auroc, _truth(), kept(run).scores, _draws()).mean()
+            for run in train_runs.runs_of(name)
+        ]
+        for name in (*shares, *noisy)
+    }
+    single = {name: np.array([float(one.estimate) for one in each]) for name, each in runs.items()}
+    left = sum(len(one) - 1 for one in single.values())
+    spread = np.sqrt(sum(((one - one.mean()) ** 2).sum() for one in single.values()) / max(left, 1))
     rng, means = np.random.default_rng(0), {}
-    for name in (*curve, *noisy):
-        runs = train_runs.runs_of(name)
-        found = [resampled(auroc, _truth(), kept(run).scores, _draws()).mean() for run in runs]
-        drawn = np.stack([one.replicates for one in found])
-        # Of each draw of patients, another draw of seeds.
-        seeds = rng.integers(len(runs), size=drawn.shape)
-        means[name] = np.append(
-            np.mean([float(one.estimate) for one in found]),
-            np.take_along_axis(drawn, seeds, axis=0).mean(axis=0),
-        )
-    reached = np.maximum.accumulate([means[name] for name in curve], axis=0)
-    shares, rows = np.log(list(curve.values())), []
-    for name in (*curve, *noisy):
-        worth = [np.interp(a, one, shares) for a, one in zip(means[name], reached.T, strict=True)]
-        found = {"auroc": means[name], "worth": np.exp(worth)}
-        row = {"training": name, "share": curve.get(name, 1.0)}
-        row |= {"seeds": len(train_runs.runs_of(name))}
-        for what, values in found.items():
-            row |= named(what, values[0], *np.quantile(values[1:], [0.025, 0.975]))
+    for name, each in runs.items():
+        patients = np.mean([one.replicates for one in each], axis=0)
+        seeds = rng.normal(scale=spread / np.sqrt(len(each)), size=len(patients))
+        means[name] = np.append(single[name].mean(), patients + seeds)
+    rows = []
+    for name, values in means.items():
+        row = {"training": name, "share": shares.get(name, 1.0), "seeds": len(runs[name])}
+        found = {"auroc": values}
+        for kind, curve in curves.items():
+            reached = np.maximum.accumulate([means[of] for of in curve], axis=0).T
+            tried = np.log(list(curve.values()))
+            worth = [np.interp(a, one, tried) for a, one in zip(values, reached, strict=True)]
+            found[kind] = np.exp(worth) if name in noisy else np.full(len(values), np.nan)
+        for what, drawn in found.items():
+            row |= named(what, drawn[0], *np.quantile(drawn[1:], [0.025, 0.975]))
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    frame.loc[frame["training"].isin(list(curve)), ["worth", "worth_low", "worth_high"]] = np.nan
     note = (
-        "mean AUROC of 14 findings by the truth; share: of the training patients, with as many "
-        "steps; worth: the share of patients with true labels that gets as far, at least "
-        f"{min(train_runs.SHARES)}; bootstrap by patient and of seeds, {RESAMPLES} resamples"
+        "mean AUROC of 14 findings by the truth; share: of the training patients; steps, passes: "
+        "the share of patients with true labels that gets as far with as many steps, or passes, at "
+        f"least {min(train_runs.SHARES)}; intervals hold the spread over patients (bootstrap, "
+        f"{RESAMPLES} resamples) and over seeds (normal, one variance for all trainings)"
     )
-    return frame, _provenance(note, *curve, *noisy)
+    return pd.DataFrame(rows), _provenance(note, *shares, *noisy)
 
 
 @builds("noise_shrink")

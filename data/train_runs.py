@@ -51,14 +51,16 @@ NOISE: dict[str, dict[str, Any]] = {
 }
 SHORTCUT = {"finding": "Nodule", "cue": "marker", "with_finding": 0.95, "without": 0.2}
 
-# A learning curve in true labels: shares of the training patients, with as many steps as all take.
-# If a measured label is worth 0.28 of a true one, 0.28 of the patients do as well as its runs.
+# A learning curve in true labels: shares of the training patients, with as many steps as all take
+# (few films, seen often) and with as many passes (fewer steps). If a measured label is worth 0.28
+# of a true one, 0.28 of the patients do as well as its runs.
 SHARES = (0.14, 0.28, 0.56)
 # What is varied: name, seeds, values beside SMALL. Each seed of a noise draws its errors anew.
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "true": (5, {}),
     **{kind: (5, {"noise": kind}) for kind in NOISE if kind != "raised"},
-    **{f"share-{share}": (3, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
+    **{f"steps-{share}": (3, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
+    **{f"passes-{share}": (3, {}) for share in SHARES},
     "corrected": (3, {"noise": "measured", "loss": "corrected-bce"}),
     "raised": (1, {"noise": "raised"}),
     "weighted": (1, {"loss": "weighted-bce"}),
@@ -159,14 +161,16 @@ def train(name: str) -> tuple[str, float]:
         train(recipe.weights)
     varied, _, seed = name.rpartition("-")
     kind, _, share = varied.partition("-")
-    if name == "random-labels" or kind == "share":
+    if name == "random-labels" or kind in ("steps", "passes"):
         data = {
             split: open_dataset("phantom", split, size=recipe.cache_size)
             for split in ("train", "val", "test")
         }
         films = data["train"]
         data["train"] = (
-            some(films, float(share), seed=int(seed)) if kind == "share" else shuffled(films)
+            shuffled(films)
+            if name == "random-labels"
+            else some(films, float(share), seed=int(seed))
         )
     fit(recipe, folder_of(name), data=data)
     return name, (time.monotonic() - start) / 60

@@ -33,7 +33,7 @@ def test_a_share_of_the_patients_is_a_part_of_every_larger_one():
     assert set(train_runs.some(films, 0.5, seed=1).patients) != set(
         train_runs.some(films, 0.5, seed=2).patients
     )
-    steps = [train_runs.runs()[f"share-{share}-0"]["epochs"] * share for share in train_runs.SHARES]
+    steps = [train_runs.runs()[f"steps-{share}-0"]["epochs"] * share for share in train_runs.SHARES]
     # As many steps as the epochs of all patients.
     np.testing.assert_allclose(steps, train_runs.SMALL["epochs"], atol=0.25)
 
@@ -51,13 +51,14 @@ def test_the_runs_are_those_of_the_builder():
     assert set(runs["run"]) <= set(train_runs.runs())
 
 
-def test_a_learning_curve_in_true_labels_rises_and_says_what_a_label_is_worth():
+@pytest.mark.parametrize("kind", ["steps", "passes"])
+def test_a_learning_curve_in_true_labels_says_what_a_label_is_worth(kind):
     frame = table("noise_curve").set_index("training")
-    shares = frame.loc[[*(f"share-{share}" for share in train_runs.SHARES), "true"]]
+    shares = frame.loc[[*(f"{kind}-{share}" for share in train_runs.SHARES), "true"]]
     assert (shares["share"].diff().dropna() > 0).all()
     assert shares["auroc"].iloc[-1] > shares["auroc"].iloc[0]
-    assert shares["worth"].isna().all()
-    worth = frame["worth"].drop(shares.index)
+    assert shares[kind].isna().all()
+    worth = frame[kind].drop(frame.index[frame.index.str.contains("-|true")])
     assert worth.between(min(train_runs.SHARES), 1).all()
     assert worth["halved"] >= worth["measured"] >= worth["doubled"]
 
