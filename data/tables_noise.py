@@ -65,12 +65,12 @@ def _truth() -> NDArray[np.bool_]:
 
 
 @cache
-def _labels(training: str) -> NDArray[np.bool_]:
-    """Return the labels of the test films by the labeller that taught a training, [N, 14]."""
+def _labels(training: str, seed: int) -> NDArray[np.bool_]:
+    """Return the labels of the test films by the labeller that taught a run, [N, 14]."""
     kind = LABELS_OF.get(training, training)
     if kind is None:
         return _truth()
-    return noisy_labels(_films(), **train_runs.NOISE[kind]).to_numpy()
+    return noisy_labels(_films(), **train_runs.NOISE[kind], seed=seed).to_numpy()
 
 
 def _patients() -> NDArray[np.int64]:
@@ -120,7 +120,8 @@ def noise_auroc() -> Built:
     note = (
         "mean over seeds; intervals hold the spread over patients (DeLong, by patient) and over "
         "seeds (one variance for all trainings of a finding, t with its degrees of freedom); "
-        "lowest, highest: of the seeds; labels: of the labeller that taught the run"
+        "lowest, highest: of the seeds; labels: of the labeller that taught the run, whose errors "
+        "are drawn anew with each seed"
     )
     return pd.DataFrame(rows), _provenance(note)
 
@@ -150,7 +151,7 @@ class _Aurocs:
     def __init__(self) -> None:
         labels, scores = [], []
         for name, seed in _runs():
-            labels += [_truth(), _labels(name)]
+            labels += [_truth(), _labels(name, seed)]
             scores += [_scores(name, seed)] * 2
         found = delong(np.hstack(labels), np.hstack(scores), patient=_patients())
         self.names = np.array([name for name, _ in _runs()])
@@ -245,23 +246,28 @@ def noise_shrink() -> Built:
     """AUROC against the labels: seen, and what errors that ignore the film would leave."""
     tables, draws, truth = [], _draws(), _truth()
 
-    def areas(labels: NDArray, training: str) -> NDArray[np.float64]:
-        """Return the mean AUROCs of the seeds: of the films themselves, then of the resamples."""
-        found = [resampled(auroc, labels, scores, draws) for scores in _seeds(training)]
-        return np.mean([np.vstack([one.estimate, one.replicates]) for one in found], axis=0)
+    def areas(labels: NDArray, scores: NDArray) -> NDArray[np.float64]:
+        """Return the AUROCs: of the films themselves, then of the resamples."""
+        found = resampled(auroc, labels, scores, draws)
+        return np.vstack([found.estimate, found.replicates])
 
-    for training in TRAININGS:
+    for training, seeds in TRAININGS.items():
         if training == "true":
             continue
-        labels = _labels(training)
-        counts = np.stack([truth & labels, labels, ~truth & ~labels, ~labels], axis=1)
-        counts = counts.reshape(len(truth), -1)
-        sums = np.vstack([counts.sum(axis=0), draws.sums(counts)]).reshape(-1, 4, len(FINDINGS))
-        factor = sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3] - 1
-        expected, seen = 0.5 + factor * (areas(truth, training) - 0.5), areas(labels, training)
-        figures = {"factor": factor, "expected": expected, "seen": seen, "excess": seen - expected}
+        runs = []
+        for seed in range(seeds):
+            labels, scores = _labels(training, seed), _scores(training, seed)
+            counts = np.stack([truth & labels, labels, ~truth & ~labels, ~labels], axis=1)
+            counts = counts.reshape(len(truth), -1)
+            sums = np.vstack([counts.sum(axis=0), draws.sums(counts)])
+            sums = sums.reshape(-1, 4, len(FINDINGS))
+            factor = sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3] - 1
+            expected = 0.5 + factor * (areas(truth, scores) - 0.5)
+            seen = areas(labels, scores)
+            runs.append([factor, expected, seen, seen - expected])
         columns = {"training": training, "finding": EVERY}
-        for name, values in figures.items():
+        figures = ("factor", "expected", "seen", "excess")
+        for name, values in zip(figures, np.mean(runs, axis=0), strict=True):
             both = np.column_stack([values, values.mean(axis=1)])
             columns |= named(name, both[0], *np.quantile(both[1:], [0.025, 0.975], axis=0))
         tables.append(pd.DataFrame(columns))
@@ -282,7 +288,7 @@ def noise_readers() -> Built:
             continue
         # What was taught the truth is the most that can be hoped for: against measured labels.
         labeller = "measured" if training == "true" else LABELS_OF.get(training, training)
-        labels, scores, rows = _labels(labeller), _scores(training, seed), []
+        labels, scores, rows = _labels(labeller, seed), _scores(training, seed), []
         for k, finding in enumerate(FINDINGS):
             y, called = truth[:, k], labels[:, k]
             options = {"patient": patient, "resamples": RESAMPLES}
@@ -321,10 +327,13 @@ def noise_habits() -> Built:
         patient, tubes, films = _patients()[negative], tube[negative], int(negative.sum())
         scores = [_scores(*run)[negative, k] for run in runs]
         # The true labels have none among these films: the cue's stand in.
-        taught = {n: _labels("cue" if n == "true" else n)[negative, k] for n in names}
+        taught = {
+            (name, seed): _labels("cue" if name == "true" else name, seed)[negative, k]
+            for name, seed in runs
+        }
         for target in ("tube", "label"):
-            wanted = dict.fromkeys(names, tubes) if target == "tube" else taught
-            labels = np.stack([wanted[name] for name in owner], axis=1)
+            wanted = dict.fromkeys(runs, tubes) if target == "tube" else taught
+            labels = np.stack([wanted[run] for run in runs], axis=1)
             found = delong(labels, np.stack(scores, axis=1), patient=patient)
             asked = {(name, ""): share[name] for name in names}
             if target == "tube":
@@ -332,7 +341,7 @@ def noise_habits() -> Built:
             else:
                 del asked["true", ""]
             for (name, less), weight in asked.items():
-                gap, n = found.contrast(weight), (films, int(wanted[name].sum()))
+                gap, n = found.contrast(weight), (films, round(share[name] @ labels.sum(axis=0)))
                 p = gap.p_value if less else np.nan
                 add(finding, target, n, name, less, gap.estimate, gap.low, gap.high, p)
         for name in names:
@@ -349,10 +358,10 @@ def noise_habits() -> Built:
         frame.loc[part.index, "p_adjusted"] = holm(part["p"])
     note = (
         "AUROC, among films truly without the finding, of its score for a tracheal tube, and for "
-        "the label (n of n_films have it); less: a difference between two trainings; alarms: share "
-        f"called where {ALARMS:.0%} of all films without the finding are, among the n with and "
-        "without a tube; mean over seeds; DeLong by patient, thresholds taken as fixed; "
-        "p_adjusted: adjusted for 14 findings"
+        "the label (n of n_films have it, mean over seeds); less: a difference between two "
+        f"trainings; alarms: share called where {ALARMS:.0%} of all films without the finding "
+        "are, among the n with and without a tube; mean over seeds; DeLong by patient, thresholds "
+        "taken as fixed; p_adjusted: adjusted for 14 findings"
     )
     return frame, _provenance(note)
 
@@ -365,7 +374,7 @@ def noise_calibration() -> Built:
     def brier(training: str) -> NDArray[np.float64]:
         return np.mean([(scores - truth) ** 2 for scores in _seeds(training)], axis=0)
 
-    for training in TRAININGS:
+    for training, seeds in TRAININGS.items():
         scores, squared = _seeds(training), brier(training)
         figures = {"probability less truth": np.mean(scores, axis=0) - truth}
         figures["Brier score"] = squared
@@ -375,7 +384,8 @@ def noise_calibration() -> Built:
             np.mean([calibration_error(truth[:, k], one[:, k]) for one in scores])
             for k in range(len(FINDINGS))
         ]
-        shares = {"true share": truth, "labelled share": _labels(training)}
+        labelled = np.mean([_labels(training, seed) for seed in range(seeds)], axis=0)
+        shares = {"true share": truth, "labelled share": labelled}
         errors = pd.DataFrame({"finding": EVERY, "estimate": [*error, np.mean(error)]})
         parts = [
             *(_means(films).assign(measure=what) for what, films in figures.items()),
@@ -422,7 +432,7 @@ def noise_issues() -> Built:
     """Which labels of the test films cleanlab calls wrong, and which of them are."""
     tables, truth = [], _truth()
     for training in ("measured", "symmetric", "cue", "halved", "raised"):
-        labels, scores = _labels(training), _scores(training, 0)
+        labels, scores = _labels(training, 0), _scores(training, 0)
         wrong = labels != truth
         found = [find_issues(labels[:, k], scores[:, k]) for k in range(len(FINDINGS))]
         cleanlab = np.stack(found, axis=1)
