@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
 
 FOLDER = Path(__file__).parent / "predictions"
+LARGE = ("start", "start-measured")  # of the large runs, those that chapter 7 compares
 WHOLE = "whole films"  # of a run that was tested by ten crops, tested once more without
 LARGEST = 30.0  # of a logit, where a probability was rounded to 0 or 1
 
@@ -68,7 +69,7 @@ def kept(run: str) -> Kept:
         If the file is of another phantom.
     """
     name = run.partition(",")[0]
-    path = path_of(name.rpartition("-")[0])
+    path = path_of(train_runs.training_of(name))
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected the predictions of {name!r} in {path}, found none: "
@@ -141,11 +142,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="TRAINING", help="all of them by default")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(train_runs.VARIANTS):
-        known = ", ".join(train_runs.VARIANTS)
+    kept_of = (*train_runs.VARIANTS, *LARGE)
+    if unknown := set(options.names) - set(kept_of):
+        known = ", ".join(kept_of)
         parser.error(f"expected names of {known}, got {', '.join(sorted(unknown))}")
     missing = 0
-    for training in options.names or train_runs.VARIANTS:
+    for training in options.names or kept_of:
         try:
             print(f"{keep(training).name}: {path_of(training).stat().st_size:,} bytes")
         except FileNotFoundError as error:

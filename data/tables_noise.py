@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, named, simulated
-from keep_predictions import kept, path_of, tested_films
+from keep_predictions import LARGE, kept, path_of, tested_films
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
@@ -39,7 +39,7 @@ TRAININGS = {
 }
 """Trainings, and how many seeds they have: other first weights, and other errors of the labels."""
 
-LABELS_OF = {"true": None, "corrected": "measured"}
+LABELS_OF = {"true": None, "start": None, "corrected": "measured", "start-measured": "measured"}
 """Which noise a training's labels have, where it is not called like the training."""
 
 PAIRS = (
@@ -78,7 +78,7 @@ def _patients() -> NDArray[np.int64]:
 
 
 def _scores(training: str, seed: int) -> NDArray[np.float64]:
-    return kept(f"{training}-{seed}").scores
+    return kept(train_runs.runs_of(training)[seed]).scores
 
 
 def _seeds(training: str) -> list[NDArray[np.float64]]:
@@ -283,11 +283,11 @@ def noise_shrink() -> Built:
 def noise_readers() -> Built:
     """Each run against the labels that taught it, both judged by the truth."""
     tables, truth, patient = [], _truth(), _patients()
-    for training, seed in _runs():
+    for training, seed in [*_runs(), *((name, 0) for name in LARGE)]:
         if seed and training != "measured":
             continue
         # What was taught the truth is the most that can be hoped for: against measured labels.
-        labeller = "measured" if training == "true" else LABELS_OF.get(training, training)
+        labeller = LABELS_OF.get(training, training) or "measured"
         labels, scores, rows = _labels(labeller, seed), _scores(training, seed), []
         for k, finding in enumerate(FINDINGS):
             y, called = truth[:, k], labels[:, k]
@@ -305,9 +305,10 @@ def noise_readers() -> Built:
     note = (
         "estimate: first less second; sensitivity: first is the run's, second the label's, both by "
         f"the truth, at the label's false-positive rate; bootstrap by patient, {RESAMPLES} "
-        "resamples; p_adjusted: adjusted for the 14 findings of a run"
+        "resamples; p_adjusted: adjusted for the 14 findings of a run; start: films of 112 px, a "
+        "wider network"
     )
-    return pd.concat(tables, ignore_index=True), _provenance(note)
+    return pd.concat(tables, ignore_index=True), _provenance(note, *TRAININGS, *LARGE)
 
 
 @builds("noise_habits")
