@@ -76,11 +76,12 @@ def test_the_factor_is_what_theory_says_of_the_rates():
     assert found.loc[MEAN, "factor"] == pytest.approx(everywhere["shrink"].mean(), abs=0.03)
 
 
-def test_random_errors_shrink_an_auroc_as_predicted_and_a_habit_does_not():
+def test_random_errors_shrink_an_auroc_as_predicted_and_others_less():
     mean = table("noise_shrink").query("finding == @MEAN").set_index("training")
-    plain = mean.drop("cue")
+    of_the_film = ["cue", "faint"]
+    plain = mean.drop(of_the_film)
     assert ((plain["excess_low"] < 0.005) & (plain["excess_high"] > -0.005)).all()
-    assert mean.loc["cue", "excess_low"] > 0.02
+    assert (mean.loc[of_the_film, "excess_low"] > 0.01).all()
 
 
 def test_a_label_is_judged_at_its_own_rates():
@@ -101,7 +102,7 @@ def test_only_the_habit_is_learned():
     assert labels[["measured", "symmetric"]].sub(0.5).abs().max() < 0.03
     assert labels["cue"] > 0.6
     versus = habits[(habits["target"] == "tube") & (habits["less"] == "measured")]
-    assert (versus["estimate"] > 0).all()
+    assert (versus["low"] > 0).sum() >= 12
     alarms = habits[habits["target"].str.startswith("alarms")]
     shares = alarms.assign(calls=alarms["n"] * alarms["estimate"])
     totals = shares.groupby(["finding", "training"])[["calls", "n"]].sum()

@@ -14,12 +14,10 @@ from chexlib.data.phantom import VERSION
 from chexlib.findings import FINDINGS
 
 
-@pytest.mark.parametrize("training", train_runs.VARIANTS)
+@pytest.mark.parametrize("training", [*train_runs.VARIANTS, *keep_predictions.LARGE])
 def test_every_training_is_kept_with_all_its_runs(training):
-    count, _ = train_runs.VARIANTS[training]
     assert keep_predictions.path_of(training).stat().st_size < 700_000
-    for seed in range(count):
-        run = f"{training}-{seed}"
+    for run in train_runs.runs_of(training):
         found = keep_predictions.kept(run)
         assert found.scores.shape == (4431, 14)
         assert ((found.scores > 0) & (found.scores < 1)).all()
