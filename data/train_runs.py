@@ -58,10 +58,10 @@ SHARES = (0.14, 0.28, 0.56)
 # What is varied: name, seeds, values beside SMALL. Each seed of a noise draws its errors anew.
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "true": (5, {}),
-    **{kind: (3, {"noise": kind}) for kind in NOISE if kind != "raised"},
-    **{f"steps-{share}": (2, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
+    **{kind: (2, {"noise": kind}) for kind in NOISE if kind != "raised"},
+    **{f"steps-{share}": (1, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
     **{f"passes-{share}": (2, {}) for share in SHARES},
-    "corrected": (3, {"noise": "measured", "loss": "corrected-bce"}),
+    "corrected": (2, {"noise": "measured", "loss": "corrected-bce"}),
     "raised": (1, {"noise": "raised"}),
     "weighted": (1, {"loss": "weighted-bce"}),
     "paper": (1, PAPER),
