@@ -42,12 +42,15 @@ EMPTY = {
     "localization_chestx_det": "estimate",
     "localization_methods": "gain",
     "localization_perturbation": "share estimate less_random",
+    "localization_sanity": "estimate",  # no width where all films agree
     "localization_shortcut": "change",
     "localization_shortcut_films": "others devices",
+    "localization_shortcut_maps": "estimate",
     "noise_auroc": "p",
     "noise_calibration": "estimate",
+    "noise_curve": "steps passes",  # of true labels
     "noise_differences": "p_adjusted",
-    "noise_habits": "less p p_adjusted",
+    "noise_habits": "less p p_adjusted estimate",  # a draw of errors without an invented hernia
     "noise_issues": "precision lift",
     "noise_wrong_rates": "estimate",
     "official_split": "n_positive n_images n_patients design_effect",
@@ -58,8 +61,10 @@ EMPTY = {
     "reader_spread": "n_called",  # of means
     "reader_model": "estimate",  # by the majority, without interval
     "reader_verdicts": "estimate agreement",
+    "real_films_maps": "gain",
     "threshold_grid": "ppv",
     "threshold_stability": "promise_kept",
+    "training_differences": "estimate",  # two runs with the same weights
 }
 DIFFERENCE = "estimate = first - second"
 RATES = ("sensitivity = tp / (tp + fn)", "specificity = tn / (tn + fp)", "ppv = tp / (tp + fp)")
