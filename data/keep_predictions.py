@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from chexlib.data.dataset import Dataset
 
 FOLDER = Path(__file__).parent / "predictions"
-LARGE = ("start", "start-measured")  # of the large runs, those that chapter 7 compares
+COMPARED = ("start", "start-measured")  # of the large runs, those that chapter 7 compares
+KEPT = (*train_runs.VARIANTS, *COMPARED)
 WHOLE = "whole films"  # of a run that was tested by ten crops, tested once more without
 LARGEST = 30.0  # of a logit, where a probability was rounded to 0 or 1
 
@@ -142,12 +143,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="TRAINING", help="all of them by default")
     options = parser.parse_args()
-    kept_of = (*train_runs.VARIANTS, *LARGE)
-    if unknown := set(options.names) - set(kept_of):
-        known = ", ".join(kept_of)
+    if unknown := set(options.names) - set(KEPT):
+        known = ", ".join(KEPT)
         parser.error(f"expected names of {known}, got {', '.join(sorted(unknown))}")
     missing = 0
-    for training in options.names or kept_of:
+    for training in options.names or KEPT:
         try:
             print(f"{keep(training).name}: {path_of(training).stat().st_size:,} bytes")
         except FileNotFoundError as error:

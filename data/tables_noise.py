@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import train_runs
 from builders import LABELS, LUNGS, Built, builds, named, simulated
-from keep_predictions import LARGE, kept, path_of, tested_films
+from keep_predictions import COMPARED, kept, path_of, tested_films
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
@@ -171,10 +171,8 @@ class _Aurocs:
         c = coefficients.ravel()
         estimate = float(share @ values)
         patients = float(c @ self.covariance @ c)
-        left = sum(seeds - 1 for seeds in TRAININGS.values())
-        own = [values[names == name] for name in TRAININGS]
-        spread = sum(((one - one.mean()) ** 2).sum() for one in own)
-        seeds = float(spread / left * (share**2).sum()) if left else 0.0
+        variance, left = _between_seeds([values[names == name] for name in TRAININGS])
+        seeds = float(variance * (share**2).sum())
         # Satterthwaite: the spread over patients is known well, that over seeds badly.
         freedom = left * ((patients + seeds) / seeds) ** 2 if seeds else np.inf
         error = np.sqrt(patients + seeds)
@@ -189,6 +187,13 @@ class _Aurocs:
         ends = {"estimate": estimate, "low": low, "high": high, "p": p}
         spreads = {"se_patients": np.sqrt(patients), "se_seeds": np.sqrt(seeds)}
         return ends | spreads | {"lowest": used.min(), "highest": used.max()}
+
+
+def _between_seeds(trainings: list[NDArray[np.float64]]) -> tuple[float, int]:
+    """Return the variance over seeds, one for all trainings, and its degrees of freedom."""
+    left = sum(len(one) - 1 for one in trainings)
+    squares = sum(((one - one.mean()) ** 2).sum() for one in trainings)
+    return (squares / left if left else 0.0), left
 
 
 @builds("noise_curve")
@@ -213,8 +218,7 @@ def noise_curve() -> Built:
         for name in (*shares, *noisy)
     }
     single = {name: np.array([float(one.estimate) for one in each]) for name, each in runs.items()}
-    left = sum(len(one) - 1 for one in single.values())
-    spread = np.sqrt(sum(((one - one.mean()) ** 2).sum() for one in single.values()) / max(left, 1))
+    spread = np.sqrt(_between_seeds(list(single.values()))[0])
     rng, means = np.random.default_rng(0), {}
     for name, each in runs.items():
         patients = np.mean([one.replicates for one in each], axis=0)
@@ -283,7 +287,7 @@ def noise_shrink() -> Built:
 def noise_readers() -> Built:
     """Each run against the labels that taught it, both judged by the truth."""
     tables, truth, patient = [], _truth(), _patients()
-    for training, seed in [*_runs(), *((name, 0) for name in LARGE)]:
+    for training, seed in [*_runs(), *((name, 0) for name in COMPARED)]:
         if seed and training != "measured":
             continue
         # What was taught the truth is the most that can be hoped for: against measured labels.
@@ -308,7 +312,7 @@ def noise_readers() -> Built:
         "resamples; p_adjusted: adjusted for the 14 findings of a run; start: films of 112 px, a "
         "wider network"
     )
-    return pd.concat(tables, ignore_index=True), _provenance(note, *TRAININGS, *LARGE)
+    return pd.concat(tables, ignore_index=True), _provenance(note, *TRAININGS, *COMPARED)
 
 
 @builds("noise_habits")

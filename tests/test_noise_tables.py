@@ -39,10 +39,11 @@ def test_a_share_of_the_patients_is_a_part_of_every_larger_one():
 
 
 def test_each_seed_of_a_noise_draws_its_errors_anew():
-    options = [train_runs.runs()[f"measured-{seed}"]["data_options"]["noise"] for seed in range(2)]
+    runs = train_runs.runs_of("measured")
+    options = [train_runs.runs()[run]["data_options"]["noise"] for run in runs]
     films = population(30)
     drawn = [noisy_labels(films, **one).to_numpy() for one in options]
-    assert len({one.tobytes() for one in drawn}) == 2
+    assert len({one.tobytes() for one in drawn}) == len(runs) > 1
 
 
 def test_the_runs_are_those_of_the_builder():
@@ -81,7 +82,7 @@ def test_random_errors_shrink_an_auroc_as_predicted_and_others_less():
     of_the_film = ["cue", "faint"]
     plain = mean.drop(of_the_film)
     assert ((plain["excess_low"] < 0.005) & (plain["excess_high"] > -0.005)).all()
-    assert (mean.loc[of_the_film, "excess_low"] > 0.01).all()
+    assert (mean.loc[of_the_film, "excess_low"] > 0.02).all()
 
 
 def test_a_label_is_judged_at_its_own_rates():
@@ -102,7 +103,8 @@ def test_only_the_habit_is_learned():
     assert labels[["measured", "symmetric"]].sub(0.5).abs().max() < 0.03
     assert labels["cue"] > 0.6
     versus = habits[(habits["target"] == "tube") & (habits["less"] == "measured")]
-    assert (versus["low"] > 0).sum() >= 12
+    # Hernia is rare among those who have a tube, and its score knows that.
+    assert (versus.set_index("finding")["estimate"].drop("Hernia") > 0).all()
     alarms = habits[habits["target"].str.startswith("alarms")]
     shares = alarms.assign(calls=alarms["n"] * alarms["estimate"])
     totals = shares.groupby(["finding", "training"])[["calls", "n"]].sum()

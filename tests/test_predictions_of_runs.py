@@ -14,7 +14,7 @@ from chexlib.data.phantom import VERSION
 from chexlib.findings import FINDINGS
 
 
-@pytest.mark.parametrize("training", [*train_runs.VARIANTS, *keep_predictions.LARGE])
+@pytest.mark.parametrize("training", keep_predictions.KEPT)
 def test_every_training_is_kept_with_all_its_runs(training):
     assert keep_predictions.path_of(training).stat().st_size < 700_000
     for run in train_runs.runs_of(training):
