@@ -2,7 +2,7 @@
 
 Each training of train_runs.py has a file in `predictions/`: logits of its runs in half precision, a
 row a simulated test film, and what the run was. The tables of chapters 6 and 7 read these files, so
-nobody has to train again. A training with a run that is not finished is left alone.
+nobody has to train again. A training with a run that is neither finished nor kept is left alone.
 """
 
 from __future__ import annotations
@@ -76,20 +76,31 @@ def kept(run: str) -> Kept:
             f"Expected the predictions of {name!r} in {path}, found none: "
             f"python data/train_runs.py {name} && python data/keep_predictions.py"
         )
-    with np.load(path) as file:
-        about = json.loads(bytes(file["about"]))
-        if about["phantom"] != VERSION:
-            raise ValueError(
-                f"Expected predictions of films of the phantom {VERSION} in {path}, got "
-                f"{about['phantom']}. Train the runs again: python data/train_runs.py"
-            )
-        return Kept(expit(file[run].astype(np.float64)), about["runs"][name])
+    phantom, arrays, told = _read(path)
+    if phantom != VERSION:
+        raise ValueError(
+            f"Expected predictions of films of the phantom {VERSION} in {path}, got "
+            f"{phantom}. Train the runs again: python data/train_runs.py"
+        )
+    return Kept(expit(arrays[run].astype(np.float64)), told[name])
 
 
 def keep(training: str) -> Path:
-    """Write the file of a training; all its runs are a must, on the test films in their order."""
+    """Write the file of a training, of the test films in their order.
+
+    A run that the file has already, of the same films and values, stays as it is where its folder
+    is gone, so that a seed is added without the others' being trained again.
+    """
+    path = path_of(training)
+    phantom, before, told = _read(path) if path.is_file() else ("", {}, {})
     arrays, about = {}, {}
     for name in train_runs.runs_of(training):
+        values = train_runs.runs()[name]
+        same = phantom == VERSION and told.get(name, {}).get("values") == values
+        if same and not train_runs.is_finished(name):
+            about[name] = told[name]
+            arrays |= {key: before[key] for key in before if key.partition(",")[0] == name}
+            continue
         folder = train_runs.finished(name)
         said = pd.read_csv(folder / "predictions.csv")
         if said["Image Index"].tolist() != tested_films().films["image"].tolist():
@@ -100,17 +111,16 @@ def keep(training: str) -> Path:
         place = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         history = pd.read_csv(folder / "history.csv")
         about[name] = {
-            "values": train_runs.runs()[name],
+            "values": values,
             "minutes": round(history["seconds"].sum() / 60, 1),
             "torch": place["torch"],
             "processor": place["processor"],
             "history": history.drop(columns="seconds").to_dict("records"),
         }
         arrays[name] = _half(said[list(FINDINGS)].to_numpy())
-        if train_runs.runs()[name].get("ten_crop"):
+        if values.get("ten_crop"):
             arrays[f"{name}, {WHOLE}"] = _half(_whole_films(name))
     text = json.dumps({"phantom": VERSION, "runs": about}).encode()
-    path = path_of(training)
     path.parent.mkdir(exist_ok=True)
 
     def write(draft: Path) -> None:
@@ -119,6 +129,14 @@ def keep(training: str) -> Path:
 
     write_atomically(path, write)
     return path
+
+
+def _read(path: Path) -> tuple[str, dict[str, NDArray[np.float16]], dict[str, dict[str, Any]]]:
+    """Return the phantom of a file, its logits by run, and what its runs were."""
+    with np.load(path) as file:
+        about = json.loads(bytes(file["about"]))
+        logits = {name: file[name] for name in file.files if name != "about"}
+        return about["phantom"], logits, about["runs"]
 
 
 def _half(probabilities: NDArray) -> NDArray[np.float16]:

@@ -58,11 +58,10 @@ SHARES = (0.14, 0.28, 0.56)
 # What is varied: name, seeds, values beside SMALL. Each seed of a noise draws its errors anew.
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "true": (5, {}),
-    **{kind: (2, {"noise": kind}) for kind in NOISE if kind != "raised"},
-    **{f"steps-{share}": (1, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
-    **{f"passes-{share}": (2, {}) for share in SHARES},
-    "corrected": (2, {"noise": "measured", "loss": "corrected-bce"}),
-    "raised": (1, {"noise": "raised"}),
+    **{kind: (5, {"noise": kind}) for kind in NOISE},
+    **{f"steps-{share}": (3, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
+    **{f"passes-{share}": (5, {}) for share in SHARES},
+    "corrected": (5, {"noise": "measured", "loss": "corrected-bce"}),
     "weighted": (1, {"loss": "weighted-bce"}),
     "paper": (1, PAPER),
     "paper-slow": (1, {**PAPER, "learning_rate": 1e-4}),
@@ -129,10 +128,15 @@ def folder_of(name: str) -> Path:
     return cache_home() / "runs" / name
 
 
+def is_finished(name: str) -> bool:
+    """Return whether a run was trained to its end."""
+    return (folder_of(name) / "metrics.json").is_file()
+
+
 def finished(name: str) -> Path:
     """Return the folder of a run that is finished, or say what trains it."""
     folder = folder_of(name)
-    if not (folder / "metrics.json").is_file():
+    if not is_finished(name):
         raise FileNotFoundError(
             f"Expected the finished run {name!r} in {folder}, found none: "
             f"python data/train_runs.py {name}"
@@ -211,7 +215,7 @@ def main() -> int:
     if unknown:
         parser.error(f"expected names of {', '.join(runs())}, got {', '.join(sorted(unknown))}")
     wanted: list[str] = options.names or list(runs())
-    names = [name for name in wanted if not (folder_of(name) / "metrics.json").is_file()]
+    names = [name for name in wanted if not is_finished(name)]
     begun = {runs()[name].get("weights") for name in names}
     names = [name for name in names if name not in begun]  # trained before what begins with them
     prepare(names)

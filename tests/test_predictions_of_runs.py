@@ -83,3 +83,16 @@ def test_predictions_of_another_phantom_are_refused(place, monkeypatch):
     monkeypatch.setattr(keep_predictions, "VERSION", "another")
     with pytest.raises(ValueError, match=f"phantom another in .* got {VERSION}"):
         keep_predictions.kept("weighted-0")
+
+
+def test_a_kept_run_stays_without_its_folder_unless_its_values_changed(place, monkeypatch):
+    (place / "metrics.json").write_text("{}")
+    keep_predictions.keep("weighted")
+    before = keep_predictions.kept("weighted-0").scores
+    (place / "metrics.json").unlink()
+    keep_predictions.keep("weighted")
+    keep_predictions.kept.cache_clear()
+    np.testing.assert_array_equal(keep_predictions.kept("weighted-0").scores, before)
+    monkeypatch.setitem(train_runs.VARIANTS, "weighted", (1, {"epochs": 9}))
+    with pytest.raises(FileNotFoundError, match=r"train_runs\.py weighted-0"):
+        keep_predictions.keep("weighted")
