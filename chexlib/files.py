@@ -14,6 +14,7 @@ import secrets
 import stat
 import sys
 import threading
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     import pandas as pd
 
@@ -178,6 +180,79 @@ def remove_drafts(folder: Path) -> None:
     """Remove the drafts that a killed process left in a folder; one of weights may be large."""
     for draft in folder.glob(f".*.{_MARK}*"):
         draft.unlink(missing_ok=True)
+
+
+class Journal:
+    """What of a long job is done, in a file that a stop at any moment leaves readable.
+
+    Its first line is the job's mark, each other one a task as JSON behind its checksum. A line that
+    was cut, changed or is not sound does not count, and its task is done again. As a context it is
+    removed where the job ends, or where it fails before a task is done.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that is there.
+    mark : str
+        A line that is another for another job: a hash of all that its results depend on.
+    sound : callable
+        Whether a task that is read back is of this job; TypeError and ValueError are a no.
+
+    Attributes
+    ----------
+    path : Path
+    tasks : list
+        Those that are done.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and of another job.
+    OSError
+        If it cannot be written.
+    """
+
+    def __init__(self, path: Path, mark: str, *, sound: Callable[[Any], bool]) -> None:
+        self.path, self.tasks, kept = path, [], [f"{mark}\n"]
+        if path.is_file():
+            # The end may be cut anywhere, in the middle of a letter too.
+            lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+            if lines[:1] != kept:
+                raise ValueError(
+                    f"Expected {path} to be of these films and this network, found it of others, "
+                    "or of films that changed since. Remove it, or write to another file."
+                )
+            for line in lines[1:]:
+                try:
+                    task = json.loads(line[9:])
+                    if line == _checked(task) and sound(task):
+                        kept.append(line)
+                        self.tasks.append(task)
+                except (TypeError, ValueError, RecursionError):
+                    continue
+        write_atomically(path, lambda draft: draft.write_text("".join(kept), encoding="utf-8"))
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not self.tasks:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, task: Any) -> None:
+        """Note that a task is done; it is on the disk when this returns."""
+        handle = open_own(self.path, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(_checked(task))
+            file.flush()
+            os.fsync(file.fileno())
+        self.tasks.append(task)
+
+
+def _checked(task: Any) -> str:
+    """Return the line of a task, which is counted only if it is whole and as it was written."""
+    text = json.dumps(task)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
 @contextmanager

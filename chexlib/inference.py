@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
-import zlib
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +28,7 @@ from chexlib.data.checks import numbers, own_table
 from chexlib.data.predictions import IDENTIFY
 from chexlib.data.radiographs import FITS, resized
 from chexlib.data.sources import CHUNK, read_all, write_rejected
-from chexlib.files import brief, cores, disk_errors, open_own, write_atomically, write_csv
+from chexlib.files import Journal, brief, cores, disk_errors, write_csv
 from chexlib.findings import FINDINGS, own_name
 from chexlib.metrics import OneClassWarning, choose
 from chexlib.metrics.thresholds import RULES
@@ -311,43 +309,44 @@ def predict_files(
     """
     preparation = preparation or Preparation.of(model)
     out, device, count = Path(out), next(model.parameters()).device, len(source.names)
-    part, named = part_of(out), IDENTIFY if identify else ()
+    named = IDENTIFY if identify else ()
+    width = len(named), len(model.findings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    mark = _mark(model, preparation, source, named)
-    rows = _resume(part, mark, count, len(named), len(model.findings))
+    mark = mark_of(model, preparation, source, named)
     at_once = {"images_at_once": batch_size or preparation.films_at_once(device)}
     if device.type == "cpu":
         model.to(memory_format=torch.channels_last)
-    left = [i for i in range(count) if i not in rows]
     tell = progress or (lambda *_: None)
-    bad = sum(len(row) == 1 for row in rows.values())
-    tell(len(rows), count, bad)
-    with disk_errors(out):
-        handle = open_own(part, os.O_WRONLY | os.O_APPEND)
-        with os.fdopen(handle, "a", encoding="utf-8") as file:
-            # At least two: one worker would be this process, which a bad film must not end.
-            how = {"size": preparation.cache_size, "fit": preparation.fit}
-            for films in read_all(source, left, workers=workers or max(2, cores()), **how):
-                new = {film.position: [film.reason] for film in films if film.reason is not None}
-                if good := [film for film in films if film.reason is None]:
-                    batcher = preparation.batcher(np.stack([f.pixels for f in good]), device=device)
-                    logits = preparation.logits(model, batcher, np.arange(len(good)), **at_once)
-                    for film, row in zip(good, logits.sigmoid().tolist(), strict=True):
-                        said = (source.paths[film.position], *film.identity) if named else ()
-                        texts = (*said, *[""] * (len(named) - len(said)))
-                        new[film.position] = [*texts, *(f"{p:.6g}" for p in row)]
-                file.write(_line(list(new.items())))
-                file.flush()
-                os.fsync(file.fileno())
-                rows |= new
-                bad += len(films) - len(good)
-                tell(len(rows), count, bad)
+    # At least two: one worker would be this process, which a bad film must not end.
+    how = {"size": preparation.cache_size, "fit": preparation.fit}
+    how["workers"] = workers or max(2, cores())
+
+    def sound(task: list) -> bool:
+        return all(_is_sound(*row, count, *width) for row in task)
+
+    with disk_errors(out), Journal(part_of(out), mark, sound=sound) as journal:
+        rows = {position: found for task in journal.tasks for position, found in task}
+        left = [i for i in range(count) if i not in rows]
+        bad = sum(len(row) == 1 for row in rows.values())
+        tell(len(rows), count, bad)
+        for films in read_all(source, left, **how):
+            new = {film.position: [film.reason] for film in films if film.reason is not None}
+            if good := [film for film in films if film.reason is None]:
+                batcher = preparation.batcher(np.stack([f.pixels for f in good]), device=device)
+                logits = preparation.logits(model, batcher, np.arange(len(good)), **at_once)
+                for film, row in zip(good, logits.sigmoid().tolist(), strict=True):
+                    said = (source.paths[film.position], *film.identity) if named else ()
+                    texts = (*said, *[""] * (len(named) - len(said)))
+                    new[film.position] = [*texts, *(f"{p:.6g}" for p in row)]
+            journal.add(list(new.items()))
+            rows |= new
+            bad += len(films) - len(good)
+            tell(len(rows), count, bad)
         done = sorted(rows.items())
         refused = [[source.names[i], source.origins[i], *row] for i, row in done if len(row) == 1]
         write_rejected(rejected_of(out), refused)
         found = [[source.names[i], *row] for i, row in done if len(row) > 1]
         write_csv(out, pd.DataFrame(found, columns=["Image Index", *named, *model.findings]))
-        part.unlink()
     return len(found), bad
 
 
@@ -361,45 +360,13 @@ def rejected_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-rejected.csv")
 
 
-def _mark(model: CheXNet, preparation: Preparation, source: Films, named: tuple[str, ...]) -> str:
+def mark_of(model: CheXNet, preparation: Preparation, source: Films, options: object) -> str:
     """Return a hash of weights, options and films: what others gave may not be mixed in."""
-    options = astuple(preparation), model.findings, named
-    digest = hashlib.sha256(repr(options).encode())
+    digest = hashlib.sha256(repr((astuple(preparation), model.findings, options)).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     digest.update("\n".join([*source.names, *source.stamps]).encode())
-    return digest.hexdigest() + "\n"
-
-
-def _line(task: list) -> str:
-    """Return the line of a task, which is counted only if it is whole and as it was written."""
-    text = json.dumps(task)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _resume(part: Path, mark: str, count: int, *width: int) -> dict[int, list[str]]:
-    """Return the rows of whole tasks, and leave these alone in the file."""
-    if not part.is_file():
-        write_atomically(part, lambda draft: draft.write_text(mark, encoding="utf-8"))
-        return {}
-    # The end may be cut anywhere, in the middle of a letter too.
-    lines = part.read_bytes().decode(errors="replace").splitlines(keepends=True)
-    if lines[:1] != [mark]:
-        raise ValueError(
-            f"Expected {part} to be of these films and this network, found it of others, or of "
-            "films that changed since. Remove it, or write to another file."
-        )
-    kept, rows = [mark], {}
-    for line in lines[1:]:
-        try:
-            task = json.loads(line[9:])
-            if line == _line(task) and all(_is_sound(*row, count, *width) for row in task):
-                kept.append(line)
-                rows |= dict(task)
-        except (TypeError, ValueError, RecursionError):
-            continue
-    write_atomically(part, lambda draft: draft.write_text("".join(kept), encoding="utf-8"))
-    return rows
+    return digest.hexdigest()
 
 
 def _is_sound(position: int, found: list[str], count: int, texts: int, findings: int) -> bool:

@@ -150,6 +150,11 @@ def votes_of_five() -> pd.DataFrame:
     return load_readers("all").groupby("image")[list(FINDINGS)].sum()
 
 
+def majority_of_five() -> pd.DataFrame:
+    """Return which findings most of the five radiologists call, a row an image."""
+    return votes_of_five() >= 3
+
+
 def drawn_by_chestx_det() -> pd.DataFrame:
     """Return what ChestX-Det's radiologists drew, a row a box, with its outline."""
     films = load_chestx_det()

@@ -17,7 +17,7 @@ from builders import (
     builds,
     carried,
     fetched,
-    votes_of_five,
+    majority_of_five,
 )
 from numpy.typing import ArrayLike, NDArray
 from tables_readers import VINBIGDATA, reader_evidence
@@ -123,11 +123,11 @@ def relabelled_evidence(labels: pd.DataFrame) -> pd.DataFrame:
         counts["share_kept"] = ((new[name] & old[name]).sum(), was)
         rows += [(*where, one, k, of, *3 * [k / of], "count") for one, (k, of) in counts.items()]
     test = labels.loc[official_split(labels) == "test", "image"]
-    votes, read = votes_of_five(), load_adjudicated().set_index("image")
+    majority, read = majority_of_five(), load_adjudicated().set_index("image")
     films = rsna_films(labels, load_rsna()).set_index("image")
     google = {label: read[column] for column, (label, *_) in GOOGLE_READS.values()}
     judges = (
-        ("majority of five", "five_relabelled", {name: votes[name] > 2 for name in FINDINGS}, None),
+        ("majority of five", "five_relabelled", dict(majority.items()), None),
         ("Google adjudication", "google_relabelled", google, None),
         ("RSNA radiologists", "rsna_relabelled", {OPACITY: films["target"]}, films["weight"]),
     )

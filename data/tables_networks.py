@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from builders import FIVE, GOOGLE, LABELS, Built, builds, fetched, ratio, votes_of_five
+from builders import FIVE, GOOGLE, LABELS, Built, builds, fetched, majority_of_five, ratio
 from numpy.typing import NDArray
 from tables_readers import COMMON
 
@@ -364,14 +364,14 @@ def label_quality_by_sex() -> Built:
     """NIH's label on women's and on men's films, by Google's and by five readers."""
     labels, statistics = load_labels().set_index("image"), ("ppv", "sensitivity", "shrink")
     google = load_adjudicated().query("subset == 'test'").set_index("image")
-    votes = votes_of_five()
+    majority = majority_of_five()
     judged = {
         "google_test": {n: (mapped[0], google[c]) for n, (c, mapped) in GOOGLE_READS.items()},
-        "five_readers": {name: (name, votes[name] > 2) for name in COMMON},
+        "five_readers": {name: (name, majority[name]) for name in COMMON},
     }
     tables = []
     for source, asked in judged.items():
-        films = labels.loc[(google if source == "google_test" else votes).index].reset_index()
+        films = labels.loc[(google if source == "google_test" else majority).index].reset_index()
         draws, held, n = Resamples(films["patient"], resamples=RESAMPLES), {}, {}
         for sex in "FM":
             own = (films["sex"] == sex).to_numpy()

@@ -21,7 +21,7 @@ from builders import (
     by_finding,
     drawn_by_chestx_det,
     fetched,
-    votes_of_five,
+    majority_of_five,
 )
 from reference_films import model_scores
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 FILMS = fetched("nih_sample", "images_256")
 PREDICTIONS = fetched("reference_predictions", "preds.csv")
 RESAMPLES = 2000
-MAJORITY = 3  # of five readers
 HIGHEST = 0.1  # share of the films that a score calls high
 
 
@@ -110,7 +109,7 @@ def real_films_judged() -> Built:
     drawn = load_chestx_det().set_index("image")
     asked = [name for name in FINDINGS if name in drawn]  # ten of the fourteen
     judges = {
-        "majority of five readers": votes_of_five() >= MAJORITY,
+        "majority of five readers": majority_of_five(),
         "ChestX-Det": drawn[asked].astype(bool),
         "NIH's label": match_labels(pd.DataFrame({"image": book.index}), load_labels()).set_index(
             "image"

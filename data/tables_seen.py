@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from builders import CHESTX_DET, FIVE, GOOGLE, LABELS, Built, builds, fetched, votes_of_five
+from builders import CHESTX_DET, FIVE, GOOGLE, LABELS, Built, builds, fetched, majority_of_five
 from reference_films import model_scores
 
 from chexlib.data import load_adjudicated, load_chestx_det, load_labels, load_readers
@@ -30,7 +30,7 @@ def _with_labels(reads: pd.DataFrame) -> pd.DataFrame:
 
 
 def _majority() -> pd.DataFrame:
-    return _with_labels((votes_of_five() >= 3).reset_index())
+    return _with_labels(majority_of_five().reset_index())
 
 
 def _drawn() -> pd.DataFrame:

@@ -35,8 +35,9 @@ def test_nobody_beats_the_judge_who_knows_the_answer():
 def test_on_its_own_scale_every_map_is_hot():
     hot = table("cam_scales").set_index(["scale", "kind"])["estimate"]
     assert (hot["map"] == 1).all()
-    assert hot["ratio", "absent, unlikely"] < hot["shared", "absent, unlikely"] + 0.5
-    assert hot["ratio", "absent, unlikely"] < hot["ratio", "present, called"]
+    for scale in ("shared", "ratio"):  # neither keeps all that is absent cold
+        assert 0.3 < hot[scale, "absent, unlikely"] < hot[scale, "present, called"]
+    assert hot["shared", "present, called"] < hot["ratio", "absent, unlikely"]
 
 
 def test_verdicts_count_the_three_pictures():

@@ -63,6 +63,8 @@ def server():
 
 def grounds(page):
     """The colours of the upper left corners of a page's figures; a film to touch is one itself."""
+    # Higher than any figure: what floats over the page is in the picture of one that is cut.
+    page.set_viewport_size({**page.viewport_size, "height": 1600})
     seen = set()
     for figure in page.locator(".bd-article img:not(.touched img)").all():
         figure.scroll_into_view_if_needed()

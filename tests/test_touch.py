@@ -437,8 +437,12 @@ def test_a_mass_is_moved_by_keys_and_by_pointer(lesion, network):
     below = lesion.film.evaluate(place)
     assert below == before + 6  # six places in a row
     lesion.film.press("ArrowLeft")
-    lesion.film.press("ArrowLeft")  # across the midline
-    assert lesion.film.evaluate(place) == below - 2
+    assert lesion.film.evaluate(place) == below - 1
+    lesion.film.press("ArrowLeft")  # across the midline, to the place that is as high
+    across = lesion.film.evaluate(place)
+    at = np.array([film["at"] for film in content("lesion")["films"]["Mass"]])
+    away = np.where(at[:, 0] < 0.5, np.abs(at[:, 1] - at[below, 1]), np.inf)
+    assert away[across] == away.min()
     box = lesion.film.bounding_box()
     lesion.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)
     lesion.page.mouse.down()

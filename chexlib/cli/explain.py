@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +15,17 @@ import typer
 from rich.markup import escape
 
 from chexlib.cli import shell
-from chexlib.files import legible, write_atomically, write_json
+from chexlib.files import Journal, legible, remove_drafts, write_atomically, write_json
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable, Iterator
 
+    import numpy as np
+    from rich.console import Console
+
+    from chexlib.data.radiographs import RadiographError
+    from chexlib.data.sources import Films
     from chexlib.interpret import Explanation
-    from chexlib.models import CheXNet
 
 
 @shell.one_line_errors()
@@ -62,6 +67,7 @@ def explain(
     """Show where a network looks in films: overlays, boxes, and a JSON with what they are.
 
     Of several films each has a folder; those that cannot be read are listed in rejected.csv.
+    Stopped at any moment, the same command goes on with the films that are left.
 
     Probabilities are those of [cyan]chexlib predict[/], unless --size asks for another size. A map
     has a hottest place whatever the probability is: read the two together. Where probabilities are
@@ -74,8 +80,8 @@ def explain(
 
     [cyan]chexlib explain film.dcm --checkpoint model.safetensors --finding Mass --dicom[/]
     """
-    from chexlib.data.radiographs import RadiographError, open_radiograph, read_file
     from chexlib.data.sources import find_radiographs, write_rejected
+    from chexlib.inference import Preparation, mark_of
     from chexlib.interpret import explain_film
     from chexlib.interpret.cam import rows_of
     from chexlib.models import load_checkpoint
@@ -86,48 +92,93 @@ def explain(
     places = [folder if alone else folder / name for name in films.names]
     stems, listed = [Path(name).stem for name in films.names], folder / "rejected.csv"
     summaries = [place / f"{stem}.json" for place, stem in zip(places, stems, strict=True)]
+    part = folder / "explained.part"
+    force |= not alone and part.exists()  # of a job that was stopped, what is there is its own
     shell.keep_what_is_there([*summaries, *([] if alone else [listed])], force=force)
     model = load_checkpoint(checkpoint, findings=shell.names_in(findings))
     asked = list(dict.fromkeys(model.findings[row] for row in rows_of(finding or None, model)))
     how = {"method": method, "size": size, "cut": int(cut) if cut.isdecimal() else cut}
-    console, bad, read = shell.terminal(), [], [source, checkpoint]
-    for i, origin, content in (
-        film for task in films.tasks(range(len(stems))) for film in task.films
-    ):
-        try:
-            data = content if isinstance(content, bytes) else read_file(content, origin)
-            pixels = open_radiograph(data, name=origin).pixels
-        except RadiographError as error:
-            if alone:
-                raise
-            bad.append([films.names[i], origin, str(error)])
-            continue
-        found = explain_film(model, pixels, asked if finding else 3, **how)
-        files = _files(stems[i], found, dicom=dicom)
-        made = [places[i] / name for named in files.values() for name in named.values()]
-        made += [places[i] / f"{stems[i]}-report.dcm"] if dicom else []
-        shell.keep_what_is_there([summaries[i], *made], force=force, inputs=read)
-        places[i].mkdir(parents=True, exist_ok=True)
-        _write_pictures(places[i], data, pixels, found, files)
-        record = _record(films.names[i], data, pixels, found, files)
-        if dicom and data[128:132] == b"DICM" and find_spec("highdicom"):
-            record["report"] = _write_report(made[-1], data, made[1], found, model)
-        record["checkpoint"] = {"path": checkpoint.name, **model.provenance}
-        write_json(summaries[i], record, strict=True)
-        for name in found.findings:
-            line = f"{name:20}probability {found.probabilities[name]:.3f}   "
-            line += f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}"
-            console.print(line, soft_wrap=True)
-        line = f"[green]ready[/] {escape(str(places[i]))}; its JSON has all {len(model.findings)}"
-        console.print(f"{line} findings", soft_wrap=True)
+    console, about = shell.terminal(), {"path": checkpoint.name, **model.provenance}
+    keep = partial(shell.keep_what_is_there, force=force, inputs=[source, checkpoint])
+
+    def journal() -> Journal:
+        folder.mkdir(parents=True, exist_ok=True)
+        question = (finding and asked, method, cut, dicom)
+        mark = mark_of(model, Preparation.of(model, size=size), films, question)
+        return Journal(part, mark, sound=lambda task: task[1] or summaries[task[0]].is_file())
+
+    with nullcontext() if alone else journal() as job:
+        done = {} if alone else dict(job.tasks)
+        left = [i for i in range(len(stems)) if i not in done]
+        for i, data, pixels, error in _opened(films, left):
+            if error and alone:
+                raise error
+            done[i] = error and str(error)
+            if not error:
+                found = explain_film(model, pixels, asked if finding else 3, **how)
+                files = _files(stems[i], found, dicom=dicom)
+                film = (films.names[i], data, pixels)
+                _write_film(summaries[i], film, found, files, keep=keep, about=about, dicom=dicom)
+                _tell(console, places[i], found, files)
+            if not alone:
+                job.add([i, done[i]])
+        bad = [[films.names[i], films.origins[i], why] for i, why in sorted(done.items()) if why]
+        if not alone:
+            write_rejected(listed, bad)
     if dicom and find_spec("highdicom") is None:
         console.print("No structured reports: they need pip install 'chexlib\\[export]'")
     if not alone:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_rejected(listed, bad)
         left = {"rejected": len(bad), "listed": listed, "ignored": films.ignored}
         shell.tell_films(console, read=len(stems) - len(bad), **left)
     console.print(f"[bold]{shell.NOTICE}[/]")
+
+
+def _opened(
+    films: Films, positions: list[int]
+) -> Iterator[tuple[int, bytes, np.ndarray | None, RadiographError | None]]:
+    """Yield of each film its position, its bytes, and its pixels or why there are none."""
+    from chexlib.data.radiographs import RadiographError, open_radiograph, read_file
+
+    for i, origin, content in (film for task in films.tasks(positions) for film in task.films):
+        data = b""
+        try:
+            data = content if isinstance(content, bytes) else read_file(content, origin)
+            yield i, data, open_radiograph(data, name=origin).pixels, None
+        except RadiographError as error:
+            yield i, data, None, error
+
+
+def _tell(console: Console, place: Path, found: Explanation, files: dict[str, dict]) -> None:
+    for name in found.findings:
+        line = f"{name:20}probability {found.probabilities[name]:.3f}   "
+        line += f"{len(found.boxes[name])} boxes   {escape(', '.join(files[name].values()))}"
+        console.print(line, soft_wrap=True)
+    line = f"[green]ready[/] {escape(str(place))}; its JSON has all {len(found.probabilities)}"
+    console.print(f"{line} findings", soft_wrap=True)
+
+
+def _write_film(
+    summary: Path,
+    film: tuple[str, bytes, np.ndarray],
+    found: Explanation,
+    files: dict[str, dict[str, str]],
+    *,
+    keep: Callable[[list[Path]], None],
+    about: dict[str, str],
+    dicom: bool,
+) -> None:
+    """Write a film's pictures, its report and, last, what they are: with it the film is done."""
+    place, (name, data, pixels) = summary.parent, film
+    made = [place / one for named in files.values() for one in named.values()]
+    report = place / f"{summary.stem}-report.dcm"
+    keep([summary, *made, *([report] if dicom else [])])
+    place.mkdir(parents=True, exist_ok=True)
+    remove_drafts(place)
+    _write_pictures(place, data, pixels, found, files)
+    record = _record(name, data, pixels, found, files)
+    if dicom and data[128:132] == b"DICM" and find_spec("highdicom"):
+        record["report"] = _write_report(report, data, made[1], found, about)
+    write_json(summary, record | {"checkpoint": about}, strict=True)
 
 
 def _files(stem: str, found: Explanation, *, dicom: bool) -> dict[str, dict[str, str]]:
@@ -177,12 +228,12 @@ def _write_pictures(
 
 
 def _write_report(
-    path: Path, film: bytes, capture: Path, found: Explanation, model: CheXNet
+    path: Path, film: bytes, capture: Path, found: Explanation, about: dict[str, str]
 ) -> str | None:
     """Write a structured report of a film that has UIDs, and return its name."""
     from chexlib.interpret.structured import structured_report
 
-    network = f"{model.provenance['file']}, SHA-256 {model.provenance['sha256']}"
+    network = f"{about['file']}, SHA-256 {about['sha256']}"
     given = {"film": film, "network": network}
     report = structured_report(capture.read_bytes(), found.probabilities, **given)
     if report is not None:

@@ -4,6 +4,10 @@ import copy
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -318,6 +322,57 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         made = sorted(path.name for path in (out / "b.png").iterdir())
         assert made == ["b-ILD-cam.dcm", "b-ILD-cam.png", "b.json"]  # no report of what is no DICOM
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+    def test_killed_it_goes_on_with_the_films_that_are_left(self, png, checkpoint, tmp_path):
+        films, out, whole = (tmp_path / name for name in ("films", "out", "whole"))
+        films.mkdir()
+        for k in range(8):
+            Image.fromarray(np.roll(FILM, 9 * k, axis=1)).save(films / f"{k}.png")
+        (films / "3.png").write_text("no film")
+        words = ["explain", films, "--checkpoint", checkpoint, "--out"]
+        assert run(*words, whole).exit_code == 0
+        command = [sys.executable, "-m", "chexlib", *map(str, words), str(out)]
+        once = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while len(list(out.rglob("*.json"))) < 4:
+            assert once.poll() is None
+            time.sleep(0.01)
+        once.send_signal(signal.SIGKILL)
+        once.wait()
+        part, made = out / "explained.part", sorted(out.rglob("*.json"))
+        assert part.is_file()
+        assert 4 <= len(made) < 7
+        assert not (out / "rejected.csv").exists()
+        before = {path: path.read_bytes() for path in made[:3]}
+        other = run(*words, out, "--finding", "Mass")
+        assert other.exit_code == 1
+        assert f"Expected {part} to be of these films and this network" in other.output
+        (out / "7.png").mkdir()
+        (out / "7.png" / "7-Mass-cam.png").write_text("left by the kill")
+        result = run(*words, out)
+        assert result.exit_code == 0, result.output
+        assert "7 films read, 1 rejected" in result.output
+        assert {path: path.read_bytes() for path in before} == before
+        assert not part.exists()
+
+        def told(folder):
+            for path in sorted(folder.rglob("*.json")):
+                record = json.loads(path.read_text())
+                del record["made"]
+                yield path.relative_to(folder), record
+
+        assert dict(told(out)) == dict(told(whole))
+        assert (out / "rejected.csv").read_text() == (whole / "rejected.csv").read_text()
+        assert "Expected a new file" in run(*words, out).output
+
+    def test_what_fails_at_its_first_film_leaves_no_part(self, png, checkpoint, tmp_path):
+        films, out = tmp_path / "films", tmp_path / "out"
+        films.mkdir()
+        shutil.copy(png, films / "a.png")
+        words = ["explain", films, "--checkpoint", checkpoint, "--out", out]
+        assert run(*words, "--cut", "low").exit_code == 1
+        assert list(out.iterdir()) == []
+        assert run(*words).exit_code == 0
 
     def test_the_three_most_probable_of_a_png_with_dicom(self, png, checkpoint, tmp_path):
         result = run("explain", png, "--checkpoint", checkpoint, "--out", tmp_path, "--dicom")

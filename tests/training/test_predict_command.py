@@ -397,8 +397,9 @@ def test_parts_of_another_network_are_refused(run, folder, tmp_path):
     source = find_radiographs(folder)
     model, ten_crop = load_checkpoint(run.folder), Preparation(32, 32, ten_crop=True)
 
-    def stop(*_):
-        raise Stopped
+    def stop(done, *_):
+        if done:
+            raise Stopped
 
     with pytest.raises(Stopped):
         predict_files(model, source, tmp_path / "out.csv", progress=stop)
