@@ -8,9 +8,12 @@ networks, CVPR 2017, Table 1 (the architectures).
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +98,23 @@ def names_of_findings(names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
+@cache
+def _keep_memory() -> None:
+    """Let layers use again what earlier ones freed, instead of asking the system for each anew.
+
+    By default glibc maps large arrays one by one and trims its heap, so that every layer's output
+    is faulted in page by page. Other C libraries have no such setting.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, bytes
+        mallopt(option, 2**31 - 1)
+
+
 class CheXNet(nn.Module):
     """A network of torchvision that gives a logit for each finding, of grey films in [0, 1].
 
@@ -142,6 +162,10 @@ class CheXNet(nn.Module):
     ConvNeXt normalises in between. While EfficientNet and ConvNeXt train, they leave out parts at
     random, by torch's own generator.
 
+    On Linux the first network tells the C library to keep the memory that layers free
+    (``mallopt(3)``), unless a ``MALLOC_*`` variable of the environment says otherwise: a pass on a
+    CPU takes down to half the time, and no more memory.
+
     Each batch is looked at for values outside [0, 1], but for two kinds of passes, where to look
     would cost speed: those of a compiled network, and those of training on a GPU.
 
@@ -165,6 +189,7 @@ class CheXNet(nn.Module):
         window: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        _keep_memory()
         if arch not in ARCHITECTURES:
             raise ValueError(f"Expected an architecture among {list(ARCHITECTURES)}, got {arch!r}.")
         if growth_rate is not None and (growth_rate < 1 or arch not in DENSE):

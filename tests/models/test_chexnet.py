@@ -2,6 +2,8 @@
 
 import hashlib
 import http.client
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -148,6 +150,39 @@ def test_a_compiled_network_is_one_graph(images):
     """A look at values would break it in two, and wait for a GPU."""
     found = torch.compile(SMALL, backend="eager", fullgraph=True)(images)
     torch.testing.assert_close(found, SMALL(images))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_layers_use_the_memory_of_earlier_ones():
+    code = """
+import resource, torch
+from chexlib.models import CheXNet
+torch.set_num_threads(1)
+model, films = CheXNet(growth_rate=8).eval(), torch.rand(64, 1, 224, 224)
+for _ in range(2):
+    model.predict_proba(films)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+model.predict_proba(films)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    pages = []
+    for more in ({}, {"MALLOC_ARENA_MAX": "8"}):  # glibc's own way, as somebody chose it
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=bare | more, capture_output=True, check=True)
+        pages.append(int(done.stdout))
+    assert pages[0] < pages[1] / 5
+
+
+@pytest.mark.parametrize("library", [types.SimpleNamespace(), None])
+def test_another_c_library_is_left_alone(library, monkeypatch):
+    def opened(name):
+        if library is None:  # as on Windows
+            raise TypeError
+        return library
+
+    monkeypatch.setattr(chexnet.ctypes, "CDLL", opened)
+    chexnet._keep_memory.__wrapped__()
 
 
 def test_the_package_alone_does_not_load_torch():
