@@ -196,7 +196,8 @@ class Journal:
     mark : str
         A line that is another for another job: a hash of all that its results depend on.
     sound : callable
-        Whether a task that is read back is of this job; TypeError and ValueError are a no.
+        Whether a task that is read back is of this job; TypeError, ValueError and LookupError are
+        a no.
 
     Attributes
     ----------
@@ -228,7 +229,7 @@ class Journal:
                     if line == _checked(task) and sound(task):
                         kept.append(line)
                         self.tasks.append(task)
-                except (TypeError, ValueError, RecursionError):
+                except (TypeError, ValueError, LookupError, RecursionError):
                     continue
         write_atomically(path, lambda draft: draft.write_text("".join(kept), encoding="utf-8"))
 

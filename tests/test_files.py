@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from chexlib.cli import app
-from chexlib.files import data_home, package_file, remove_drafts, write_atomically
+from chexlib.files import Journal, data_home, package_file, remove_drafts, write_atomically
 from chexlib.models import CheXNet, phantom_checkpoint, save_checkpoint
 
 
@@ -112,6 +112,30 @@ def test_a_pipe_or_device_is_not_replaced(tmp_path):
             write(tmp_path / name, "text")
     assert (tmp_path / "pipe").is_fifo()
     assert Path("/dev/null").is_char_device()
+
+
+def test_a_journal_keeps_what_is_whole_and_of_its_job(tmp_path):
+    path, names = tmp_path / "job.part", ["a", "b"]
+
+    def journal(mark="one"):
+        return Journal(path, mark, sound=lambda task: bool(names[task]))
+
+    with pytest.raises(OSError, match="stopped"), journal() as job:
+        job.add(1)
+        job.add(5)  # of no name, as if somebody had written it
+        raise OSError("stopped")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"0123")
+    assert journal().tasks == [1]
+    assert path.read_bytes() == whole[: whole.rindex(b"\n", 0, -1) + 1]
+    with pytest.raises(ValueError, match=r"job\.part to be of these films"):
+        journal("two")
+    with journal():
+        pass
+    assert not path.exists()
+    with pytest.raises(OSError, match="at once"), journal("two"):
+        raise OSError("at once")
+    assert not path.exists()
 
 
 def test_what_a_kill_left_is_removed(tmp_path):
