@@ -1,8 +1,8 @@
 """Tables of chapter 7: networks trained on wrong labels, judged by the truth and by the labels.
 
 The runs are those of `data/train_runs.py`; what they said of the phantom's test films is kept in
-`data/predictions`. Intervals are of 95%. Where the spread of runs is part of them, it is that of
-all trainings together, since none has many seeds.
+`data/predictions`. Intervals are of 95%. Where the spread of runs is part of them, it is each
+training's own: careless labels make runs differ more than right ones do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from builders import LABELS, LUNGS, Built, builds, named, simulated
 from keep_predictions import COMPARED, kept, path_of, tested_films
 from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import sem
 from scipy.stats import t as student
 
 from chexlib.data.phantom import noise_rates, noisy_labels
@@ -121,7 +122,7 @@ def noise_auroc() -> Built:
         rows.append(where | {"finding": finding} | found.row({training: 1.0}, judge, k))
     note = (
         "mean over seeds; intervals hold the spread over patients (DeLong, by patient) and over "
-        "seeds (one variance for all trainings of a finding, t with its degrees of freedom); "
+        "seeds (each training's own, t with the degrees of freedom of Welch and Satterthwaite); "
         "lowest, highest: of the seeds; labels: of the labeller that taught the run, whose errors "
         "are drawn anew with each seed"
     )
@@ -173,10 +174,13 @@ class _Aurocs:
         c = coefficients.ravel()
         estimate = float(share @ values)
         patients = float(c @ self.covariance @ c)
-        variance, left = _between_seeds([values[names == name] for name in TRAININGS])
-        seeds = float(variance * (share**2).sum())
-        # Satterthwaite: the spread over patients is known well, that over seeds badly.
-        freedom = left * ((patients + seeds) / seeds) ** 2 if seeds else np.inf
+        seeds, uncertain = 0.0, 0.0
+        for name, weight in weights.items():
+            own = values[names == name]
+            part = weight**2 * own.var(ddof=1) / len(own)
+            seeds, uncertain = seeds + part, uncertain + part**2 / (len(own) - 1)
+        # Welch and Satterthwaite: the spread over patients is known well, that over seeds badly.
+        freedom = (patients + seeds) ** 2 / uncertain
         error = np.sqrt(patients + seeds)
         half, p = student.ppf(0.975, freedom) * error, np.nan
         if len(weights) == 1:
@@ -189,13 +193,6 @@ class _Aurocs:
         ends = {"estimate": estimate, "low": low, "high": high, "p": p}
         spreads = {"se_patients": np.sqrt(patients), "se_seeds": np.sqrt(seeds)}
         return ends | spreads | {"lowest": used.min(), "highest": used.max()}
-
-
-def _between_seeds(trainings: list[NDArray[np.float64]]) -> tuple[float, int]:
-    """Return the variance over seeds, one for all trainings, and its degrees of freedom."""
-    left = sum(len(one) - 1 for one in trainings)
-    squares = sum(((one - one.mean()) ** 2).sum() for one in trainings)
-    return (squares / left if left else 0.0), left
 
 
 @builds("noise_curve")
@@ -220,11 +217,10 @@ def noise_curve() -> Built:
         for name in (*shares, *noisy)
     }
     single = {name: np.array([float(one.estimate) for one in each]) for name, each in runs.items()}
-    spread = np.sqrt(_between_seeds(list(single.values()))[0])
     rng, means = np.random.default_rng(0), {}
     for name, each in runs.items():
         patients = np.mean([one.replicates for one in each], axis=0)
-        seeds = rng.normal(scale=spread / np.sqrt(len(each)), size=len(patients))
+        seeds = rng.standard_t(len(each) - 1, size=len(patients)) * sem(single[name])
         means[name] = np.append(single[name].mean(), patients + seeds)
     rows = []
     for name, values in means.items():
@@ -242,7 +238,7 @@ def noise_curve() -> Built:
         "mean AUROC of 14 findings by the truth; share: of the training patients; steps, passes: "
         "the share of patients with true labels that gets as far with as many steps, or passes, at "
         f"least {min(train_runs.SHARES)}; intervals hold the spread over patients (bootstrap, "
-        f"{RESAMPLES} resamples) and over seeds (normal, one variance for all trainings)"
+        f"{RESAMPLES} resamples) and over seeds (each training's own, Student's t)"
     )
     return pd.DataFrame(rows), _provenance(note, *shares, *noisy)
 

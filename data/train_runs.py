@@ -59,7 +59,7 @@ SHARES = (0.14, 0.28, 0.56)
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "true": (5, {}),
     **{kind: (5, {"noise": kind}) for kind in NOISE},
-    **{f"steps-{share}": (3, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
+    **{f"steps-{share}": (5, {"epochs": round(SMALL["epochs"] / share)}) for share in SHARES},
     **{f"passes-{share}": (5, {}) for share in SHARES},
     "corrected": (5, {"noise": "measured", "loss": "corrected-bce"}),
     "weighted": (1, {"loss": "weighted-bce"}),
