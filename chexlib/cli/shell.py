@@ -139,7 +139,7 @@ def one_line_errors() -> Iterator[None]:
         terminal(stderr=True).print(f"[bold red]Error:[/] {escape(said)}", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. Repeat the command to go on where it stopped.")
+        Console(stderr=True).print("Stopped. Repeat the command: what it kept is not done again.")
         raise typer.Exit(130) from None
 
 
