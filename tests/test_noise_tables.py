@@ -104,6 +104,7 @@ def test_only_the_habit_is_learned():
     assert labels[["measured", "symmetric"]].sub(0.5).abs().max() < 0.03
     assert labels["cue"] > 0.6
     versus = habits[(habits["target"] == "tube") & (habits["less"] == "measured")]
+    assert (versus["low"] > 0).sum() >= 12
     # Hernia is rare among those who have a tube, and its score knows that.
     assert (versus.set_index("finding")["estimate"].drop("Hernia") > 0).all()
     alarms = habits[habits["target"].str.startswith("alarms")]

@@ -163,8 +163,8 @@ class CheXNet(nn.Module):
     random, by torch's own generator.
 
     On Linux the first network tells the C library to keep the memory that layers free
-    (``mallopt(3)``), unless a ``MALLOC_*`` variable of the environment says otherwise: a pass on a
-    CPU takes down to half the time, and no more memory.
+    (``mallopt(3)``), unless a ``MALLOC_*`` variable of the environment is set: on a CPU a large
+    batch takes about half the time, and no more memory.
 
     Each batch is looked at for values outside [0, 1], but for two kinds of passes, where to look
     would cost speed: those of a compiled network, and those of training on a GPU.

@@ -174,15 +174,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert pages[0] < pages[1] / 5
 
 
-@pytest.mark.parametrize("library", [types.SimpleNamespace(), None])
-def test_another_c_library_is_left_alone(library, monkeypatch):
-    def opened(name):
-        if library is None:  # as on Windows
-            raise TypeError
-        return library
+def test_glibc_is_told_unless_somebody_told_it_before(monkeypatch):
+    told = []
+    libraries = [types.SimpleNamespace(), types.SimpleNamespace(mallopt=lambda *a: told.append(a))]
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
 
-    monkeypatch.setattr(chexnet.ctypes, "CDLL", opened)
-    chexnet._keep_memory.__wrapped__()
+    def tell():
+        chexnet._keep_memory.__wrapped__()
+        return len(told)
+
+    monkeypatch.setattr(chexnet.ctypes, "CDLL", lambda _: libraries[0])
+    assert tell() == 0  # such as musl
+    monkeypatch.setattr(chexnet.ctypes, "CDLL", lambda _: libraries[1])
+    assert tell() == 2
+    assert {option for option, _ in told} == {-1, -3}
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
+    assert tell() == 2
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    monkeypatch.setattr(chexnet.ctypes, "CDLL", lambda path: path + 0)  # TypeError, as on Windows
+    assert tell() == 2
 
 
 def test_the_package_alone_does_not_load_torch():
